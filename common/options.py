@@ -1,0 +1,156 @@
+"""Command-line options that every script shares, and how a script ends when the user made a mistake.
+
+A script declares its options as a frozen dataclass (a sentence under each field becomes its help text), parses
+them with :func:`parse` and runs its ``main(options)`` through :func:`run_script`. A mistake of the user is raised
+as :class:`UserError` anywhere below; it ends in one line on stderr and exit status 2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, TypeVar
+
+import tyro
+
+Options = TypeVar("Options")
+PROJECT = Path(__file__).resolve().parent.parent
+"""Root of the checkout: the default ``data/``, ``runs/`` and ``weights/`` lie below it."""
+
+
+class UserError(Exception):
+    """A mistake the user can mend. The message is one line: where, what was expected, how to mend it."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options that all train scripts share."""
+
+    data_dir: Path | None = None
+    """Folder with the dataset in the released formats. Default: the released files below data/<paper>, else the
+    synthetic sample, which is written on first use."""
+    run_dir: Path | None = None
+    """Folder for the results of this run. Default: runs/<paper>/<name of the run and time>."""
+    epochs: int | None = None
+    """Passes over the training data; 0 evaluates the given weights. Default: the paper's, or fewer on the sample."""
+    batch_size: int | None = None
+    """Training examples in a batch. Default: the paper's, or fewer on the sample."""
+    learning_rate: float = 1e-3
+    """Step size of the optimizer."""
+    seed: int = 1
+    """Seed of everything random but the released split: initial weights, order of examples, dropout."""
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+    """Arithmetic of the layers; auto is float32 on a CPU and mixed_float16 on a GPU."""
+    distribute: Literal["none", "mirrored"] = "none"
+    """mirrored trains on all GPUs of this machine, each batch split between them."""
+    resume: bool = False
+    """Continue the interrupted run in --run-dir from its last whole epoch."""
+    weights: tuple[Path, ...] = ()
+    """Weight files (.h5 of the released code, or model.weights.h5 of a run). With --epochs 0 each is evaluated and
+    compared; with more epochs training starts from the one given."""
+    protocol: Literal["corrected", "released"] = "corrected"
+    """corrected: the paper's model with repaired evaluation; released: the original code, step by step."""
+    deterministic: bool = False
+    """Bit-identical results on the same machine, also after --resume (slower: without XLA)."""
+
+    def __post_init__(self) -> None:
+        require(self.epochs is None or self.epochs >= 0, f"--epochs is {self.epochs}; it must be 0 or more")
+        require(
+            self.batch_size is None or self.batch_size >= 1,
+            f"--batch-size is {self.batch_size}; it must be 1 or more",
+        )
+        require(
+            0 < self.learning_rate < float("inf"),
+            f"--learning-rate is {self.learning_rate}; it must be a positive number",
+        )
+        require(0 <= self.seed < 2**31, f"--seed is {self.seed}; it must lie in 0..2147483647")
+        require(not self.resume or self.run_dir is not None, "--resume needs --run-dir: the folder of the run to continue")
+        for path in self.weights:
+            require(path.is_file(), f"--weights {path}: no such file")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise :class:`UserError` with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise UserError(message)
+
+
+def parse(options: type[Options], arguments: Sequence[str] | None = None, description: str | None = None) -> Options:
+    """Parse the command line into ``options``; hyphens and underscores are the same.
+
+    Raises:
+        UserError: an option is unknown, lacks its value or has a value that is not allowed.
+        SystemExit: after ``--help``.
+    """
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            return tyro.cli(options, args=arguments, description=description)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        # tyro draws a box; its text up to the first rule is the message.
+        lines = [line.strip("│╭╮╰╯ \n") for line in printed.getvalue().splitlines()[1:]]
+        text = " ".join(line for line in lines if not set(line) <= {"─"}).split("Argument helptext:")[0]
+        text = re.split(r"For full helptext", text)[0].strip()
+        raise UserError(f"{text} (see --help)") from None
+
+
+def run_script(main: Callable[[Options], object], options: type[Options]) -> None:
+    """Run ``main`` on the parsed command line; mistakes of the user end in one line and exit status 2."""
+    try:
+        main(parse(options, description=main.__doc__))
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the last whole epoch is kept: add --resume and --run-dir to continue", file=sys.stderr)
+        sys.exit(130)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file beside ``path`` for writing and rename it to ``path`` once it is complete and on disk.
+
+    A reader, or a run that is killed, sees the old file or the whole new one, never a half.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    beside = Path(name)
+    try:
+        with os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""})) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)  # mkstemp makes private files; give this one the user's usual permissions
+        os.umask(mask)
+        beside.chmod(0o666 & ~mask)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write ``content`` (dataclasses, paths and tuples allowed) as readable JSON, atomically."""
+    with replacing(path, "w") as file:
+        json.dump(content, file, indent=1, default=_plain, ensure_ascii=False)
+        file.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")

@@ -1,0 +1,68 @@
+"""Seeds, determinism, precision, devices: the state of the process that a run depends on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import warnings
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow logs to the console as soon as it is imported
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from common.options import TrainingOptions, require
+
+
+def configure(options: TrainingOptions) -> None:
+    """Apply ``--deterministic``, ``--precision`` and ``--seed`` to this process, before any model is built."""
+    if options.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.config.set_dtype_policy(precision(options))
+    keras.utils.set_random_seed(options.seed)
+
+
+def precision(options: TrainingOptions) -> str:
+    """Name of the Keras dtype policy that ``--precision`` stands for on this machine."""
+    if options.precision != "auto":
+        return options.precision
+    return "mixed_float16" if tf.config.list_physical_devices("GPU") else "float32"
+
+
+def strategy(distribute: str) -> Any:
+    """The ``tf.distribute`` strategy that ``--distribute`` names; build models and optimizers within its scope."""
+    if distribute == "none":
+        return tf.distribute.get_strategy()
+    require(distribute == "mirrored", f"--distribute {distribute}: expected none or mirrored")
+    # All GPUs; without one, the logical CPU devices of this process (one, unless the caller configured more).
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def reseed(model: keras.Model, seed: int, epoch: int) -> None:
+    """Set every random generator of ``model`` from (seed, epoch), so that a resumed epoch draws the same dropout."""
+    states = [v for v in model.non_trainable_variables if v.path.endswith("seed_generator_state")]
+    for index, state in enumerate(states):
+        draw = np.random.default_rng((seed, epoch, index)).integers(0, 2**31, size=state.shape)
+        state.assign(draw.astype("uint32"))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers depend on, for ``metrics.json``."""
+    names = ("encore-recsys", "tensorflow", "keras", "numpy", "scikit-learn")
+    found = {name: importlib.metadata.version(name) for name in names if _installed(name)}
+    return {"python": platform.python_version(), **found, "machine": platform.machine()}
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,283 @@
+"""Training that can be killed at any moment and resumed to the same weights; the only module with ``tf.data`` loops.
+
+A paper hands over a model and, for each epoch, its batches as NumPy arrays; everything random is drawn from
+(seed, epoch). One compiled step serves a single device and ``tf.distribute`` strategies alike: the loss of a batch is
+sum(weight * loss) / sum(weight) over all replicas, whatever the padding.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from tqdm import tqdm
+
+from common import runtime
+from common.optimizers import sum_rows
+from common.options import UserError, replacing, require
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training examples as fixed-shape arrays.
+
+    Attributes:
+        inputs: what the model takes, by input name.
+        targets: (n,).
+        weights: (n,); 0 marks padding, real examples have weight 1 (or any positive weight).
+    """
+
+    inputs: dict[str, np.ndarray]
+    targets: np.ndarray
+    weights: np.ndarray
+
+
+EpochBatches = Callable[[int], Iterable[Sequence[Batch]]]
+"""Epoch number -> its batches, each as one part per replica (parts of equal shapes)."""
+
+
+def squared_error(targets: Any, predictions: Any) -> Any:
+    """(target - prediction)^2 of each example."""
+    return ops.square(ops.cast(targets, predictions.dtype) - predictions)
+
+
+def epoch_order(size: int, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray:
+    """The order of ``size`` examples in an epoch: a permutation drawn from (seed, epoch), or 0, 1, 2, ..."""
+    # Keras would repeat one permutation in every epoch once a seed is set.
+    return np.random.default_rng((seed, epoch)).permutation(size) if shuffle else np.arange(size)
+
+
+def padded(array: np.ndarray, size: int) -> np.ndarray:
+    """``array`` with zeros appended to ``size`` rows: few distinct shapes mean few compilations."""
+    return np.concatenate([array, np.zeros((size - len(array), *array.shape[1:]), array.dtype)])
+
+
+@dataclass
+class Progress:
+    """What a run has reached: it is saved after every epoch and is all that ``--resume`` needs.
+
+    Attributes:
+        epochs: whole epochs done.
+        history: one row of figures per epoch.
+        batch_losses: loss of every batch of the last epoch.
+        best_epoch: epoch (from 1) with the best monitored figure; 0 before the first.
+        seconds: time spent in training and validation, over all sessions.
+    """
+
+    epochs: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    batch_losses: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+    seconds: float = 0.0
+
+
+class Trainer:
+    """Fits a model and keeps a resumable checkpoint, ``history.csv`` and TensorBoard events in a run directory.
+
+    Args:
+        model: built Keras model; under a strategy, built within its scope, as the optimizer.
+        optimizer: see :func:`common.optimizers.make_optimizer`.
+        seed: seed of dropout; the order of the batches is the caller's.
+        run_dir: folder of the run, or None to keep nothing.
+        loss: (targets, predictions) -> loss of each example.
+        jit: compile the step with XLA.
+        monitor: figure of ``evaluate`` to choose the best epoch by (lower is better); None keeps the last epoch.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        seed: int,
+        run_dir: Path | None = None,
+        loss: Callable[[Any, Any], Any] = squared_error,
+        jit: bool = True,
+        monitor: str | None = None,
+    ) -> None:
+        self.model, self.optimizer, self.seed, self.run_dir, self.monitor = model, optimizer, seed, run_dir, monitor
+        self.strategy = tf.distribute.get_strategy()
+        self.progress = Progress()
+        self.best: list[np.ndarray] = []
+        optimizer.build(model.trainable_variables)
+
+        @tf.function(jit_compile=jit, reduce_retracing=True)
+        def gradients(inputs: Any, targets: Any, weights: Any) -> Any:
+            with tf.GradientTape() as tape:
+                value = ops.sum(weights * ops.cast(loss(targets, model(inputs, training=True)), "float32"))
+                scaled = optimizer.scale_loss(value)
+            found = tape.gradient(scaled, [v.value for v in model.trainable_variables])
+            # Rows of embeddings are summed here, within the compiled part; SummedRows then has nothing left to do.
+            return value, [sum_rows(g) for g in found]
+
+        def step(inputs: Any, targets: Any, weights: Any) -> Any:
+            value, found = gradients(inputs, targets, weights)
+            optimizer.apply(found, model.trainable_variables)
+            return value
+
+        @tf.function(reduce_retracing=True)
+        def distributed(parts: Any) -> Any:
+            values = self.strategy.run(step, args=parts)
+            return self.strategy.reduce("SUM", values, axis=None)
+
+        self._step = distributed
+
+    def fit(
+        self,
+        batches: EpochBatches,
+        epochs: int,
+        evaluate: Callable[[int], dict[str, float]] | None = None,
+        description: str = "",
+        quiet: bool = False,
+    ) -> Progress:
+        """Train up to ``epochs`` epochs in all, then restore the best epoch's weights (if ``monitor`` is set).
+
+        Raises:
+            UserError: the loss is no longer finite; the last whole epoch stays on disk.
+        """
+        writer = tf.summary.create_file_writer(str(self.run_dir / "tensorboard")) if self.run_dir else None
+        for epoch in range(self.progress.epochs, epochs):
+            started = time.perf_counter()
+            runtime.reseed(self.model, self.seed, epoch)
+            row = {"epoch": epoch + 1, "loss": self._epoch(batches(epoch), f"{description}epoch {epoch + 1}/{epochs}", quiet)}
+            row |= evaluate(epoch) if evaluate else {}
+            self.progress.history.append(row)
+            self.progress.epochs = epoch + 1
+            if self.monitor and row[self.monitor] <= min(past[self.monitor] for past in self.progress.history):
+                self.progress.best_epoch, self.best = epoch + 1, [np.array(v) for v in self.model.trainable_variables]
+            self.progress.seconds += time.perf_counter() - started
+            if self.run_dir and writer:
+                self._save()
+                with writer.as_default(step=epoch + 1):
+                    for name, value in row.items():
+                        tf.summary.scalar(name, value)
+                    writer.flush()
+        if self.monitor and self.best:
+            for variable, value in zip(self.model.trainable_variables, self.best, strict=True):
+                variable.assign(value)
+        return self.progress
+
+    def _epoch(self, batches: Iterable[Sequence[Batch]], title: str, quiet: bool) -> float:
+        losses: list[Any] = []
+        counts: list[int] = []
+        bar = tqdm(desc=title, unit=" batch", disable=None if not quiet else True, leave=False)
+        with bar:
+            for parts, count in _prefetched(batches):
+                losses.append(self._step(self._distribute(parts)))
+                counts.append(count)
+                bar.update()
+        values = np.array([float(loss) for loss in losses], np.float64)
+        self.progress.batch_losses = values.tolist()
+        mean = float(np.average(values, weights=counts)) if len(values) else math.nan
+        require(
+            math.isfinite(mean),
+            f"{title}: the loss is {mean}; try a smaller --learning-rate (earlier epochs are kept in {self.run_dir})",
+        )
+        return mean
+
+    def _distribute(self, parts: tuple[Any, ...]) -> Any:
+        if self.strategy.num_replicas_in_sync == 1:
+            return parts[0]
+        choose = self.strategy.experimental_distribute_values_from_function
+        flat = [tf.nest.flatten(part) for part in parts]
+        values = [choose(lambda c, i=i: flat[c.replica_id_in_sync_group][i]) for i in range(len(flat[0]))]
+        return tf.nest.pack_sequence_as(parts[0], values)
+
+    def _save(self) -> None:
+        """Write everything an uninterrupted run would have in memory here, as one file, in one rename."""
+        arrays = {f"model_{i}": np.array(v) for i, v in enumerate(self.model.weights)}
+        arrays |= {f"optimizer_{i}": np.array(v) for i, v in enumerate(self.optimizer.variables)}
+        arrays |= {f"best_{i}": value for i, value in enumerate(self.best)}
+        assert self.run_dir
+        with replacing(self.run_dir / "checkpoint.npz") as file:
+            np.savez(file, progress=np.array(json.dumps(vars(self.progress))), **arrays)
+        write_history(self.run_dir / "history.csv", self.progress.history)
+
+    def resume(self) -> None:
+        """Continue from the checkpoint in the run directory (from the beginning if there is none yet).
+
+        Raises:
+            UserError: the checkpoint is damaged or of another model.
+        """
+        path = self.run_dir / "checkpoint.npz" if self.run_dir else None
+        if not path or not path.exists():
+            return
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                self.progress = Progress(**json.loads(str(saved["progress"])))
+                for prefix, variables in (("model", self.model.weights), ("optimizer", self.optimizer.variables)):
+                    for i, variable in enumerate(variables):
+                        variable.assign(saved[f"{prefix}_{i}"])
+                if self.progress.best_epoch:
+                    self.best = [saved[f"best_{i}"] for i in range(len(self.model.trainable_variables))]
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise UserError(f"{path}: damaged, or of another model ({error}); train without --resume") from None
+
+
+def write_history(path: Path, rows: Sequence[dict[str, float]]) -> None:
+    """Write one line of figures per epoch as CSV, every digit kept."""
+    with replacing(path, "w") as file:
+        if rows:
+            file.write(",".join(rows[0]) + "\n")
+            file.writelines(",".join(repr(value) for value in row.values()) + "\n" for row in rows)
+
+
+def _prefetched(batches: Iterable[Sequence[Batch]]) -> Iterator[tuple[Any, int]]:
+    """Batches as tensors, the next one prepared while the current one is computed, with their numbers of examples."""
+    iterator = iter(batches)
+    first = next(iterator, None)
+    if first is None:
+        return
+
+    def tensors() -> Iterator[Any]:
+        batch: Sequence[Batch] | None = first
+        while batch is not None:
+            total = sum(float(part.weights.sum()) for part in batch)
+            examples = sum(int(np.count_nonzero(part.weights)) for part in batch)
+            scale = np.float32(1.0 / total)
+            yield tuple((dict(p.inputs), p.targets, p.weights.astype(np.float32) * scale) for p in batch), examples
+            batch = next(iterator, None)
+
+    def loosen(array: Any) -> tf.TensorSpec:
+        array = np.asarray(array)
+        return tf.TensorSpec((None, *array.shape[1:]) if array.ndim else (), array.dtype)
+
+    example = (tuple((dict(p.inputs), p.targets, p.weights.astype(np.float32)) for p in first), np.int64(0))
+    signature = tf.nest.map_structure(loosen, example)
+    dataset = tf.data.Dataset.from_generator(tensors, output_signature=signature).prefetch(2)
+    for parts, examples in dataset:
+        yield parts, int(examples)
+
+
+def predict_blocks(model: keras.Model, inputs: Sequence[np.ndarray], block: int, jit: bool = True) -> np.ndarray:
+    """Outputs of ``model`` (inference mode) for all rows, ``block`` rows at a time, each block of the same shape.
+
+    Args:
+        model: takes one array, or a list of arrays.
+        inputs: arrays with the same number of rows n (memory-mapped ones are read block by block).
+        block: rows per call.
+        jit: compile with XLA.
+
+    Returns:
+        (n, ...) float32.
+    """
+
+    @tf.function(jit_compile=jit)
+    def forward(rows: Any) -> Any:
+        return model(rows, training=False)
+
+    n = len(inputs[0])
+    block = min(block, n)
+    outputs = []
+    for start in range(0, n, block):
+        rows = [padded(np.asarray(array[start : start + block]), block) for array in inputs]
+        outputs.append(np.asarray(forward(rows if len(rows) > 1 else rows[0]), np.float32)[: n - start])
+    return np.concatenate(outputs)

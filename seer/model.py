@@ -1,0 +1,113 @@
+"""SeER: the rating of a song by a user, from an embedding of the user and an RNN over the song's MIDI events.
+
+Damak, Nasraoui, Sanders: "Sequence-Based Explainable Hybrid Song Recommendation", Frontiers in Big Data 4 (2021);
+arXiv 1907.01640. Two models go by that name:
+
+``concat``  the released final model:  r(u, s) = a' p_u + c' h_s + b    (one Dense layer over [p_u, h_s])
+``dot``     the model of arXiv v2:     r(u, s) = p_u' h_s               (section 3, "r_us = U_u . h_T")
+
+with p_u the embedding of user u and h_s the last hidden state of an RNN over the song's first steps. The encoding of
+a song does not depend on the user, so each distinct song of a batch is encoded once. Layers carry the names that
+they have in the released weight files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from common.layers import Cell, GateActivation, recurrent
+
+Variant = Literal["concat", "dot"]
+FEATURES_PER_CHANNEL = 2  # note and velocity
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What fixes the shapes and equations of a SeER model."""
+
+    num_users: int
+    sequence_length: int
+    variant: Variant = "concat"
+    cell: Cell = "lstm"
+    latent_features: int = 150
+    channels: int = 16
+    gate_activation: GateActivation = "hard_sigmoid"
+    dropout: float = 0.2
+
+    @property
+    def features(self) -> int:
+        """Values in one step of a song."""
+        return self.channels * FEATURES_PER_CHANNEL
+
+
+class SeER:
+    """The three views of one set of weights.
+
+    Attributes:
+        encoder: songs (n, steps, features), raw 0..127, any number of steps -> h_s (n, latent).
+        head: user ids (batch,), h_s (batch, latent) -> rating (batch,).
+        model: user ids (batch,), position of each song among the distinct songs (batch,), distinct songs
+            (n, sequence_length, features) -> rating (batch,). The one that is trained.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        self.architecture = a = architecture
+
+        # layers
+        embedding_user = layers.Embedding(
+            a.num_users,
+            a.latent_features,
+            embeddings_initializer=keras.initializers.RandomNormal(stddev=0.05),
+            name="embedding_user",
+        )
+        # concat drops inputs and states inside the LSTM; dot drops the RNN's output (commit 8c3a990 of the release).
+        inside = a.dropout if a.variant == "concat" else 0.0
+        rnn = recurrent(a.cell, a.latent_features, a.gate_activation, dropout=inside, name="LSTM_1")
+        if a.variant == "concat":
+            dense = layers.Dense(1, dtype="float32", name="dense_1")
+        else:
+            dropout = layers.Dropout(a.dropout, name="dropout_1")
+            dot = layers.Dot(axes=-1, dtype="float32", name="prediction")
+
+        def encode(songs: Any) -> Any:  # (n, steps, features) -> (n, latent)
+            hidden = rnn(ops.cast(songs, rnn.compute_dtype))
+            return hidden if a.variant == "concat" else dropout(hidden)
+
+        def rate(user: Any, hidden: Any) -> Any:  # (batch,), (batch, latent) -> (batch,)
+            p = embedding_user(user)  # (batch, latent)
+            score = dense(ops.concatenate([p, hidden], axis=-1)) if a.variant == "concat" else dot([p, hidden])
+            return ops.reshape(score, (-1,))
+
+        # functional models
+        user = keras.Input((), dtype="int32", name="user_input")
+        song = keras.Input((), dtype="int32", name="song_input")
+        songs = keras.Input((a.sequence_length, a.features), dtype="uint8", name="song_feature_input")
+        rating = rate(user, ops.take(encode(songs), song, axis=0))
+        self.model = keras.Model({tensor.name: tensor for tensor in (user, song, songs)}, rating, name="seer")
+
+        any_length = keras.Input((None, a.features), dtype="uint8", name="song_array_input")
+        self.encoder = keras.Model(any_length, encode(any_length), name="song_encoder")
+        hidden = keras.Input((a.latent_features,), name="song_hidden")
+        self.head = keras.Model([user, hidden], rate(user, hidden), name="rating_head")
+
+    def score_matrix(self, users: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+        """Ratings of every given user for every given song, as one matrix product.
+
+        Args:
+            users: user ids (u,).
+            hidden: encoded songs (s, latent).
+
+        Returns:
+            (u, s) float32, equal to ``head`` on every pair to rounding.
+        """
+        p = np.asarray(self.model.get_layer("embedding_user").embeddings, np.float32)[users]  # (u, latent)
+        if self.architecture.variant == "dot":
+            return p @ hidden.T
+        kernel, bias = (np.asarray(w, np.float32) for w in self.model.get_layer("dense_1").weights)
+        a, c = np.split(kernel[:, 0], 2)
+        return (p @ a)[:, None] + (hidden @ c + bias)[None, :]

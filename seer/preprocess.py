@@ -1,0 +1,316 @@
+"""Turn the released files of SeER into arrays that are loaded in an instant, and check every value on the way.
+
+The arrays of the released files are JSON text of about 3.2 GB. They are read row by row (one row is one song), in
+bounded memory, and written once as ``.npy`` files, which are memory-mapped from then on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import DTypeLike, NDArray
+from tqdm import tqdm
+
+from common.jsonrows import parse_numbers, parse_small_numbers, rows_of
+from common.options import UserError, require, run_script, write_json
+from common.sources import dataset_folder, find_file, fingerprint, replacing_folder
+from seer.tables import check_users, read_song_information, read_triplets
+
+Array = NDArray[Any]
+CHANNELS = 16
+FEATURES = 2 * CHANNELS
+"""Numbers of one step: note and velocity of channel 1, note and velocity of channel 2, and so on."""
+VERSION = 1
+"""Of the prepared arrays; arrays of another version are made anew."""
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "triplets": ("triplets.txt",),
+    "midi": ("midi_array.txt", "midi_array.zip"),
+    "times": ("time_array.txt", "time_array.zip"),
+    "information": ("song_information.csv",),
+    "matching": ("song_to_number_matching.csv",),
+}
+"""The released files and the names that each may have (upper and lower case being the same)."""
+USERS = "user_to_number_matching.csv"
+_saved = ("midi", "times", "users", "songs", "ratings")
+
+
+@dataclass(frozen=True)
+class SeerData:
+    """The dataset of SeER: who rated which song how, and what the songs sound like."""
+
+    midi: Array
+    """(songs, steps, 32) uint8, or float32 if a value has a fraction; memory-mapped. Per step 16 times note and
+    velocity, both 0..127; zeros pad the end."""
+    times: NDArray[np.float64]
+    """(songs, steps), memory-mapped: microseconds from the start of the song to each step; zeros pad the end."""
+    users: NDArray[np.int32]
+    """(ratings,) user number of each rating, in the order of the file."""
+    songs: NDArray[np.int32]
+    """(ratings,) song number of each rating."""
+    ratings: NDArray[np.float32]
+    """(ratings,) 1..5."""
+    song_information: pd.DataFrame
+    """Indexed by song number: song_id, artist_name, title, release, year (0 is unknown), duration (seconds)."""
+    fingerprint: str
+    """SHA-256 of the prepared files: the same for the same data, whether they came as text or as zip."""
+    num_users: int
+    """Users, numbered from 0."""
+
+    @property
+    def num_songs(self) -> int:
+        """Songs, numbered from 0."""
+        return self.midi.shape[0]
+
+    @property
+    def num_steps(self) -> int:
+        """Time steps that each song is padded or cut to."""
+        return self.midi.shape[1]
+
+
+def select_channels(midi: Array, channels: int) -> Array:
+    """The first ``channels`` MIDI channels of each step: a view of (..., 2 * channels) of ``midi`` (..., 32).
+
+    The released code (``num_channels``) keeps the same columns.
+
+    Raises:
+        UserError: ``channels`` is not 1..16.
+    """
+    require(1 <= channels <= CHANNELS, f"number of channels is {channels}; it must lie in 1..{CHANNELS}")
+    return midi[..., : 2 * channels]
+
+
+def prepare(raw: Path, prepared: Path) -> SeerData:
+    """Load the arrays in ``prepared``; make them from the released files in ``raw`` if missing or out of date.
+
+    Raises:
+        UserError: a released file is missing or wrong (file, line or row, and what was expected are named), or
+            ``prepared`` cannot be written. Then ``prepared`` is as it was before.
+    """
+    sources = _find_sources(raw)
+    try:
+        state = _state(sources)
+        data = _load(prepared, state)
+        if data is None:
+            with replacing_folder(prepared, lambda folder: _load(folder, state) is not None) as beside:
+                _convert(sources, state, beside)
+                # Opened before the rename: whatever another process then does with the folder, the maps stay.
+                data = _load(beside, state)
+        require(
+            data is not None, f"{prepared}: the arrays just written cannot be read back; is the disk full?"
+        )
+        assert data is not None
+        return data
+    except OSError as error:
+        raise UserError(f"{error.filename or prepared}: {error.strerror or error}") from error
+
+
+def _find_sources(raw: Path) -> dict[str, Path]:
+    sources = {}
+    for role, names in REQUIRED.items():
+        path = find_file(raw, *names)
+        if path is None:
+            raise UserError(f"{raw / names[0]}: no such file; data/README.md says where to get it")
+        sources[role] = path
+    users = find_file(raw, USERS)  # the released code never reads it
+    return sources | ({"users": users} if users else {})
+
+
+def _state(sources: dict[str, Path]) -> list[list[Any]]:
+    """Name, size and time of change of each source: the arrays are out of date once any of it differs."""
+    return [[role, path.name, path.stat().st_size, path.stat().st_mtime_ns] for role, path in sources.items()]
+
+
+def _load(folder: Path, state: list[list[Any]]) -> SeerData | None:
+    """Open the arrays in ``folder``; None if they are missing, damaged or not made from sources in ``state``."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text("utf-8"))
+        if meta["version"] != VERSION or meta["sources"] != state:
+            return None
+        arrays = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r" if name in ("midi", "times") else None)
+            for name in _saved
+        }
+        information = json.loads((folder / "songs.json").read_text("utf-8"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    frame = pd.DataFrame(information, index=pd.RangeIndex(len(information["song_id"]), name="number"))
+    return SeerData(
+        song_information=frame, fingerprint=meta["fingerprint"], num_users=meta["users"], **arrays
+    )
+
+
+def _convert(sources: dict[str, Path], state: list[list[Any]], folder: Path) -> None:
+    users, songs, ratings = read_triplets(sources["triplets"])
+    num_users, num_songs = int(users.max()) + 1, int(songs.max()) + 1
+    if "users" in sources:
+        check_users(sources["users"], num_users)
+    information = read_song_information(sources["information"], sources["matching"], num_songs)
+    for name, values in (("users", users), ("songs", songs), ("ratings", ratings)):
+        np.save(folder / f"{name}.npy", values)
+    write_json(folder / "songs.json", information.to_dict("list"))
+    steps = _convert_times(sources["times"], folder / "times.npy", num_songs)
+    _convert_midi(sources["midi"], folder / "midi.npy", num_songs, steps)
+    meta = {
+        "version": VERSION,
+        "sources": state,
+        "users": num_users,
+        "songs": num_songs,
+        "ratings": len(ratings),
+        "steps": steps,
+        "fingerprint": fingerprint([folder / "songs.json", *(folder / f"{name}.npy" for name in _saved)]),
+    }
+    write_json(folder / "meta.json", meta)
+
+
+def _convert_times(source: Path, target: Path, num_songs: int) -> int:
+    """Write the times as float64 (songs, steps); returns the steps."""
+    steps = 0
+    with contextlib.closing(_rows(source, _times_row, num_songs)) as rows, target.open("wb") as file:
+        for number, row in enumerate(rows):
+            if number == 0:
+                steps = row.size
+                require(
+                    steps > 0, f"{source}: row 0 (counted from 0) is empty; expected the times of the steps"
+                )
+                _write_header(file, np.float64, (num_songs, steps))
+            _check_width(source, number, row.size, steps)
+            file.write(row.data)
+    return steps
+
+
+def _times_row(text: bytes, where: str) -> NDArray[np.float64]:
+    times = parse_numbers(text, where)
+    used = np.flatnonzero(times)
+    falls = np.flatnonzero(np.diff(times[: used[-1] + 1], prepend=0.0) < 0) if used.size else used
+    if falls.size:
+        step = int(falls[0])
+        before = times[step - 1] if step else 0.0
+        raise UserError(
+            f"{where}, entry {step} (counted from 0) is {times[step]} after {before}; expected microseconds from 0 "
+            "that never decrease, with zeros only before the first or after the last step"
+        )
+    return times
+
+
+def _convert_midi(source: Path, target: Path, num_songs: int, steps: int) -> None:
+    """Write the notes as (songs, steps, 32): as uint8, until a row has a fraction, then all as float32."""
+    shape = (num_songs, steps, FEATURES)
+    dtype: DTypeLike = np.uint8
+    with contextlib.ExitStack() as stack:
+        rows = stack.enter_context(contextlib.closing(_rows(source, _midi_row, num_songs)))
+        file = stack.enter_context(target.open("w+b"))
+        _write_header(file, dtype, shape)
+        for number, row in enumerate(rows):
+            require(
+                row.size > 0 and row.size % FEATURES == 0,
+                f"{source}: row {number} (counted from 0) has {row.size:,} numbers; expected a multiple of {FEATURES} "
+                f"({CHANNELS} channels x note and velocity for each step)",
+            )
+            _check_width(
+                source, number, row.size, steps * FEATURES, f"{FEATURES} for each of the {steps:,} times"
+            )
+            if row.dtype == np.float32 and dtype == np.uint8:
+                dtype = np.float32
+                whole = target.with_suffix(".part")
+                wider = stack.enter_context(whole.open("w+b"))
+                _write_header(wider, dtype, shape)
+                file.seek(-number * row.size, 2)
+                while block := file.read(row.size):
+                    wider.write(np.frombuffer(block, np.uint8).astype(np.float32).data)
+                file = wider
+                whole.replace(target)
+            file.write(np.ascontiguousarray(row, dtype).data)
+
+
+def _midi_row(text: bytes, where: str) -> Array:
+    values: Array | None = parse_small_numbers(text)
+    if values is None:
+        values = parse_numbers(text, where)
+    wrong = np.flatnonzero((values < 0) | (values > 127))
+    if wrong.size:
+        raise UserError(
+            f"{where}, entry {wrong[0]} (counted from 0) is {values[wrong[0]]}; expected notes and velocities in 0..127"
+        )
+    small = values.astype(np.uint8)
+    return small if (small == values).all() else values.astype(np.float32)
+
+
+def _rows(source: Path, parse: Callable[[bytes, str], Array], num_songs: int) -> Generator[Array]:
+    """The parsed rows of ``source``, of which there must be ``num_songs``; with a progress bar if it takes long."""
+    number = 0
+    expected = f"expected {num_songs:,} rows, as triplets.txt has {num_songs:,} distinct songs"
+    with contextlib.closing(rows_of(source, parse)) as rows:
+        # disable=None: no bar unless stderr is a terminal
+        for row in tqdm(
+            rows, desc=f"reading {source.name}", total=num_songs, unit=" songs", delay=5, disable=None
+        ):
+            require(
+                number < num_songs, f"{source}: row {number} (counted from 0) is one too many; {expected}"
+            )
+            yield row
+            number += 1
+    require(number == num_songs, f"{source}: ends after row {number - 1} (counted from 0); {expected}")
+
+
+def _check_width(source: Path, number: int, width: int, expected: int, reason: str = "as in row 0") -> None:
+    require(
+        width == expected,
+        f"{source}: row {number} (counted from 0) has {width:,} numbers; expected {expected:,}, {reason}",
+    )
+
+
+def _write_header(file: IO[bytes], dtype: DTypeLike, shape: tuple[int, ...]) -> None:
+    # Written from front to back rather than through a memory map: a full disk then is an error that can be told,
+    # not a crash, and written pages do not count as memory of this process.
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+
+
+@dataclass(frozen=True)
+class PreprocessOptions:
+    """Options of this script."""
+
+    data_dir: Path | None = None
+    """Folder with the dataset in the released formats. Default: the released files below data/seer, else the
+    synthetic sample, which is written on first use."""
+
+
+def main(options: PreprocessOptions) -> dict[str, Any]:
+    """Check the released files of SeER and turn them into memory-mapped arrays."""
+    from seer.sample import write_sample
+
+    started = time.perf_counter()
+    dataset = dataset_folder("seer", options.data_dir, list(REQUIRED.values()), write_sample)
+    data = prepare(dataset.raw, dataset.prepared)
+    seconds = time.perf_counter() - started
+    histogram = {star: int(np.count_nonzero(data.ratings == star)) for star in range(1, 6)}
+    print(
+        f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}: {len(data.ratings):,} ratings by "
+        f"{data.num_users:,} users of {data.num_songs:,} songs; "
+        f"{', '.join(f'{count:,} x {star}' for star, count in histogram.items())}. "
+        f"{data.num_steps:,} steps of {CHANNELS} channels per song, as {data.midi.dtype}. "
+        f"Prepared in {dataset.prepared} in {seconds:.1f} s."
+    )
+    return {
+        "dataset": dataclasses.asdict(dataset),
+        "users": data.num_users,
+        "songs": data.num_songs,
+        "ratings": len(data.ratings),
+        "steps": data.num_steps,
+        "rating_histogram": histogram,
+        "fingerprint": data.fingerprint,
+        "seconds": seconds,
+    }
+
+
+if __name__ == "__main__":
+    run_script(main, PreprocessOptions)

@@ -134,7 +134,7 @@ def split_rows(stream: IO[bytes], path: Path, longest: int = LONGEST_ROW) -> Ite
 def _check_length(length: int, longest: int, path: Path, row: int) -> None:
     require(
         length <= longest,
-        f"{path}: row {row} (counted from 0) has more than {longest:,} bytes; expected the numbers of one song",
+        f"{path}: row {row} (counted from 0) has over {longest:,} bytes; expected the numbers of one song",
     )
 
 
@@ -178,8 +178,8 @@ def _value_shown(value: object) -> str:
 def parse_small_numbers(text: bytes) -> Array | None:
     """The flat JSON list ``text`` of numbers from 0 up to 999, or None if it is anything else.
 
-    Vectorised, hence faster than Python's decoder: up to three digits before each number's end or decimal point
-    make its integer part. Numbers with a real fraction (means of chords, say) are converted one by one.
+    Vectorised, hence faster than Python's decoder: the one to three digits before each number's end or decimal
+    point make its integer part. Numbers with a real fraction (means of chords, say) are converted one by one.
 
     Returns:
         uint16, or float64 if a number has a fraction other than ``.0``.

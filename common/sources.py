@@ -47,7 +47,7 @@ def data_root() -> Path:
 def find_file(folder: Path, *names: str) -> Path | None:
     """The first of ``names`` that is a file in ``folder``, upper and lower case being the same; else None.
 
-    The released code of SeER ships ``Time_array.zip`` and reads ``time_array.txt``, hence the tolerance for case.
+    The released code of SeER ships ``Time_array.zip`` but reads ``time_array.txt``: hence the tolerance.
     """
     if not folder.is_dir():
         return None
@@ -75,12 +75,12 @@ def dataset_folder(
     required: Sequence[str | tuple[str, ...]],
     write_sample: Callable[[Path], object],
 ) -> Dataset:
-    """Find the dataset of ``paper`` (the name of its folder): the user's, else the released one, else the sample.
+    """Find the dataset of ``paper`` (its folder's name): the user's, else the released one, else the sample.
 
     Args:
         data_dir: the user's ``--data-dir``; None looks for the released files in ``data/<paper>`` and
-            ``data/<paper>/released``. If they are missing there too, one line on stderr says so and the sample
-            in ``data/<paper>/sample`` is used.
+            ``data/<paper>/released``. If they are missing there too, one line on stderr says so and the
+            sample in ``data/<paper>/sample`` is used.
         required: names of the released files; a tuple lists names of which any will do.
         write_sample: writes the sample into the empty folder it is given; called on first use only.
 
@@ -183,9 +183,9 @@ def open_text_or_zip(path: Path) -> Iterator[IO[bytes]]:
     """Open a plain file, or the only file inside a ``.zip``, as a stream of bytes; nothing is ever extracted.
 
     Raises:
-        UserError: the file cannot be read, or the zip is damaged (also found while reading: the checksum comes
-            last), encrypted, holds none or several files besides folders and ``__MACOSX/``, or has a member whose
-            name leads out of the archive.
+        UserError: the file cannot be read, or the zip is damaged (raised while reading, too: the checksum comes
+            last), encrypted, holds none or several files besides folders and ``__MACOSX/``, or has a member
+            whose name leads out of the archive.
     """
     again = "download the file again"
     with contextlib.ExitStack() as stack:
@@ -221,7 +221,7 @@ def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
             and not name.is_absolute()
             and ".." not in name.parts
             and ":" not in name.parts[0],
-            f"{path}: the member {member.orig_filename!r} leads out of the archive; expected plain file names",
+            f"{path}: the member {member.orig_filename!r} leads out of the archive; expected a plain name",
         )
         if not member.is_dir() and name.parts[0] != "__MACOSX":
             members.append(member)

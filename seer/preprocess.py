@@ -1,7 +1,7 @@
-"""Turn the released files of SeER into arrays that are loaded in an instant, and check every value on the way.
+"""Turn the released files of SeER into arrays that load in an instant, and check every value on the way.
 
-The arrays of the released files are JSON text of about 3.2 GB. They are read row by row (one row is one song), in
-bounded memory, and written once as ``.npy`` files, which are memory-mapped from then on.
+The released arrays are JSON text of about 3.2 GB. They are read row by row (a row is a song), in bounded memory,
+and written once as ``.npy`` files, which are memory-mapped from then on.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class SeerData:
     """The dataset of SeER: who rated which song how, and what the songs sound like."""
 
     midi: Array
-    """(songs, steps, 32) uint8, or float32 if a value has a fraction; memory-mapped. Per step 16 times note and
-    velocity, both 0..127; zeros pad the end."""
+    """(songs, steps, 32) uint8, or float32 if a value has a fraction; memory-mapped. Each step has 16 times
+    note and velocity, both 0..127; zeros pad the end."""
     times: NDArray[np.float64]
-    """(songs, steps), memory-mapped: microseconds from the start of the song to each step; zeros pad the end."""
+    """(songs, steps), memory-mapped: microseconds from the song's start to each step; zeros pad the end."""
     users: NDArray[np.int32]
     """(ratings,) user number of each rating, in the order of the file."""
     songs: NDArray[np.int32]
@@ -59,7 +59,7 @@ class SeerData:
     ratings: NDArray[np.float32]
     """(ratings,) 1..5."""
     song_information: pd.DataFrame
-    """Indexed by song number: song_id, artist_name, title, release, year (0 is unknown), duration (seconds)."""
+    """By song number: song_id, artist_name, title, release, year (0 is unknown), duration (seconds)."""
     fingerprint: str
     """SHA-256 of the prepared files: the same for the same data, whether they came as text or as zip."""
     num_users: int
@@ -89,11 +89,11 @@ def select_channels(midi: Array, channels: int) -> Array:
 
 
 def prepare(raw: Path, prepared: Path) -> SeerData:
-    """Load the arrays in ``prepared``; make them from the released files in ``raw`` if missing or out of date.
+    """Load the arrays in ``prepared``; make them from the released files in ``raw`` if need be.
 
     Raises:
-        UserError: a released file is missing or wrong (file, line or row, and what was expected are named), or
-            ``prepared`` cannot be written. Then ``prepared`` is as it was before.
+        UserError: a released file is missing or wrong (the message names the file, the line or row, and what was
+            expected), or ``prepared`` cannot be written. Then ``prepared`` is as it was before.
     """
     sources = _find_sources(raw)
     try:
@@ -130,7 +130,7 @@ def _state(sources: dict[str, Path]) -> list[list[Any]]:
 
 
 def _load(folder: Path, state: list[list[Any]]) -> SeerData | None:
-    """Open the arrays in ``folder``; None if they are missing, damaged or not made from sources in ``state``."""
+    """Open the arrays in ``folder``; None if they are missing, damaged or made from other sources."""
     try:
         meta = json.loads((folder / "meta.json").read_text("utf-8"))
         if meta["version"] != VERSION or meta["sources"] != state:
@@ -195,8 +195,8 @@ def _times_row(text: bytes, where: str) -> NDArray[np.float64]:
         step = int(falls[0])
         before = times[step - 1] if step else 0.0
         raise UserError(
-            f"{where}, entry {step} (counted from 0) is {times[step]} after {before}; expected microseconds from 0 "
-            "that never decrease, with zeros only before the first or after the last step"
+            f"{where}, entry {step} (counted from 0) is {times[step]} after {before}; expected microseconds "
+            "from 0 that never decrease, and zeros only at the start or after the last step"
         )
     return times
 
@@ -212,8 +212,8 @@ def _convert_midi(source: Path, target: Path, num_songs: int, steps: int) -> Non
         for number, row in enumerate(rows):
             require(
                 row.size > 0 and row.size % FEATURES == 0,
-                f"{source}: row {number} (counted from 0) has {row.size:,} numbers; expected a multiple of {FEATURES} "
-                f"({CHANNELS} channels x note and velocity for each step)",
+                f"{source}: row {number} (counted from 0) has {row.size:,} numbers; expected a multiple of "
+                f"{FEATURES} ({CHANNELS} channels x note and velocity for each step)",
             )
             _check_width(
                 source, number, row.size, steps * FEATURES, f"{FEATURES} for each of the {steps:,} times"
@@ -238,14 +238,14 @@ def _midi_row(text: bytes, where: str) -> Array:
     wrong = np.flatnonzero((values < 0) | (values > 127))
     if wrong.size:
         raise UserError(
-            f"{where}, entry {wrong[0]} (counted from 0) is {values[wrong[0]]}; expected notes and velocities in 0..127"
+            f"{where}, entry {wrong[0]} (counted from 0) is {values[wrong[0]]}; expected a note or velocity in 0..127"
         )
     small = values.astype(np.uint8)
     return small if (small == values).all() else values.astype(np.float32)
 
 
 def _rows(source: Path, parse: Callable[[bytes, str], Array], num_songs: int) -> Generator[Array]:
-    """The parsed rows of ``source``, of which there must be ``num_songs``; with a progress bar if it takes long."""
+    """The parsed rows of ``source``, of which there must be ``num_songs``; with a progress bar if slow."""
     number = 0
     expected = f"expected {num_songs:,} rows, as triplets.txt has {num_songs:,} distinct songs"
     with contextlib.closing(rows_of(source, parse)) as rows:
@@ -269,8 +269,8 @@ def _check_width(source: Path, number: int, width: int, expected: int, reason: s
 
 
 def _write_header(file: IO[bytes], dtype: DTypeLike, shape: tuple[int, ...]) -> None:
-    # Written from front to back rather than through a memory map: a full disk then is an error that can be told,
-    # not a crash, and written pages do not count as memory of this process.
+    # Written from front to back rather than through a memory map: so a full disk is an error that can be told
+    # instead of a crash, and written pages do not count as memory of this process.
     descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
     np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
 

@@ -208,7 +208,7 @@ def write_sample(folder: Path, seed: int = 7) -> None:
         UserError: ``folder`` holds something else, or cannot be written.
     """
     folder = folder.resolve()
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    beside = folder.parent / f".{folder.name}.{os.getpid()}.part"
     try:
         shutil.rmtree(beside, ignore_errors=True)
         (beside / "midi").mkdir(parents=True)

@@ -36,7 +36,7 @@ def read_triplets(path: Path) -> tuple[Ints, Ints, NDArray[np.float32]]:
     """Read ``triplets.txt``: one ``user song rating`` per line, integers separated by single blanks.
 
     Returns:
-        users, songs (both int32) and ratings (float32, 1..5), each of shape (ratings,) in the order of the file.
+        users, songs (both int32) and ratings (float32, 1..5), each (ratings,) in the order of the file.
 
     Raises:
         UserError: a line is malformed (the first one is named), or the user or song numbers have a gap.
@@ -56,8 +56,8 @@ def read_triplets(path: Path) -> tuple[Ints, Ints, NDArray[np.float32]]:
         gaps = np.flatnonzero(present != np.arange(present.size))
         require(
             gaps.size == 0,
-            f"{path}: {what} {gaps[0] if gaps.size else 0} has no line; expected {what} numbers from 0 up to the "
-            f"largest ({present[-1]}) without a gap: renumber them",
+            f"{path}: {what} {gaps[0] if gaps.size else 0} has no line; expected {what} numbers from 0 up to "
+            f"the largest ({present[-1]}) without a gap: renumber them",
         )
     users, songs = (np.ascontiguousarray(table[:, column]) for column in (0, 1))
     return users, songs, table[:, 2].astype(np.float32)
@@ -135,8 +135,8 @@ def read_table(path: Path, *columns: str) -> Table:
     """Read ``columns`` of a CSV file (UTF-8, first line names the columns; other columns are ignored).
 
     Raises:
-        UserError: the file is not UTF-8, a column is missing, a row has another number of fields than the header,
-            or there is no row.
+        UserError: the file is not UTF-8, a column is missing, a row has another number of fields than the
+            header, or there is no row.
     """
     content = read_bytes(path)
     try:
@@ -157,7 +157,7 @@ def read_table(path: Path, *columns: str) -> Table:
                 continue
             require(
                 len(row) == len(header),
-                f"{path}: line {reader.line_num} has {len(row)} fields; expected {len(header)}, as in the first line",
+                f"{path}: line {reader.line_num} has {len(row)} fields; expected {len(header)} as on line 1",
             )
             rows.append(row)
             lines.append(reader.line_num)
@@ -178,8 +178,8 @@ def read_song_information(information: Path, matching: Path, num_songs: int) -> 
     """Read ``song_information.csv`` in the order of the song numbers of ``song_to_number_matching.csv``.
 
     Returns:
-        A frame indexed by song number with song_id, artist_name, title, release, year (0 is unknown) and duration
-        (seconds).
+        A frame indexed by song number with song_id, artist_name, title, release, year (0 is unknown) and
+        duration (seconds).
 
     Raises:
         UserError: a number, id or duration is wrong, or the two files have different songs.
@@ -208,7 +208,7 @@ def read_song_information(information: Path, matching: Path, num_songs: int) -> 
 
 
 def check_users(path: Path, num_users: int) -> None:
-    """Check ``user_to_number_matching.csv``; its ids are used by nobody, but a wrong file tells of a mix-up."""
+    """Check ``user_to_number_matching.csv``; nobody uses its ids, but a wrong file tells of a mix-up."""
     table = read_table(path, "user_id", "number")
     table.unique("user_id")
     table.numbered(num_users, f"triplets.txt has {num_users} distinct users")

@@ -178,8 +178,9 @@ def _value_shown(value: object) -> str:
 def parse_small_numbers(text: bytes) -> Array | None:
     """The flat JSON list ``text`` of numbers from 0 up to 999, or None if it is anything else.
 
-    Vectorised, hence faster than Python's decoder: the one to three digits before each number's end or decimal
-    point make its integer part. Numbers with a real fraction (means of chords, say) are converted one by one.
+    Vectorised, hence faster than Python's decoder: the one to three digits before each number's end or
+    decimal point make its integer part. Numbers with a real fraction (means of chords, say) are converted
+    one by one.
 
     Returns:
         uint16, or float64 if a number has a fraction other than ``.0``.

@@ -44,8 +44,8 @@ class TrainingOptions:
     """Passes over the training data; 0 evaluates the given weights. Default: the paper's, or fewer on the sample."""
     batch_size: int | None = None
     """Training examples in a batch. Default: the paper's, or fewer on the sample."""
-    learning_rate: float = 1e-3
-    """Step size of the optimizer."""
+    learning_rate: float | None = None
+    """Step size of the optimizer. Default: the paper's, or another on the sample."""
     seed: int = 1
     """Seed of everything random but the released split: initial weights, order of examples, dropout."""
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
@@ -69,7 +69,7 @@ class TrainingOptions:
             f"--batch-size is {self.batch_size}; it must be 1 or more",
         )
         require(
-            0 < self.learning_rate < float("inf"),
+            self.learning_rate is None or 0 < self.learning_rate < float("inf"),
             f"--learning-rate is {self.learning_rate}; it must be a positive number",
         )
         require(0 <= self.seed < 2**31, f"--seed is {self.seed}; it must lie in 0..2147483647")

@@ -1,19 +1,41 @@
-"""Seeds, determinism, precision, devices: the state of the process that a run depends on."""
+"""Seeds, determinism, precision, devices: the state of the process that a run depends on.
+
+Import this module before Keras: it keeps TensorFlow's start-up messages off the console.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow logs to the console as soon as it is imported
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-import keras
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Send file descriptor 2 nowhere: TensorFlow's C++ code logs there before it reads any setting."""
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+with _silent_stderr():
+    import keras
+    import tensorflow as tf
+
+    tf.config.list_physical_devices()  # looks for GPUs, and complains if there is none
+
 import numpy as np
-import tensorflow as tf
 
 from common.options import TrainingOptions, require
 

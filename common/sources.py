@@ -183,9 +183,9 @@ def open_text_or_zip(path: Path) -> Iterator[IO[bytes]]:
     """Open a plain file, or the only file inside a ``.zip``, as a stream of bytes; nothing is ever extracted.
 
     Raises:
-        UserError: the file cannot be read, or the zip is damaged (raised while reading, too: the checksum comes
-            last), encrypted, holds none or several files besides folders and ``__MACOSX/``, or has a member
-            whose name leads out of the archive.
+        UserError: the file cannot be read, or the zip is damaged (raised while reading, too: the checksum
+            comes last), encrypted, holds none or several files besides folders and ``__MACOSX/``, or has a
+            member whose name leads out of the archive.
     """
     again = "download the file again"
     with contextlib.ExitStack() as stack:

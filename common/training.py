@@ -257,27 +257,29 @@ def _prefetched(batches: Iterable[Sequence[Batch]]) -> Iterator[tuple[Any, int]]
         yield parts, int(examples)
 
 
-def predict_blocks(model: keras.Model, inputs: Sequence[np.ndarray], block: int, jit: bool = True) -> np.ndarray:
-    """Outputs of ``model`` (inference mode) for all rows, ``block`` rows at a time, each block of the same shape.
+class BlockPredictor:
+    """Outputs of a model (inference mode) for any number of rows, computed in blocks of one shape.
 
     Args:
         model: takes one array, or a list of arrays.
-        inputs: arrays with the same number of rows n (memory-mapped ones are read block by block).
         block: rows per call.
         jit: compile with XLA.
-
-    Returns:
-        (n, ...) float32.
     """
 
-    @tf.function(jit_compile=jit)
-    def forward(rows: Any) -> Any:
-        return model(rows, training=False)
+    def __init__(self, model: keras.Model, block: int, jit: bool = True) -> None:
+        self.block = block
 
-    n = len(inputs[0])
-    block = min(block, n)
-    outputs = []
-    for start in range(0, n, block):
-        rows = [padded(np.asarray(array[start : start + block]), block) for array in inputs]
-        outputs.append(np.asarray(forward(rows if len(rows) > 1 else rows[0]), np.float32)[: n - start])
-    return np.concatenate(outputs)
+        @tf.function(jit_compile=jit)
+        def forward(rows: Any) -> Any:
+            return model(rows, training=False)
+
+        self._forward = forward
+
+    def __call__(self, *inputs: np.ndarray) -> np.ndarray:
+        """Outputs (n, ...) float32 for arrays of n rows each; memory-mapped ones are read block by block."""
+        n = len(inputs[0])
+        outputs = []
+        for start in range(0, n, self.block):
+            rows = [padded(np.asarray(array[start : start + self.block]), self.block) for array in inputs]
+            outputs.append(np.asarray(self._forward(rows if len(rows) > 1 else rows[0]), np.float32)[: n - start])
+        return np.concatenate(outputs)

@@ -86,11 +86,11 @@ class SeER:
         # functional models
         user = keras.Input((), dtype="int32", name="user_input")
         song = keras.Input((), dtype="int32", name="song_input")
-        songs = keras.Input((a.sequence_length, a.features), dtype="uint8", name="song_feature_input")
+        songs = keras.Input((a.sequence_length, a.features), dtype="float32", name="song_feature_input")
         rating = rate(user, ops.take(encode(songs), song, axis=0))
         self.model = keras.Model({tensor.name: tensor for tensor in (user, song, songs)}, rating, name="seer")
 
-        any_length = keras.Input((None, a.features), dtype="uint8", name="song_array_input")
+        any_length = keras.Input((None, a.features), dtype="float32", name="song_array_input")
         self.encoder = keras.Model(any_length, encode(any_length), name="song_encoder")
         hidden = keras.Input((a.latent_features,), name="song_hidden")
         self.head = keras.Model([user, hidden], rate(user, hidden), name="rating_head")
@@ -103,11 +103,13 @@ class SeER:
             hidden: encoded songs (s, latent).
 
         Returns:
-            (u, s) float32, equal to ``head`` on every pair to rounding.
+            (u, s) float64, equal to ``head`` on every pair to rounding. In float32 the user's term of ``concat`` would
+            round the songs' terms differently for every user and swap songs that nearly tie.
         """
-        p = np.asarray(self.model.get_layer("embedding_user").embeddings, np.float32)[users]  # (u, latent)
+        hidden = hidden.astype(np.float64)
+        p = np.asarray(self.model.get_layer("embedding_user").embeddings, np.float64)[users]  # (u, latent)
         if self.architecture.variant == "dot":
             return p @ hidden.T
-        kernel, bias = (np.asarray(w, np.float32) for w in self.model.get_layer("dense_1").weights)
+        kernel, bias = (np.asarray(w, np.float64) for w in self.model.get_layer("dense_1").weights)
         a, c = np.split(kernel[:, 0], 2)
         return (p @ a)[:, None] + (hidden @ c + bias)[None, :]

@@ -1,7 +1,7 @@
 """Turn the released files of SeER into arrays that load in an instant, and check every value on the way.
 
-The released arrays are JSON text of about 3.2 GB. They are read row by row (a row is a song), in bounded memory,
-and written once as ``.npy`` files, which are memory-mapped from then on.
+The released arrays are JSON text of about 3.2 GB. They are read row by row (a row is a song), in bounded
+memory, and written once as ``.npy`` files, which are memory-mapped from then on.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def prepare(raw: Path, prepared: Path) -> SeerData:
     """Load the arrays in ``prepared``; make them from the released files in ``raw`` if need be.
 
     Raises:
-        UserError: a released file is missing or wrong (the message names the file, the line or row, and what was
-            expected), or ``prepared`` cannot be written. Then ``prepared`` is as it was before.
+        UserError: a released file is missing or wrong (the message names the file, the line or row, and what
+            was expected), or ``prepared`` cannot be written. Then ``prepared`` is as it was before.
     """
     sources = _find_sources(raw)
     try:
@@ -104,10 +104,8 @@ def prepare(raw: Path, prepared: Path) -> SeerData:
                 _convert(sources, state, beside)
                 # Opened before the rename: whatever another process then does with the folder, the maps stay.
                 data = _load(beside, state)
-        require(
-            data is not None, f"{prepared}: the arrays just written cannot be read back; is the disk full?"
-        )
-        assert data is not None
+        if data is None:
+            raise UserError(f"{prepared}: the arrays just written cannot be read back; is the disk full?")
         return data
     except OSError as error:
         raise UserError(f"{error.filename or prepared}: {error.strerror or error}") from error
@@ -237,9 +235,8 @@ def _midi_row(text: bytes, where: str) -> Array:
         values = parse_numbers(text, where)
     wrong = np.flatnonzero((values < 0) | (values > 127))
     if wrong.size:
-        raise UserError(
-            f"{where}, entry {wrong[0]} (counted from 0) is {values[wrong[0]]}; expected a note or velocity in 0..127"
-        )
+        entry = wrong[0]
+        raise UserError(f"{where}, entry {entry} (counted from 0) is {values[entry]}; expected 0..127")
     small = values.astype(np.uint8)
     return small if (small == values).all() else values.astype(np.float32)
 

@@ -1,0 +1,97 @@
+"""Tables and pictures of results: on the console, as Markdown and as PNG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from rich.console import Console
+from rich.table import Table
+
+from common.options import replacing
+
+Rows = Mapping[str, Mapping[str, float]]
+"""Name of a model or source -> its figures; a missing figure or NaN is shown as a dash."""
+
+
+def _text(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def print_table(title: str, rows: Rows, columns: Sequence[str]) -> None:
+    """Print ``rows`` on the console."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, figures in rows.items():
+        table.add_row(name, *(_text(figures.get(column)) for column in columns))
+    # A terminal narrower than the table would fold its cells; a file or pipe has no width at all.
+    wide = 30 + sum(len(column) + 5 for column in columns) + max((len(name) for name in rows), default=0)
+    console = Console()
+    Console(width=max(wide, console.width) if not console.is_terminal else None).print(table)
+
+
+def markdown_table(rows: Rows, columns: Sequence[str]) -> str:
+    """``rows`` as a Markdown table."""
+    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
+    lines += [f"| {name} | " + " | ".join(_text(r.get(c)) for c in columns) + " |" for name, r in rows.items()]
+    return "\n".join(lines) + "\n"
+
+
+def plot_comparison(path: Path, title: str, rows: Rows, columns: Sequence[str]) -> None:
+    """A bar chart per figure, one bar per row, saved as PNG."""
+    across = min(len(columns), 4)
+    down = -(-len(columns) // across)
+    size = (3.2 * across + 1.6, (0.34 * len(rows) + 0.9) * down + 0.5)
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, sharey=True, layout="constrained")
+    names = list(rows)[::-1]
+    for axis in axes.flat[len(columns) :]:
+        axis.set_visible(False)
+    for axis, column in zip(axes.flat, columns, strict=False):
+        values = [rows[name].get(column, math.nan) for name in names]
+        bars = axis.barh(names, [0 if math.isnan(v) else v for v in values], color="#4c78a8")
+        axis.bar_label(bars, [_text(v) for v in values], padding=3, fontsize=8)
+        axis.set_title(column, fontsize=10)
+        axis.margins(x=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+    figure.suptitle(title, fontsize=11)
+    _save(figure, path)
+
+
+def plot_curves(path: Path, title: str, history: Sequence[Mapping[str, float]], marked_epoch: int = 0) -> None:
+    """A small picture per figure of ``history`` over the epochs, saved as PNG; the chosen epoch is marked."""
+    names = [name for name in history[0] if name != "epoch"]
+    across = min(len(names), 3)
+    down = -(-len(names) // across)
+    size = (4 * across, 2.8 * down + 0.4)
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
+    epochs = [row["epoch"] for row in history]
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    for axis, name in zip(axes.flat, names, strict=False):
+        axis.plot(epochs, [row[name] for row in history], marker="o", markersize=3, color="#4c78a8")
+        if marked_epoch:
+            axis.axvline(marked_epoch, color="#e45756", linestyle="--", linewidth=1, label="best epoch")
+            axis.legend(fontsize=7, frameon=False)
+        axis.set_title(name, fontsize=10)
+        axis.set_xlabel("epoch", fontsize=8)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=11)
+    _save(figure, path)
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=120)
+    plt.close(figure)

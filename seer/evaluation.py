@@ -1,0 +1,127 @@
+"""Splits and figures of SeER: the released ones, and standard ones over the whole catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from common import metrics
+from common.ranking import catalogue_ranking
+from seer.baselines import Recommender
+from seer.batches import Ratings
+
+CUTOFFS = (5, 10, 100, 500)
+"""The released code prints its MAP and NDCG at these ranks."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Ratings to train on, to choose the epoch by (empty in the released protocol), and to test on."""
+
+    train: Ratings
+    validation: Ratings
+    test: Ratings
+
+
+def released_split(ratings: Ratings) -> Split:
+    """The released split: a fifth of the rows at random (scikit-learn, random_state 1) is the test set.
+
+    The order of the training rows is the released one too: of several ratings of a pair the first gives the place and
+    the last the value, as in the sparse matrix through which the released code passes them.
+    """
+    train, test = train_test_split(np.arange(len(ratings)), test_size=0.2, random_state=1)
+    rows = ratings[train]
+    pair = rows.users.astype(np.int64) * (int(ratings.songs.max()) + 1) + rows.songs
+    _, first = np.unique(pair, return_index=True)
+    _, last = np.unique(pair[::-1], return_index=True)
+    values = np.empty_like(rows.values)
+    values[first] = rows.values[::-1][last]  # both in the order of the distinct pairs
+    first = np.sort(first)
+    kept = Ratings(rows.users[first], rows.songs[first], values[first])
+    return Split(kept, ratings[:0], ratings[test])
+
+
+def corrected_split(ratings: Ratings, seed: int, share: float = 0.1) -> Split:
+    """The released test set, and ``share`` of the released training rows, drawn by ``seed``, for validation."""
+    split = released_split(ratings)
+    order = np.random.default_rng(seed).permutation(len(split.train))
+    held_out = max(1, round(share * len(order)))
+    return Split(split.train[np.sort(order[held_out:])], split.train[np.sort(order[:held_out])], split.test)
+
+
+def released_metrics(test: Ratings, predicted: np.ndarray, threshold: float) -> dict[str, float]:
+    """The figures that the released code prints after every epoch, over the rows of the test set.
+
+    Args:
+        test: the test set.
+        predicted: predicted rating of each row.
+        threshold: smallest rating of a relevant song.
+    """
+    found = {"rmse": metrics.rmse(test.values, predicted), "mae": metrics.mae(test.values, predicted)}
+    rows = (test.users, test.values, predicted)
+    for name, values in (
+        ("map@{}_released", metrics.map_released(*rows, CUTOFFS, threshold)),
+        ("ndcg@{}_released", metrics.ndcg_released(*rows, CUTOFFS)),
+        ("map@{}_v2", metrics.map_v2(*rows, CUTOFFS, threshold)),
+    ):
+        found |= {name.format(k): float(value) for k, value in zip(CUTOFFS, values, strict=True)}
+    return found
+
+
+def catalogue_metrics(split: Split, recommender: Recommender, threshold: float, songs: int) -> dict[str, float]:
+    """Standard figures of ranking all songs for every test user, the user's training songs left out.
+
+    Relevant are the user's test songs rated ``threshold`` or more; users without any are left out. ``random_ranking``
+    of the same users would have an AUC of 0.5.
+    """
+    test = split.test
+    liked = test.values >= threshold
+    known = [np.concatenate([getattr(part, name) for part in (split.train, split.validation)]) for name in ("users", "songs")]
+    # A pair may occur twice, once in training: it is then not a candidate.
+    pairs = test.users.astype(np.int64) * songs + test.songs
+    liked &= ~np.isin(pairs, known[0].astype(np.int64) * songs + known[1])
+    _, once = np.unique(pairs, return_index=True)
+    liked &= np.isin(np.arange(len(pairs)), once)
+    relevant = (test.users[liked], test.songs[liked], np.ones(int(liked.sum())))
+    users = np.unique(relevant[0])
+    ranking = catalogue_ranking(recommender.scores, users, relevant, (known[0], known[1]), songs)
+    found: dict[str, float] = {}
+    for k in (10, 100):
+        found[f"map@{k}"] = metrics.average_precision_at(ranking, k)
+        found[f"ndcg@{k}"] = metrics.ndcg_at(ranking, k)
+        found[f"recall@{k}"] = metrics.recall_at(ranking, k)
+    return found | {"mrr@10": metrics.reciprocal_rank_at(ranking, 10), "auc": metrics.auc(ranking)}
+
+
+def evaluate(
+    split: Split, recommender: Recommender, threshold: float, songs: int, full: bool
+) -> tuple[dict[str, float], np.ndarray]:
+    """All figures of a recommender on the test set, and its predictions for the rows of the test set.
+
+    Args:
+        split: see :class:`Split`.
+        recommender: what to evaluate.
+        threshold: smallest rating of a relevant song.
+        songs: size of the catalogue.
+        full: add :func:`catalogue_metrics`.
+    """
+    predicted = np.asarray(recommender.rate(split.test.users, split.test.songs), np.float32)
+    found = released_metrics(split.test, predicted, threshold)
+    if not recommender.is_rating:
+        found |= {"rmse": float("nan"), "mae": float("nan")}
+    if full:
+        found |= catalogue_metrics(split, recommender, threshold, songs)
+    return found, predicted
+
+
+def personalisation(recommender: Recommender, users: int, sample: int = 200) -> dict[str, int]:
+    """How many different rankings of all songs, and different top-5 lists, the first ``sample`` users get."""
+    chosen = np.arange(min(users, sample))
+    order = np.argsort(-recommender.scores(chosen), axis=1, kind="stable")
+    return {
+        "users": len(chosen),
+        "distinct_rankings": len(np.unique(order, axis=0)),
+        "distinct_top5": len(np.unique(order[:, :5], axis=0)),
+    }

@@ -1,0 +1,100 @@
+"""Options of SeER, and the figures that the paper reports."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from common.options import TrainingOptions, require
+
+PAPER = {
+    # arXiv 1907.01640 v2, table 5 (means of 5 replicates) and table 4: MAP@10 as its code computed it then.
+    "paper v2: SeER (GRU, dot)": {"map@10_v2": 0.1437},
+    "paper v2: LSTM (table 4)": {"map@10_v2": 0.1433},
+    "paper v2: NeuMF": {"map@10_v2": 0.1347},
+    "paper v2: MF": {"map@10_v2": 0.1284},
+    "paper v2: ItemPop": {"map@10_v2": 0.0778},
+}
+"""Reported figures. They belong to the original dataset: on any other they are no reference."""
+
+
+@dataclass(frozen=True)
+class SeerOptions(TrainingOptions):
+    """Options of SeER. The paper's values are those of its released optimum, unless v2 (arXiv) is named."""
+
+    variant: Literal["concat", "dot"] | None = None
+    """concat: the released final model, Dense over [user, song]; dot: the model of arXiv v2. Default: concat, or
+    that of --weights."""
+    latent_features: int | None = None
+    """Size of the user embedding and of the RNN's state (paper: 150; tried 50, 100, 150, 200)."""
+    cell: Literal["lstm", "gru", "rnn"] | None = None
+    """Recurrent cell (paper: lstm). Default: lstm for concat, gru for dot."""
+    sequence_length: int | None = None
+    """Steps of each song that the RNN reads (paper: 500; v2: 2600)."""
+    channels: int | None = None
+    """MIDI channels that it reads, 1..16 (paper: 16)."""
+    gate_activation: Literal["hard_sigmoid", "sigmoid"] = "hard_sigmoid"
+    """Gates of the RNN: Keras 2's hard_sigmoid (paper), or sigmoid. Released weights need hard_sigmoid."""
+    dropout: float = 0.2
+    """Share of inputs and states (concat) or of the song's encoding (dot) dropped in training (paper: 0.2)."""
+    optimizer: Literal["adam", "sgd", "rmsprop", "adagrad", "nadam"] = "adam"
+    """Optimizer (paper: adam)."""
+    interaction_threshold: float = 3
+    """Smallest rating of a song that counts as liked in the evaluation (paper: 3)."""
+    batching: Literal["pairs", "songs"] = "pairs"
+    """pairs: --batch-size shuffled ratings at a time (paper). songs: all ratings of --batch-size songs at a time; an
+    epoch is much faster but takes fewer steps, so it needs more epochs."""
+    shuffle: bool = True
+    """Draw a new order of the ratings in every epoch (paper); --no-shuffle keeps the order of the split."""
+    baselines: bool = True
+    """Evaluate the baselines too (corrected protocol only)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, low, high in (("latent_features", 1, 4096), ("sequence_length", 1, 10**6), ("channels", 1, 16)):
+            value = getattr(self, name)
+            flag = name.replace("_", "-")
+            require(value is None or low <= value <= high, f"--{flag} is {value}; it must lie in {low}..{high}")
+        require(0 <= self.dropout < 1, f"--dropout is {self.dropout}; it must be at least 0 and below 1")
+        threshold = self.interaction_threshold
+        require(1 <= threshold <= 5, f"--interaction-threshold is {threshold}; ratings lie in 1..5")
+        require(self.epochs != 0 or bool(self.weights), "--epochs 0 evaluates weights: name them with --weights FILE")
+        require(
+            self.epochs == 0 or len(self.weights) <= 1,
+            "training starts from one file of --weights; add --epochs 0 to compare several",
+        )
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Settings that depend on the dataset: the released optimum, or smaller ones for the synthetic sample."""
+
+    epochs: int = 20
+    batch_size: int = 1000
+    learning_rate: float = 1e-3
+    latent_features: int = 150
+    sequence_length: int = 500
+
+
+SAMPLE_DEFAULTS = Defaults(epochs=20, batch_size=128, learning_rate=5e-3, latent_features=16, sequence_length=60)
+SONGS_PER_BATCH = 128
+
+
+def with_defaults(options: SeerOptions, synthetic: bool, steps: int) -> SeerOptions:
+    """Fill in what the user left open, for a dataset whose songs have ``steps`` steps."""
+    defaults = SAMPLE_DEFAULTS if synthetic else replace(Defaults(), sequence_length=min(500, steps))
+    if options.batching == "songs":
+        defaults = replace(defaults, batch_size=16 if synthetic else SONGS_PER_BATCH)
+    chosen: dict[str, Any] = {k: v for k, v in asdict(defaults).items() if getattr(options, k) is None}
+    if options.variant is None:
+        chosen["variant"] = "concat"
+    if options.cell is None:
+        chosen["cell"] = "gru" if options.variant == "dot" else "lstm"
+    if options.channels is None:
+        chosen["channels"] = 16
+    full = replace(options, **chosen)
+    require(
+        (full.sequence_length or 0) <= steps,
+        f"--sequence-length is {full.sequence_length}, but the songs of this dataset have {steps} steps",
+    )
+    return full

@@ -70,7 +70,7 @@ class HardSigmoidLSTM(keras.layers.LSTM):
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
         """See ``keras.layers.RNN.inner_loop``."""
         plain = mask is None and self.cell.implementation == 1 and self.cell.bias is not None
-        if not plain or self.return_sequences or self.return_state or self.go_backwards:
+        if not plain or self.return_sequences or self.return_state or self.go_backwards or self.stateful:
             return super().inner_loop(sequences, initial_state, mask, training)
         cell, masks = self.cell, None
         if training and cell.dropout > 0 and cell.recurrent_dropout > 0:
@@ -80,13 +80,13 @@ class HardSigmoidLSTM(keras.layers.LSTM):
         elif training and (cell.dropout > 0 or cell.recurrent_dropout > 0):
             return super().inner_loop(sequences, initial_state, mask, training)
         kernel = ops.concatenate([cell.kernel, cell.recurrent_kernel], axis=0)
-        hidden, memory = lstm_last_state(sequences, *initial_state, ops.cast(kernel, sequences.dtype),
-                                         ops.cast(cell.bias, sequences.dtype), masks)
-        return hidden, ops.expand_dims(hidden, 1), [hidden, memory]
+        kernel, bias = (ops.cast(weight, sequences.dtype) for weight in (kernel, cell.bias))
+        hidden = lstm_last_state(sequences, *initial_state, kernel, bias, masks)
+        return hidden, ops.expand_dims(hidden, 1), [hidden, hidden]  # only the first is read in the plain case
 
 
-def lstm_last_state(x: Any, hidden: Any, memory: Any, kernel: Any, bias: Any, masks: Any = None) -> tuple[Any, Any]:
-    """The last hidden state and cell state of an LSTM with hard-sigmoid gates, differentiable in kernel and bias.
+def lstm_last_state(x: Any, hidden: Any, memory: Any, kernel: Any, bias: Any, masks: Any = None) -> Any:
+    """The last hidden state of an LSTM with hard-sigmoid gates, differentiable in kernel and bias.
 
     ==========================================  ====================================================
     z = [x_t, h_{t-1}] W + b                     four blocks of columns: i, f, g, o
@@ -103,7 +103,7 @@ def lstm_last_state(x: Any, hidden: Any, memory: Any, kernel: Any, bias: Any, ma
         masks: None, or one dropout mask per gate, (4, batch, features + units), on [x_t, h_{t-1}].
 
     Returns:
-        h_T and c_T, (batch, units) each. Only h_T carries a gradient.
+        h_T (batch, units).
     """
     features = x.shape[-1]
     steps = ops.transpose(x, (1, 0, 2))
@@ -135,7 +135,7 @@ def lstm_last_state(x: Any, hidden: Any, memory: Any, kernel: Any, bias: Any, ma
         return sum(ops.matmul(d, ops.transpose(w)) * masks[k, :, features:] for k, (d, w) in enumerate(blocks))
 
     @ops.custom_gradient
-    def run(kernel: Any, bias: Any) -> tuple[Any, Any]:
+    def run(kernel: Any, bias: Any) -> Any:
         def forward(state: Any, x_t: Any) -> Any:
             h_before, c_before, *_ = state
             z = product(ops.concatenate([x_t, h_before], axis=-1), kernel) + bias
@@ -146,7 +146,7 @@ def lstm_last_state(x: Any, hidden: Any, memory: Any, kernel: Any, bias: Any, ma
             return (o * ops.tanh(c), c, i, f, g, o), (h_before, c_before, i, f, g, o)
 
         start = (hidden, memory, *(ops.zeros_like(hidden) for _ in range(4)))
-        (h, c, *_), history = ops.scan(forward, start, steps)
+        (h, *_), history = ops.scan(forward, start, steps)
 
         def gradient(*upstream: Any, **named: Any) -> tuple[Any, Any]:
             def backward(done: Any, carry: Any) -> Any:
@@ -166,6 +166,6 @@ def lstm_last_state(x: Any, hidden: Any, memory: Any, kernel: Any, bias: Any, ma
             *_, d_kernel, d_bias = ops.fori_loop(0, length, backward, start)
             return d_kernel, d_bias
 
-        return (h, c), gradient
+        return h, gradient
 
     return run(ops.convert_to_tensor(kernel), ops.convert_to_tensor(bias))

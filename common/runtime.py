@@ -33,6 +33,7 @@ with _silent_stderr():
     import keras
     import tensorflow as tf
 
+    tf.get_logger().setLevel("ERROR")
     tf.config.list_physical_devices()  # looks for GPUs, and complains if there is none
 
 import numpy as np

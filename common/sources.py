@@ -128,11 +128,14 @@ def _write_sample_once(
     try:
         with replacing_folder(folder, complete) as beside:
             write_sample(beside)
-            (beside / MARKER).write_text(
-                "Made-up data, written by the sample of Encore; no real users or songs.\n"
-            )
+            mark_synthetic(beside)
     except OSError as error:
         raise UserError(f"cannot write the sample to {folder}: {error.strerror or error}") from error
+
+
+def mark_synthetic(folder: Path) -> None:
+    """Mark the dataset in ``folder`` as made up, so that every result on it says so."""
+    (folder / MARKER).write_text("Made-up data, written by the sample of Encore; no real users or songs.\n")
 
 
 @contextlib.contextmanager

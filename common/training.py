@@ -152,7 +152,7 @@ class Trainer:
             self.progress.history.append(row)
             self.progress.epochs = epoch + 1
             if self.monitor and row[self.monitor] <= min(past[self.monitor] for past in self.progress.history):
-                self.progress.best_epoch, self.best = epoch + 1, [np.array(v) for v in self.model.trainable_variables]
+                self.progress.best_epoch, self.best = epoch + 1, [ops.convert_to_numpy(v).copy() for v in self.model.trainable_variables]
             self.progress.seconds += time.perf_counter() - started
             if self.run_dir and writer:
                 self._save()
@@ -193,8 +193,8 @@ class Trainer:
 
     def _save(self) -> None:
         """Write everything an uninterrupted run would have in memory here, as one file, in one rename."""
-        arrays = {f"model_{i}": np.array(v) for i, v in enumerate(self.model.weights)}
-        arrays |= {f"optimizer_{i}": np.array(v) for i, v in enumerate(self.optimizer.variables)}
+        arrays = {f"model_{i}": ops.convert_to_numpy(v).copy() for i, v in enumerate(self.model.weights)}
+        arrays |= {f"optimizer_{i}": ops.convert_to_numpy(v).copy() for i, v in enumerate(self.optimizer.variables)}
         arrays |= {f"best_{i}": value for i, value in enumerate(self.best)}
         assert self.run_dir
         with replacing(self.run_dir / "checkpoint.npz") as file:

@@ -76,7 +76,7 @@ class Defaults:
     sequence_length: int = 500
 
 
-SAMPLE_DEFAULTS = Defaults(epochs=20, batch_size=128, learning_rate=5e-3, latent_features=16, sequence_length=60)
+SAMPLE_DEFAULTS = Defaults(epochs=30, batch_size=128, learning_rate=5e-3, latent_features=32, sequence_length=30)
 SONGS_PER_BATCH = 128
 
 

@@ -22,6 +22,7 @@ import pandas as pd
 import pretty_midi
 
 from common.options import UserError, require, run_script
+from common.sources import mark_synthetic
 from seer.midi import CHANNELS, DRUM_CHANNEL, midi_to_array
 
 USERS, SONGS, STEPS = 400, 150, 600
@@ -213,6 +214,7 @@ def write_sample(folder: Path, seed: int = 7) -> None:
         shutil.rmtree(beside, ignore_errors=True)
         (beside / "midi").mkdir(parents=True)
         _write_files(beside, np.random.default_rng(seed))
+        mark_synthetic(beside)
         try:
             beside.rename(folder)
         except OSError:

@@ -1,0 +1,120 @@
+"""How long SeER trains at the released sizes, against what its matrix products alone would take here.
+
+Made-up data of the released sizes (6,442 songs of 500 steps x 32 values, 32,180 users, 752,835 training ratings), the
+released optimum (LSTM, 150 latent features, dropout 0.2). Reference, measured in the same run: NumPy's matrix product
+of 4,000 x 4,000 float32 matrices, and a training step through ``keras.layers.LSTM`` with traced gradients.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from common import runtime  # isort: skip  (quiets TensorFlow)
+import keras
+import numpy as np
+
+from common import layers
+from common.optimizers import make_optimizer
+from common.options import run_script
+from common.training import Trainer
+from seer.batches import PairBatches, Ratings, SongBatches
+from seer.experiment import Evaluator
+from seer.model import Architecture, SeER
+
+USERS, SONGS, RATINGS, STEPS, FEATURES, LATENT = 32_180, 6_442, 752_835, 500, 32, 150
+PRODUCTS = 2 * ((FEATURES + LATENT) * 4 * LATENT * 2 + 4 * LATENT * LATENT)
+"""Floating-point operations of the LSTM's matrix products for one step of one song, forward and backward."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of this benchmark."""
+
+    pair_batches: int = 3
+    """Batches of 1,000 pairs to time."""
+    songs_per_batch: int = 128
+    """Songs in a batch of the fast mode."""
+
+
+def made_up() -> tuple[Ratings, np.ndarray]:
+    """Ratings with long-tailed popularity, and MIDI-like songs in which most values are 0."""
+    rng = np.random.default_rng(1)
+    popularity = rng.pareto(1.2, SONGS) + 0.1
+    songs = rng.choice(SONGS, RATINGS, p=popularity / popularity.sum()).astype(np.int32)
+    users = rng.integers(0, USERS, RATINGS, dtype=np.int32)
+    midi = rng.integers(1, 128, (SONGS, STEPS, FEATURES), dtype=np.uint8)
+    midi *= rng.random((SONGS, STEPS, FEATURES), dtype=np.float32) < 0.1
+    return Ratings(users, songs, rng.integers(1, 6, RATINGS).astype(np.float32)), midi
+
+
+def first(batches: PairBatches | SongBatches, count: int) -> list[list]:
+    """The first ``count`` batches of an epoch that have the shapes of its first one, to time without compilation."""
+    found: list[list] = []
+    for parts in batches(0):
+        shapes = [array.shape for array in parts[0].inputs.values()]
+        if not found or shapes == [array.shape for array in found[0][0].inputs.values()]:
+            found.append(parts)
+        if len(found) == count:
+            break
+    return found
+
+
+def main(options: Options) -> dict[str, float]:
+    """Time training and prediction of SeER at the released sizes."""
+    ratings, midi = made_up()
+    square = np.random.default_rng(0).random((4000, 4000), dtype=np.float32)
+    square @ square
+    started = time.perf_counter()
+    for _ in range(3):
+        square @ square
+    rate = 3 * 2 * 4000**3 / (time.perf_counter() - started)
+    alone = SONGS * STEPS * PRODUCTS / rate
+    result = {"gflops_of_sgemm": rate / 1e9, "products_alone_seconds": alone}
+
+    def trainer() -> tuple[SeER, Trainer]:
+        keras.utils.set_random_seed(1)
+        seer = SeER(Architecture(USERS, STEPS, latent_features=LATENT))
+        return seer, Trainer(seer.model, make_optimizer("adam", 1e-3), seed=1)
+
+    def seconds_per_1000(kind: Trainer, batches: list[list]) -> tuple[float, float]:
+        kind.fit(lambda epoch: batches[:1], 1, quiet=True)
+        wall, cpu = time.perf_counter(), time.process_time()
+        kind.fit(lambda epoch: batches, 2, quiet=True)
+        return (time.perf_counter() - wall) / len(batches), (time.process_time() - cpu) / len(batches)
+
+    for name, distinct in (("pairs", True), ("pairs_released_dropout", False)):
+        batches = first(PairBatches(ratings, midi, 1000, seed=1, distinct=distinct), options.pair_batches)
+        wall, cpu = seconds_per_1000(trainer()[1], batches)
+        result |= {f"{name}_fit_1000_wall_seconds": wall, f"{name}_fit_1000_cpu_seconds": cpu}
+    written_out = layers.HardSigmoidLSTM.inner_loop
+    layers.HardSigmoidLSTM.inner_loop = keras.layers.LSTM.inner_loop  # the reference: traced gradients
+    result["traced_gradient_fit_1000_wall_seconds"], _ = seconds_per_1000(trainer()[1], batches)
+    layers.HardSigmoidLSTM.inner_loop = written_out
+
+    seer, fast = trainer()
+    whole = SongBatches(ratings, midi, options.songs_per_batch, seed=1)
+    fast.fit(whole, 1)  # compiles
+    wall, cpu = time.perf_counter(), time.process_time()
+    fast.fit(whole, 2)
+    result["songs_epoch_wall_seconds"] = time.perf_counter() - wall
+    result["songs_epoch_cpu_seconds"] = time.process_time() - cpu
+    evaluator = Evaluator(seer, midi, jit=True)
+    evaluator.recommender().rate(ratings.users[:1000], ratings.songs[:1000])
+    wall = time.perf_counter()
+    recommender = evaluator.recommender()
+    result["encode_catalogue_seconds"] = time.perf_counter() - wall
+    wall = time.perf_counter()
+    recommender.rate(ratings.users[:188_209], ratings.songs[:188_209])
+    result["rate_188209_pairs_seconds"] = time.perf_counter() - wall
+    result["ratio_epoch_to_products"] = result["songs_epoch_wall_seconds"] / alone
+    result["ratio_traced_to_written_out"] = (
+        result["traced_gradient_fit_1000_wall_seconds"] / result["pairs_released_dropout_fit_1000_wall_seconds"]
+    )
+    for name, value in result.items():
+        print(f"{name:45s} {value:10.2f}")
+    return result
+
+
+if __name__ == "__main__":
+    run_script(main, Options)

@@ -1,0 +1,59 @@
+"""Repeated ids in a batch: the optimizers must see the sum of their gradients."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from common.optimizers import OPTIMIZERS, make_optimizer
+from common.options import UserError
+
+IDS = np.array([2, 0, 2, 2, 4], np.int32)
+TARGETS = np.arange(10, dtype=np.float32).reshape(5, 2)
+
+
+def train(optimizer, one_hot, steps=3):
+    """Fit rows of a (6, 2) table to TARGETS, by lookup or by the equal product with one-hot rows."""
+    start = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+    if one_hot:
+        layer = keras.layers.Dense(2, use_bias=False)
+        layer.build((None, 6))
+        inputs = np.eye(6, dtype=np.float32)[IDS]
+    else:
+        layer = keras.layers.Embedding(6, 2)
+        layer.build()
+        inputs = IDS
+    layer.weights[0].assign(start)
+    optimizer.build(layer.trainable_variables)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum((layer(inputs) - TARGETS) ** 2)
+        gradients = tape.gradient(loss, [layer.weights[0].value])
+        assert one_hot or isinstance(gradients[0], tf.IndexedSlices)
+        optimizer.apply(gradients, layer.trainable_variables)
+    return np.asarray(layer.weights[0])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_lookup_trains_like_one_hot_product(name):
+    lookup, product = (train(make_optimizer(name, 0.1), one_hot) for one_hot in (False, True))
+    np.testing.assert_allclose(lookup, product, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["Adam", "Adagrad", "RMSprop", "Nadam"])
+def test_plain_keras_does_not(name):
+    """The reason for this module; if this fails, Keras has mended it and the module can go."""
+    kind = getattr(keras.optimizers, name)
+    lookup, product = (train(kind(learning_rate=0.1), one_hot) for one_hot in (False, True))
+    assert np.abs(lookup - product).max() > 1e-3
+
+
+def test_loss_scaling_wraps_the_exact_optimizer():
+    optimizer = make_optimizer("adam", 0.1, mixed_float16=True)
+    assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    assert type(optimizer.inner_optimizer).__name__ == "ExactAdam"
+
+
+def test_unknown_optimizer_is_refused():
+    with pytest.raises(UserError, match="expected one of adam"):
+        make_optimizer("adagard", 0.1)

@@ -1,0 +1,36 @@
+"""Shared by all tests: quiet TensorFlow, a small thread pool per worker, the golden data and a private data folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # pytest-xdist already runs a worker per core
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
+import common.runtime  # noqa: F401  (before anything else imports TensorFlow)
+import pytest
+
+GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "tests" / "golden")
+
+
+@pytest.fixture(scope="session")
+def golden_seer() -> Path:
+    """Folder of SeER's golden data; tests that need a file of it fail if it is missing."""
+    return GOLDEN / "seer"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared arrays and samples go to a temporary folder, not to the checkout's ``data/``."""
+    folder = tmp_path_factory.mktemp("data")
+    os.environ["ENCORE_DATA"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def seer_golden_data(golden_seer: Path, private_data: Path):  # noqa: ANN201
+    """The golden dataset of SeER, prepared."""
+    from seer.preprocess import prepare
+
+    return prepare(golden_seer / "Data", private_data / "golden" / "prepared")

@@ -8,8 +8,9 @@ from pathlib import Path
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # pytest-xdist already runs a worker per core
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
-import common.runtime  # noqa: F401  (before anything else imports TensorFlow)
 import pytest
+
+import common.runtime  # noqa: F401  (before anything else imports TensorFlow)
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "tests" / "golden")
 
@@ -29,7 +30,7 @@ def private_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def seer_golden_data(golden_seer: Path, private_data: Path):  # noqa: ANN201
+def seer_golden_data(golden_seer: Path, private_data: Path):
     """The golden dataset of SeER, prepared."""
     from seer.preprocess import prepare
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import runtime  # isort: skip  (quiets TensorFlow)
+import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets TensorFlow)
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
@@ -68,7 +68,8 @@ def curve(kind: str, size: int, learning_rate: float, seconds: float) -> list[di
     for variable, value in zip(trainer.optimizer.variables + seer.model.trainable_variables, start, strict=True):
         variable.assign(value)
     trainer.progress = type(trainer.progress)()
-    evaluator, points, spent = Evaluator(seer, midi, jit=True), [], 0.0
+    evaluator, spent = Evaluator(seer, midi, jit=True), 0.0
+    points: list[dict[str, float]] = []
     while spent < seconds:
         started = time.perf_counter()
         trainer.fit(batches, len(points) + 1, quiet=True)

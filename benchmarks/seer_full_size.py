@@ -95,29 +95,21 @@ def _songs(
         steps_of_kind = np.zeros((PHRASES, 16, 2), int)
         for phrase in steps_of_kind:
             used = rng.choice(channels, rng.integers(1, 5), replace=False)
-            phrase[used, 0] = (
-                36 + 6 * kind + 12 * rng.integers(0, 3, used.size) + rng.choice(scale, used.size)
-            )
+            phrase[used, 0] = 36 + 6 * kind + 12 * rng.integers(0, 3, used.size) + rng.choice(scale, used.size)
             phrase[used, 1] = rng.integers(20, 60, used.size)
         for degree in range(degrees):
             louder = steps_of_kind.copy()
             louder[:, :, 1] += (louder[:, :, 1] > 0) * degree * 9
-            texts.append(
-                [json.dumps(phrase)[1:-1].encode() for phrase in louder.reshape(-1, FEATURES).tolist()]
-            )
+            texts.append([json.dumps(phrase)[1:-1].encode() for phrase in louder.reshape(-1, FEATURES).tolist()])
     silence = json.dumps([0] * FEATURES)[1:-1].encode()
     for song in range(SONGS):
         known = texts[style[song] * degrees + int(loudness[song] * degrees)]
         theme = rng.integers(0, PHRASES, 64)  # a song repeats itself
         played = theme[rng.integers(0, 64, steps[song])].tolist()
-        yield (
-            b"[" + b", ".join([*(known[step] for step in played), *[silence] * (STEPS - len(played))]) + b"]"
-        )
+        yield (b"[" + b", ".join([*(known[step] for step in played), *[silence] * (STEPS - len(played))]) + b"]")
 
 
-def _times(
-    steps: NDArray[np.int64], seconds: NDArray[np.float64], rng: np.random.Generator
-) -> Iterator[bytes]:
+def _times(steps: NDArray[np.int64], seconds: NDArray[np.float64], rng: np.random.Generator) -> Iterator[bytes]:
     for count, duration in zip(steps.tolist(), seconds.tolist(), strict=True):
         times = np.zeros(STEPS)
         times[1:count] = np.cumsum(rng.exponential(duration / count * 1e6, count - 1) + 0.1).round(1)
@@ -163,9 +155,7 @@ class FullSizeOptions:
 def main(options: FullSizeOptions) -> dict[str, float]:
     """Measure the conversion of SeER's files at their full size."""
     if not _complete(options.folder):
-        require(
-            not options.folder.exists(), f"--folder {options.folder}: exists, and is not of this benchmark"
-        )
+        require(not options.folder.exists(), f"--folder {options.folder}: exists, and is not of this benchmark")
         started = time.perf_counter()
         # In a process of its own, so that its memory is not taken for that of the conversion.
         writer = multiprocessing.get_context("spawn").Process(target=write_full_size, args=(options.folder,))

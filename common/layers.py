@@ -18,7 +18,7 @@ GateActivation = Literal["hard_sigmoid", "sigmoid"]
 
 @keras.saving.register_keras_serializable("encore")
 def hard_sigmoid(x: Any) -> Any:
-    """Keras 2's ``hard_sigmoid``: clip(0.2 x + 0.5, 0, 1). Keras 3's own function of that name is clip(x/6 + 0.5, 0, 1)."""
+    """Keras 2's ``hard_sigmoid``, clip(0.2 x + 0.5, 0, 1); Keras 3's of that name is clip(x / 6 + 0.5, 0, 1)."""
     return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
@@ -56,9 +56,9 @@ class HardSigmoidLSTM(keras.layers.LSTM):
 
     Same variables, same dropout masks and, to rounding, the same values and gradients as
     ``keras.layers.LSTM(recurrent_activation=hard_sigmoid, implementation=1)``. Backpropagation through time keeps six
-    arrays per step where automatic differentiation keeps several times as many, which halves the time of a training step
-    on a CPU (``benchmarks/lstm.py``). Only the plain case is written out (last state wanted, no masking of
-    steps); any other falls back to Keras.
+    arrays per step where automatic differentiation keeps several times as many, which makes a training step on a CPU
+    much faster (``benchmarks/seer_training.py``). Only the plain case is written out (last state wanted, no masking
+    of steps); any other falls back to Keras.
 
     The gradient with respect to the input sequences is not computed: they must be data, not the output of a layer.
     """

@@ -71,7 +71,12 @@ def loss_and_gradients(layer, x, jit):
 @pytest.mark.parametrize("jit", [False, True])
 def test_written_out_gradient_equals_the_traced_one(dropout, jit):
     keras.utils.set_random_seed(3)
-    options = {"dropout": dropout, "recurrent_dropout": dropout, "implementation": 1, "recurrent_activation": hard_sigmoid}
+    options = {
+        "dropout": dropout,
+        "recurrent_dropout": dropout,
+        "implementation": 1,
+        "recurrent_activation": hard_sigmoid,
+    }
     ours, traced = HardSigmoidLSTM(UNITS, **options), keras.layers.LSTM(UNITS, **options)
     ours.build((None, STEPS, FEATURES))
     traced.build((None, STEPS, FEATURES))

@@ -280,9 +280,7 @@ def mean_average_accuracy(
     return _mean(_ratio((accuracy * correct).sum(1), valid.sum(1)), per_session)
 
 
-def bootstrap_interval(
-    per_user: ArrayLike, seed: int, level: float = 0.95, samples: int = 1000
-) -> tuple[float, float]:
+def bootstrap_interval(per_user: ArrayLike, seed: int, level: float = 0.95, samples: int = 1000) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean over users, NaN left out; the seed determines the result.
 
     >>> low, high = bootstrap_interval([0, 1, 0, 1, float("nan")], seed=1)
@@ -301,9 +299,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def map_released(
-    user: ArrayLike, true: ArrayLike, predicted: ArrayLike, k: Cutoffs, threshold: float = 3
-) -> Score:
+def map_released(user: ArrayLike, true: ArrayLike, predicted: ArrayLike, k: Cutoffs, threshold: float = 3) -> Score:
     """MAP@K of the released SeER code: over test rows (n,) only, relevant where ``true`` >= ``threshold``.
 
     The sum of the precisions is divided by R, not min(K, R), and users without a relevant row count as 0.
@@ -420,9 +416,7 @@ def _quicksort(values: list[int]) -> list[int]:
     return order
 
 
-def _released_map(
-    user: Integers, score: Floats, relevant: Flags, found: Flags, k: Cutoffs, by_row: bool
-) -> Score:
+def _released_map(user: Integers, score: Floats, relevant: Flags, found: Flags, k: Cutoffs, by_row: bool) -> Score:
     rows = _sort_rows(user, score)
     order = _released_order(rows, by_row)
     hit = found[order].astype(float)

@@ -16,11 +16,7 @@ from hypothesis import strategies as st
 from common import metrics
 from common.metrics import Ranking
 
-GOLDEN = (
-    Path(os.environ.get("GOLDEN_DIR", Path(__file__).parent.parent / "tests" / "golden"))
-    / "seer"
-    / "expected"
-)
+GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parent.parent / "tests" / "golden")) / "seer" / "expected"
 AT_K = {
     "recall": metrics.recall_at,
     "precision": metrics.precision_at,
@@ -87,9 +83,7 @@ def test_standard_metrics_equal_the_textbook_values(model):
             if name.startswith("standard@"):
                 k = int(name.removeprefix("standard@"))
                 expected_map, expected_ndcg = values["MAP_minKR_relusers"], values["NDCG_binary_relusers"]
-                assert metrics.average_precision_at(ranking, k) == pytest.approx(
-                    expected_map, rel=0, abs=1e-9
-                )
+                assert metrics.average_precision_at(ranking, k) == pytest.approx(expected_map, rel=0, abs=1e-9)
                 assert metrics.ndcg_at(ranking, k) == pytest.approx(expected_ndcg, rel=0, abs=1e-9)
                 compared += 1
     assert compared
@@ -137,15 +131,12 @@ def test_equals_pytrec_eval_without_ties():
     for k in (1, 5, 10, 1000):
         for name, own in pairs.items():
             expected = [theirs[str(u)][f"{name}_{k}"] for u in users]
-            np.testing.assert_allclose(
-                AT_K[own](ranking, k, per_user=True)[users], expected, rtol=0, atol=1e-12
-            )
+            np.testing.assert_allclose(AT_K[own](ranking, k, per_user=True)[users], expected, rtol=0, atol=1e-12)
             assert AT_K[own](ranking, k) == pytest.approx(np.mean(expected), rel=0, abs=1e-12)
         # trec divides by R where we divide by min(K, R)
         ours = metrics.average_precision_at(ranking, k, per_user=True)[users]
         expected = [
-            theirs[str(u)][f"map_cut_{k}"] * number_of_relevant[u] / min(k, number_of_relevant[u])
-            for u in users
+            theirs[str(u)][f"map_cut_{k}"] * number_of_relevant[u] / min(k, number_of_relevant[u]) for u in users
         ]
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-12)
     for own, name in ((metrics.reciprocal_rank_at, "recip_rank"), (metrics.average_precision_at, "map")):
@@ -169,8 +160,7 @@ def list_metrics(gains: list[float], k: int) -> dict[str, float]:
         "hit_rate": float(any(top)),
         "coverage": float(any(top)),
         "reciprocal_rank": 1 / (1 + top.index(True)) if any(top) else 0.0,
-        "average_precision": sum(sum(top[: i + 1]) / (i + 1) for i, hit in enumerate(top) if hit)
-        / min(k, total),
+        "average_precision": sum(sum(top[: i + 1]) / (i + 1) for i, hit in enumerate(top) if hit) / min(k, total),
         "ndcg": dcg(gains) / dcg(ideal),
         "auc": sum(i < j for i, j in pairs) / len(pairs) if pairs else math.nan,
     }
@@ -187,9 +177,7 @@ def brute_force(scores: list[float], gains: list[float], k: int) -> dict[str, fl
     return {name: float(np.mean([value[name] for value in values])) for name in values[0]}
 
 
-candidates = st.lists(
-    st.tuples(st.integers(0, 2), st.sampled_from([0, 0, 1, 1, 2.5])), min_size=1, max_size=6
-)
+candidates = st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0, 0, 1, 1, 2.5])), min_size=1, max_size=6)
 
 
 @settings(max_examples=80, deadline=None)
@@ -248,9 +236,7 @@ def test_nan_ranks_last_and_tied_with_nan():
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 4), st.integers(-1, 3)), min_size=1), st.randoms()
-)
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 4), st.integers(-1, 3)), min_size=1), st.randoms())
 def test_the_order_of_the_rows_does_not_matter(rows, random):
     shuffled = random.sample(rows, len(rows))
     one, other = (Ranking.from_rows(*zip(*table, strict=True)) for table in (rows, shuffled))
@@ -268,9 +254,7 @@ def test_users_keep_apart_and_large_numbers_are_allowed():
 
 
 def test_items_of_a_ranking_may_come_in_any_order():
-    ranking = Ranking(
-        2, np.array([1, 0, 0]), np.array([4, 7, 0]), np.ones(3), np.array([1, 2, 3]), np.array([9, 9])
-    )
+    ranking = Ranking(2, np.array([1, 0, 0]), np.array([4, 7, 0]), np.ones(3), np.array([1, 2, 3]), np.array([9, 9]))
     assert ranking.user.tolist() == [0, 0, 1]
     assert ranking.above.tolist() == [0, 7, 4]
     assert ranking.gain.tolist() == [3, 2, 1]

@@ -220,10 +220,7 @@ def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         # zipfile cuts a name at a zero byte; orig_filename is what the archive really says.
         name = PurePosixPath(member.orig_filename.replace("\\", "/"))
         require(
-            bool(name.parts)
-            and not name.is_absolute()
-            and ".." not in name.parts
-            and ":" not in name.parts[0],
+            bool(name.parts) and not name.is_absolute() and ".." not in name.parts and ":" not in name.parts[0],
             f"{path}: the member {member.orig_filename!r} leads out of the archive; expected a plain name",
         )
         if not member.is_dir() and name.parts[0] != "__MACOSX":

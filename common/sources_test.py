@@ -59,9 +59,7 @@ def test_find_file_ignores_case_and_prefers_the_first_name(tmp_path: Path) -> No
     assert find_file(tmp_path / "nowhere", "time_array.txt") is None
 
 
-def test_sample_is_written_once_and_announced_in_one_line(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sample_is_written_once_and_announced_in_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     calls = []
 
     def write_sample(folder: Path) -> None:
@@ -128,9 +126,7 @@ def test_wrong_data_dir_is_the_users_mistake(root: Path, tmp_path: Path) -> None
 
 def test_zip_and_plain_file_read_the_same(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"content")
-    archive = make_zip(
-        tmp_path / "a.ZIP", ("Data/", b""), ("Data/a.txt", b"content"), ("__MACOSX/._a.txt", b"x")
-    )
+    archive = make_zip(tmp_path / "a.ZIP", ("Data/", b""), ("Data/a.txt", b"content"), ("__MACOSX/._a.txt", b"x"))
     assert read(archive) == read(tmp_path / "a.txt") == b"content"
 
 
@@ -157,9 +153,7 @@ def test_hostile_zip_is_refused(tmp_path: Path, members: list[tuple[str, bytes]]
 
 
 def test_damaged_zip_is_refused(tmp_path: Path) -> None:
-    whole = make_zip(
-        tmp_path / "a.zip", ("a.txt", bytes(range(256)) * 999), method=zipfile.ZIP_STORED
-    ).read_bytes()
+    whole = make_zip(tmp_path / "a.zip", ("a.txt", bytes(range(256)) * 999), method=zipfile.ZIP_STORED).read_bytes()
     path = tmp_path / "damaged.zip"
     for broken in (b"", b"no zip", whole[: len(whole) // 2], whole[len(whole) // 2 :]):
         path.write_bytes(broken)

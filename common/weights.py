@@ -34,7 +34,7 @@ def read_weights(path: Path) -> Weights:
     weights: Weights = {}
     try:
         with h5py.File(path, "r") as file:
-            root = file["model_weights"] if "model_weights" in file else file
+            root = file.get("model_weights", file)
             require(
                 "layer_names" in root.attrs,
                 f"{path}: an HDF5 file without the attribute layer_names; expected weights saved by Keras 1 or 2",

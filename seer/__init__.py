@@ -1,0 +1,1 @@
+"""SeER: sequence-based explainable hybrid song recommendation."""

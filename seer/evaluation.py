@@ -78,7 +78,9 @@ def catalogue_metrics(split: Split, recommender: Recommender, threshold: float, 
     """
     test = split.test
     liked = test.values >= threshold
-    known = [np.concatenate([getattr(part, name) for part in (split.train, split.validation)]) for name in ("users", "songs")]
+    known = [
+        np.concatenate([getattr(part, name) for part in (split.train, split.validation)]) for name in ("users", "songs")
+    ]
     # A pair may occur twice, once in training: it is then not a candidate.
     pairs = test.users.astype(np.int64) * songs + test.songs
     liked &= ~np.isin(pairs, known[0].astype(np.int64) * songs + known[1])

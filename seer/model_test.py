@@ -115,7 +115,9 @@ def test_encoding_each_song_once_changes_neither_loss_nor_gradients(variant):
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(batch.weights * (seer.model(batch.inputs, training=True) - batch.targets) ** 2)
         gradients = tape.gradient(loss, [v.value for v in seer.model.trainable_variables])
-        results.append((len(batch.inputs["song_feature_input"]), float(loss), [tf.convert_to_tensor(g) for g in gradients]))
+        results.append(
+            (len(batch.inputs["song_feature_input"]), float(loss), [tf.convert_to_tensor(g) for g in gradients])
+        )
     (few, loss, gradients), (many, expected_loss, expected) = results
     assert few == 6 and many == 48
     assert loss == pytest.approx(expected_loss, rel=1e-6)

@@ -141,9 +141,7 @@ def _load(folder: Path, state: list[list[Any]]) -> SeerData | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     frame = pd.DataFrame(information, index=pd.RangeIndex(len(information["song_id"]), name="number"))
-    return SeerData(
-        song_information=frame, fingerprint=meta["fingerprint"], num_users=meta["users"], **arrays
-    )
+    return SeerData(song_information=frame, fingerprint=meta["fingerprint"], num_users=meta["users"], **arrays)
 
 
 def _convert(sources: dict[str, Path], state: list[list[Any]], folder: Path) -> None:
@@ -176,9 +174,7 @@ def _convert_times(source: Path, target: Path, num_songs: int) -> int:
         for number, row in enumerate(rows):
             if number == 0:
                 steps = row.size
-                require(
-                    steps > 0, f"{source}: row 0 (counted from 0) is empty; expected the times of the steps"
-                )
+                require(steps > 0, f"{source}: row 0 (counted from 0) is empty; expected the times of the steps")
                 _write_header(file, np.float64, (num_songs, steps))
             _check_width(source, number, row.size, steps)
             file.write(row.data)
@@ -213,9 +209,7 @@ def _convert_midi(source: Path, target: Path, num_songs: int, steps: int) -> Non
                 f"{source}: row {number} (counted from 0) has {row.size:,} numbers; expected a multiple of "
                 f"{FEATURES} ({CHANNELS} channels x note and velocity for each step)",
             )
-            _check_width(
-                source, number, row.size, steps * FEATURES, f"{FEATURES} for each of the {steps:,} times"
-            )
+            _check_width(source, number, row.size, steps * FEATURES, f"{FEATURES} for each of the {steps:,} times")
             if row.dtype == np.float32 and dtype == np.uint8:
                 dtype = np.float32
                 whole = target.with_suffix(".part")
@@ -247,12 +241,8 @@ def _rows(source: Path, parse: Callable[[bytes, str], Array], num_songs: int) ->
     expected = f"expected {num_songs:,} rows, as triplets.txt has {num_songs:,} distinct songs"
     with contextlib.closing(rows_of(source, parse)) as rows:
         # disable=None: no bar unless stderr is a terminal
-        for row in tqdm(
-            rows, desc=f"reading {source.name}", total=num_songs, unit=" songs", delay=5, disable=None
-        ):
-            require(
-                number < num_songs, f"{source}: row {number} (counted from 0) is one too many; {expected}"
-            )
+        for row in tqdm(rows, desc=f"reading {source.name}", total=num_songs, unit=" songs", delay=5, disable=None):
+            require(number < num_songs, f"{source}: row {number} (counted from 0) is one too many; {expected}")
             yield row
             number += 1
     require(number == num_songs, f"{source}: ends after row {number - 1} (counted from 0); {expected}")

@@ -330,9 +330,7 @@ CORRUPT = {
 
 
 @pytest.mark.parametrize(("role", "content", "message"), CORRUPT.values(), ids=CORRUPT.keys())
-def test_mistakes_are_named_and_leave_nothing(
-    tmp_path: Path, role: str, content: str | bytes, message: str
-) -> None:
+def test_mistakes_are_named_and_leave_nothing(tmp_path: Path, role: str, content: str | bytes, message: str) -> None:
     raw = write_raw(tmp_path / "raw", **{role: content})
     with pytest.raises(UserError, match=message) as caught:
         prepare(raw, tmp_path / "home/prepared")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -81,7 +80,7 @@ def read_released(path: Path) -> ReleasedWeights:
     known = {name for name in layers if name in ("embedding_user", "LSTM_1") or re.fullmatch(r"dense(_\d+)?", name)}
     expected = f"a SeER model has the layers embedding_user, LSTM_1, {MIDI_LAYER} and (final model) dense_1"
     require(set(layers) == known, f"{path}: unknown layers {', '.join(sorted(set(layers) - known))}; {expected}")
-    if midi is None or user is None or not {"kernel", "recurrent_kernel", "bias"} == set(rnn):
+    if midi is None or user is None or set(rnn) != {"kernel", "recurrent_kernel", "bias"}:
         have = ", ".join([*layers, *([MIDI_LAYER] if midi is not None else [])]) or "none"
         raise UserError(f"{path}: not a SeER weight file: it has the layers {have}; {expected}")
     for name, array in (("embedding_user", user), (MIDI_LAYER, midi), ("LSTM_1", rnn["kernel"])):
@@ -99,7 +98,7 @@ def read_released(path: Path) -> ReleasedWeights:
         num_users=num_users,
         sequence_length=midi.shape[1] // features,
         variant="concat" if len(known) == 3 else "dot",
-        cell=cast(Cell, _GATES[gates // latent]),
+        cell=_GATES[gates // latent],
         latent_features=latent,
         channels=features // FEATURES_PER_CHANNEL,
     )

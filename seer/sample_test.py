@@ -242,9 +242,7 @@ def content_scores(train: np.ndarray, steps: np.ndarray) -> np.ndarray:
 def test_loud_songs_please(sample: Path, ratings: np.ndarray, steps: np.ndarray) -> None:
     """Within a style, a song's energy is heard in its first steps and explains a part of its ratings."""
     titles = pd.read_csv(sample / "song_information.csv").set_index("song_id")["title"]
-    style = (
-        titles[pd.read_csv(sample / "song_to_number_matching.csv")["song_id"]].str.split().str[0].to_numpy()
-    )
+    style = titles[pd.read_csv(sample / "song_to_number_matching.csv")["song_id"]].str.split().str[0].to_numpy()
     velocity = steps[:, :50, 1::2]
     loudness = pd.Series(velocity.sum((1, 2)) / (velocity > 0).sum((1, 2)))
     song_mean = pd.Series(ratings[:, 2]).groupby(ratings[:, 1]).mean()
@@ -264,9 +262,7 @@ def test_the_midi_tells_about_songs_without_ratings(ratings: np.ndarray, steps: 
     scores = content_scores(train, steps)
     by_content = rmse(scores, test)
     by_wrong_content = rmse(content_scores(train, np.random.default_rng(4).permutation(steps)), test)
-    print(
-        f"RMSE of new songs: user mean {plain:.3f} content {by_content:.3f} mixed up {by_wrong_content:.3f}"
-    )
+    print(f"RMSE of new songs: user mean {plain:.3f} content {by_content:.3f} mixed up {by_wrong_content:.3f}")
     assert by_content < 0.85 * plain
     assert by_wrong_content > 0.97 * plain
     # Among the new songs alone, content also ranks: popularity knows nothing there.

@@ -66,11 +66,7 @@ def read_triplets(path: Path) -> tuple[Ints, Ints, NDArray[np.float32]]:
 def _what_is_wrong(line: str) -> str:
     fields = line.split(" ")
     if len(fields) != 3 or "" in fields:
-        return (
-            f"it has {len(line.split())} fields"
-            if len(line.split()) != 3
-            else "its blanks are not single blanks"
-        )
+        return f"it has {len(line.split())} fields" if len(line.split()) != 3 else "its blanks are not single blanks"
     for name, field in zip(("user", "song", "rating"), fields, strict=True):
         if not re.fullmatch(r"-?[0-9]+", field, re.ASCII):
             return f"the {name} is no integer"
@@ -110,9 +106,7 @@ class Table:
             if not text:
                 raise self.error(row, f"column '{column}' is empty; expected an id")
             if text in seen:
-                raise self.error(
-                    row, f"{column} {text!r} is on line {self.lines[seen[text]]} already; remove one"
-                )
+                raise self.error(row, f"{column} {text!r} is on line {self.lines[seen[text]]} already; remove one")
             seen[text] = row
         return self.columns[column]
 
@@ -121,9 +115,7 @@ class Table:
         numbers = self.converted("number", integer, "an integer")
         for row, number in enumerate(numbers):
             if number != row:
-                raise self.error(
-                    row, f"column 'number' is {number}; expected {row}, the number of the row from 0"
-                )
+                raise self.error(row, f"column 'number' is {number}; expected {row}, the number of the row from 0")
         require(
             len(numbers) == count,
             f"{self.path}: column 'number' ends at {len(numbers) - 1} (line {self.lines[-1]}); "
@@ -192,14 +184,10 @@ def read_song_information(information: Path, matching: Path, num_songs: int) -> 
     known = set(ids)
     for song, row in rows.items():
         if song not in known:
-            raise table.error(
-                row, f"song_id {song!r} is not in {matching.name}; expected the same songs in both"
-            )
+            raise table.error(row, f"song_id {song!r} is not in {matching.name}; expected the same songs in both")
     for row, song in enumerate(ids):
         if song not in rows:
-            raise numbers.error(
-                row, f"song_id {song!r} is not in {information.name}; expected the same songs in both"
-            )
+            raise numbers.error(row, f"song_id {song!r} is not in {information.name}; expected the same songs in both")
     content: dict[str, list[Any]] = dict(table.columns)
     content["year"] = table.converted("year", integer, "an integer, 0 if unknown")
     content["duration"] = table.converted("duration", positive, "a positive number of seconds")

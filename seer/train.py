@@ -19,7 +19,7 @@ def main(options: SeerOptions) -> dict[str, Any]:
     dataset = dataset_folder("seer", options.data_dir, list(REQUIRED.values()), write_sample)
     data = prepare(dataset.raw, dataset.prepared)
     # Imported late: a mistake in the options or the data is reported without waiting for TensorFlow.
-    from common import runtime  # noqa: F401, I001 (first of all: it quiets TensorFlow)
+    from common import runtime  # noqa: F401 (first of all: it quiets TensorFlow)
     from seer import experiment
 
     if options.epochs == 0:

@@ -90,7 +90,9 @@ def test_released_split_and_order(golden_seer, seer_golden_data):
 
 def some_ratings(rows=500, users=30, songs=17, seed=0):
     rng = np.random.default_rng(seed)
-    return Ratings(rng.integers(0, users, rows), rng.integers(0, songs, rows), rng.integers(1, 6, rows).astype(np.float32))
+    return Ratings(
+        rng.integers(0, users, rows), rng.integers(0, songs, rows), rng.integers(1, 6, rows).astype(np.float32)
+    )
 
 
 def test_repeated_pairs_keep_the_first_place_and_the_last_value():
@@ -117,7 +119,9 @@ def test_corrected_split_keeps_the_released_test_set_and_loses_nothing():
     released, corrected = released_split(ratings), corrected_split(ratings, seed=1)
     np.testing.assert_array_equal(released.test.users, corrected.test.users)
     parts = [set(zip(p.users, p.songs, p.values, strict=True)) for p in (corrected.train, corrected.validation)]
-    assert parts[0] | parts[1] == set(zip(released.train.users, released.train.songs, released.train.values, strict=True))
+    assert parts[0] | parts[1] == set(
+        zip(released.train.users, released.train.songs, released.train.values, strict=True)
+    )
     assert not parts[0] & parts[1]
 
 

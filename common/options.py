@@ -140,9 +140,10 @@ def replacing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write ``content`` (dataclasses, paths and tuples allowed) as readable JSON, atomically."""
+    """Write ``content`` (dataclasses, arrays, paths and tuples allowed) as readable JSON, atomically; NaN becomes null."""
+    plain = json.loads(json.dumps(content, default=_plain), parse_constant=lambda name: None)
     with replacing(path, "w") as file:
-        json.dump(content, file, indent=1, default=_plain, ensure_ascii=False)
+        json.dump(plain, file, indent=1, ensure_ascii=False)
         file.write("\n")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -46,8 +46,8 @@ def markdown_table(rows: Rows, columns: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plot_comparison(path: Path, title: str, rows: Rows, columns: Sequence[str]) -> None:
-    """A bar chart per figure, one bar per row, saved as PNG."""
+def plot_comparison(path: Path, title: str, rows: Rows, columns: Sequence[str], ours: Collection[str] = ()) -> None:
+    """A bar chart per figure, one bar per row, those named in ``ours`` in a colour of their own; saved as PNG."""
     across = min(len(columns), 4)
     down = -(-len(columns) // across)
     size = (3.2 * across + 1.6, (0.34 * len(rows) + 0.9) * down + 0.5)
@@ -57,7 +57,8 @@ def plot_comparison(path: Path, title: str, rows: Rows, columns: Sequence[str]) 
         axis.set_visible(False)
     for axis, column in zip(axes.flat, columns, strict=False):
         values = [rows[name].get(column, math.nan) for name in names]
-        bars = axis.barh(names, [0 if math.isnan(v) else v for v in values], color="#4c78a8")
+        colours = ["#e45756" if name in ours else "#4c78a8" for name in names]
+        bars = axis.barh(names, [0 if math.isnan(v) else v for v in values], color=colours)
         axis.bar_label(bars, [_text(v) for v in values], padding=3, fontsize=8)
         axis.set_title(column, fontsize=10)
         axis.margins(x=0.25)

@@ -112,7 +112,7 @@ def evaluate(
     predicted = np.asarray(recommender.rate(split.test.users, split.test.songs), np.float32)
     found = released_metrics(split.test, predicted, threshold)
     if not recommender.is_rating:
-        found |= {"rmse": float("nan"), "mae": float("nan")}
+        del found["rmse"], found["mae"]
     if full:
         found |= catalogue_metrics(split, recommender, threshold, songs)
     return found, predicted

@@ -326,6 +326,7 @@ def finish(
     with replacing(run_dir / "report.md", "w") as file:
         file.write(text)
     columns = STANDARD_COLUMNS if full else RELEASED_COLUMNS
-    plot_comparison(run_dir / "comparison.png", headline, rows if full else shown, columns)
+    ours = [name for name in rows if name not in summary["baselines"]]
+    plot_comparison(run_dir / "comparison.png", headline, rows if full else shown, columns, ours)
     print(f"Written to {run_dir}")
     return result

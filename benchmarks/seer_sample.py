@@ -49,7 +49,7 @@ def main(options: Options) -> dict[str, dict[str, list[float]]]:
             rows = {f"SeER {variant}": found["metrics"]} | (found["baselines"] if variant == "dot" else {})
             for name, row in rows.items():
                 for column in COLUMNS:
-                    if row.get(column) is not None:
+                    if np.isfinite(row.get(column) or np.nan):
                         values[name][column].append(row[column])
     for variant in ("concat", "dot"):
         found = run(options.runs / f"released-{variant}", ["--variant", variant, "--protocol", "released"])

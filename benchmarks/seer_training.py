@@ -7,8 +7,10 @@ of 4,000 x 4,000 float32 matrices, and a training step through ``keras.layers.LS
 
 from __future__ import annotations
 
+import resource
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from unittest.mock import patch
 
 import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets TensorFlow)
@@ -18,10 +20,14 @@ import numpy as np
 from common import layers
 from common.optimizers import make_optimizer
 from common.options import run_script
+from common.sources import dataset_folder
 from common.training import Trainer
 from seer.batches import PairBatches, Ratings, SongBatches
+from seer.evaluation import released_split
 from seer.experiment import Evaluator
 from seer.model import Architecture, SeER
+from seer.preprocess import REQUIRED, prepare
+from seer.sample import write_sample
 
 USERS, SONGS, RATINGS, STEPS, FEATURES, LATENT = 32_180, 6_442, 752_835, 500, 32, 150
 PRODUCTS = 2 * ((FEATURES + LATENT) * 4 * LATENT * 2 + 4 * LATENT * LATENT)
@@ -32,6 +38,8 @@ PRODUCTS = 2 * ((FEATURES + LATENT) * 4 * LATENT * 2 + 4 * LATENT * LATENT)
 class Options:
     """Options of this benchmark."""
 
+    folder: Path | None = None
+    """Folder of the full-size files that benchmarks/seer_full_size.py wrote; default: made-up arrays of that size."""
     pair_batches: int = 3
     """Batches of 1,000 pairs to time."""
     songs_per_batch: int = 128
@@ -49,6 +57,14 @@ def made_up() -> tuple[Ratings, np.ndarray]:
     return Ratings(users, songs, rng.integers(1, 6, RATINGS).astype(np.float32)), midi
 
 
+def converted(folder: Path) -> tuple[Ratings, np.ndarray]:
+    """The released training rows and the first steps of the songs of a full-size data set."""
+    dataset = dataset_folder("seer", folder, list(REQUIRED.values()), write_sample)
+    data = prepare(dataset.raw, dataset.prepared)
+    split = released_split(Ratings(data.users, data.songs, data.ratings))
+    return split.train, np.ascontiguousarray(data.midi[:, :STEPS])
+
+
 def first(batches: PairBatches | SongBatches, count: int) -> list[list]:
     """The first ``count`` batches of an epoch that have the shapes of its first one, to time without compilation."""
     found: list[list] = []
@@ -63,7 +79,7 @@ def first(batches: PairBatches | SongBatches, count: int) -> list[list]:
 
 def main(options: Options) -> dict[str, float]:
     """Time training and prediction of SeER at the released sizes."""
-    ratings, midi = made_up()
+    ratings, midi = converted(options.folder) if options.folder else made_up()
     square = np.random.default_rng(0).random((4000, 4000), dtype=np.float32)
     square @ square
     started = time.perf_counter()
@@ -110,6 +126,7 @@ def main(options: Options) -> dict[str, float]:
     result["ratio_traced_to_written_out"] = (
         result["traced_gradient_fit_1000_wall_seconds"] / result["pairs_released_dropout_fit_1000_wall_seconds"]
     )
+    result["peak_memory_gigabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     for name, value in result.items():
         print(f"{name:45s} {value:10.2f}")
     return result

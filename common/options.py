@@ -18,13 +18,20 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar
+from typing import IO, Annotated, Any, Literal, TypeVar
 
 import tyro
 
 Options = TypeVar("Options")
 PROJECT = Path(__file__).resolve().parent.parent
 """Root of the checkout: the default ``data/``, ``runs/`` and ``weights/`` lie below it."""
+
+
+# Options that may be left open: their help says what happens then, so no "(default: None)" is shown.
+OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
+OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+Paths = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH ...", help_behavior_hint="")]
 
 
 class UserError(Exception):
@@ -35,16 +42,16 @@ class UserError(Exception):
 class TrainingOptions:
     """Options that all train scripts share."""
 
-    data_dir: Path | None = None
+    data_dir: OptionalPath = None
     """Folder with the dataset in the released formats. Default: the released files below data/<paper>, else the
     synthetic sample, which is written on first use."""
-    run_dir: Path | None = None
+    run_dir: OptionalPath = None
     """Folder for the results of this run. Default: runs/<paper>/<name of the run and time>."""
-    epochs: int | None = None
+    epochs: OptionalInt = None
     """Passes over the training data; 0 evaluates the given weights. Default: the paper's, or fewer on the sample."""
-    batch_size: int | None = None
+    batch_size: OptionalInt = None
     """Training examples in a batch. Default: the paper's, or fewer on the sample."""
-    learning_rate: float | None = None
+    learning_rate: OptionalFloat = None
     """Step size of the optimizer. Default: the paper's, or another on the sample."""
     seed: int = 1
     """Seed of everything random but the released split: initial weights, order of examples, dropout."""
@@ -54,7 +61,7 @@ class TrainingOptions:
     """mirrored trains on all GPUs of this machine, each batch split between them."""
     resume: bool = False
     """Continue the interrupted run in --run-dir from its last whole epoch."""
-    weights: tuple[Path, ...] = ()
+    weights: Paths = ()
     """Weight files (.h5 of the released code, or model.weights.h5 of a run). With --epochs 0 each is evaluated and
     compared; with more epochs training starts from the one given."""
     protocol: Literal["corrected", "released"] = "corrected"
@@ -73,9 +80,11 @@ class TrainingOptions:
             f"--learning-rate is {self.learning_rate}; it must be a positive number",
         )
         require(0 <= self.seed < 2**31, f"--seed is {self.seed}; it must lie in 0..2147483647")
-        require(not self.resume or self.run_dir is not None, "--resume needs --run-dir: the folder of the run to continue")
+        require(
+            not self.resume or self.run_dir is not None, "--resume needs --run-dir: the folder of the run to continue"
+        )
         for path in self.weights:
-            require(path.is_file(), f"--weights {path}: no such file")
+            require(path.is_file(), f"--weights {path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
 
 
 def require(condition: bool, message: str) -> None:
@@ -101,7 +110,7 @@ def parse(options: type[Options], arguments: Sequence[str] | None = None, descri
         # tyro draws a box; its text up to the first rule is the message.
         lines = [line.strip("│╭╮╰╯ \n") for line in printed.getvalue().splitlines()[1:]]
         text = " ".join(line for line in lines if not set(line) <= {"─"}).split("Argument helptext:")[0]
-        text = re.split(r"For full helptext", text)[0].strip()
+        text = re.split(r"For full helptext| Got errors:", text)[0].strip()
         raise UserError(f"{text} (see --help)") from None
 
 
@@ -112,8 +121,8 @@ def run_script(main: Callable[[Options], object], options: type[Options]) -> Non
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; the last whole epoch is kept: add --resume and --run-dir to continue", file=sys.stderr)
+    except KeyboardInterrupt as stop:  # its text, if any, says what is kept and how to go on
+        print(f"interrupted; {stop}" if str(stop) else "interrupted", file=sys.stderr)
         sys.exit(130)
 
 
@@ -127,7 +136,8 @@ def replacing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     beside = Path(name)
     try:
-        with os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""})) as file:
+        text = "b" not in mode
+        with os.fdopen(handle, mode, encoding="utf-8" if text else None, newline="" if text else None) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -140,7 +150,7 @@ def replacing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write ``content`` (dataclasses, arrays, paths and tuples allowed) as readable JSON, atomically; NaN becomes null."""
+    """Write ``content`` (dataclasses, arrays, paths and tuples allowed) as readable JSON, atomically; NaN is null."""
     plain = json.loads(json.dumps(content, default=_plain), parse_constant=lambda name: None)
     with replacing(path, "w") as file:
         json.dump(plain, file, indent=1, ensure_ascii=False)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from common.options import PROJECT, TrainingOptions, UserError, require, write_json
 
-_MAY_DIFFER = {"epochs", "resume", "run_dir"}
-"""Options that a resumed run may change."""
+_MAY_DIFFER = {"data_dir", "epochs", "resume", "run_dir"}
+"""Options that a resumed run may change (the data themselves are compared by their fingerprint)."""
 
 
 def open_run(paper: str, name: str, options: TrainingOptions, facts: dict[str, Any]) -> Path:
@@ -40,6 +42,9 @@ def open_run(paper: str, name: str, options: TrainingOptions, facts: dict[str, A
         known = json.loads(json.dumps(facts, default=str))
         for key, value in known.items():
             require(before.get(key) == value, f"--resume: {key} differs from that of the run in {folder}")
+        for left in folder.glob(".*"):  # half-written files of a run that was killed
+            if left.is_file():
+                left.unlink()
         return folder
     try:
         require(
@@ -61,7 +66,20 @@ def read_run(folder: Path) -> dict[str, Any]:
     file = folder / "options.json"
     try:
         found = json.loads(file.read_text("utf-8"))
-        require(isinstance(found, dict) and "options" in found, f"{file}: not the options of a run")
-        return found
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot be read ({error}); it must lie beside the weights of a run") from None
+    require(
+        isinstance(found, dict) and isinstance(found.get("options"), dict),
+        f"{file}: not the options of a run of this project",
+    )
+    return found
+
+
+@contextlib.contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Let Ctrl-C within the block end the script with a line that says how to continue the run in ``folder``."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        advice = f"repeat the command with --run-dir {folder} --resume to continue from its last whole epoch"
+        raise KeyboardInterrupt(advice) from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,12 +148,18 @@ class Trainer:
         for epoch in range(self.progress.epochs, epochs):
             started = time.perf_counter()
             runtime.reseed(self.model, self.seed, epoch)
-            row = {"epoch": epoch + 1, "loss": self._epoch(batches(epoch), f"{description}epoch {epoch + 1}/{epochs}", quiet)}
+            row = {
+                "epoch": epoch + 1,
+                "loss": self._epoch(batches(epoch), f"{description}epoch {epoch + 1}/{epochs}", quiet),
+            }
             row |= evaluate(epoch) if evaluate else {}
             self.progress.history.append(row)
             self.progress.epochs = epoch + 1
             if self.monitor and row[self.monitor] <= min(past[self.monitor] for past in self.progress.history):
-                self.progress.best_epoch, self.best = epoch + 1, [ops.convert_to_numpy(v).copy() for v in self.model.trainable_variables]
+                self.progress.best_epoch, self.best = (
+                    epoch + 1,
+                    [ops.convert_to_numpy(v).copy() for v in self.model.trainable_variables],
+                )
             self.progress.seconds += time.perf_counter() - started
             if self.run_dir and writer:
                 self._save()
@@ -161,8 +168,8 @@ class Trainer:
                         tf.summary.scalar(name, value)
                     writer.flush()
         if self.monitor and self.best:
-            for variable, value in zip(self.model.trainable_variables, self.best, strict=True):
-                variable.assign(value)
+            for variable, best in zip(self.model.trainable_variables, self.best, strict=True):
+                variable.assign(best)
         return self.progress
 
     def _epoch(self, batches: Iterable[Sequence[Batch]], title: str, quiet: bool) -> float:
@@ -210,16 +217,27 @@ class Trainer:
         path = self.run_dir / "checkpoint.npz" if self.run_dir else None
         if not path or not path.exists():
             return
+        groups = {"model": self.model.weights, "optimizer": self.optimizer.variables}
         try:
             with np.load(path, allow_pickle=False) as saved:
-                self.progress = Progress(**json.loads(str(saved["progress"])))
-                for prefix, variables in (("model", self.model.weights), ("optimizer", self.optimizer.variables)):
-                    for i, variable in enumerate(variables):
-                        variable.assign(saved[f"{prefix}_{i}"])
-                if self.progress.best_epoch:
-                    self.best = [saved[f"best_{i}"] for i in range(len(self.model.trainable_variables))]
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise UserError(f"{path}: damaged, or of another model ({error}); train without --resume") from None
+                arrays = {name: saved[name] for name in saved.files}
+            progress = Progress(**json.loads(str(arrays.pop("progress"))))
+            if progress.best_epoch:
+                groups["best"] = self.model.trainable_variables
+            expected = {f"{g}_{i}": tuple(v.shape) for g, variables in groups.items() for i, v in enumerate(variables)}
+            found = {name: array.shape for name, array in arrays.items()}
+            if found != expected:
+                raise ValueError(f"it holds {len(found)} arrays, this model needs {len(expected)}, of other shapes")
+        except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"{path}: damaged, or of another model ({error}); delete it to let --resume start from the first epoch"
+            ) from None
+        for group in ("model", "optimizer"):
+            for i, variable in enumerate(groups[group]):
+                variable.assign(arrays[f"{group}_{i}"])
+        self.best = [arrays[f"best_{i}"] for i in range(len(groups.get("best", ())))]
+        self.progress = progress
+        write_history(path.with_name("history.csv"), progress.history)  # a kill may have left the one before
 
 
 def write_history(path: Path, rows: Sequence[dict[str, float]]) -> None:
@@ -279,7 +297,7 @@ class BlockPredictor:
         """Outputs (n, ...) float32 for arrays of n rows each; memory-mapped ones are read block by block."""
         n = len(inputs[0])
         outputs = []
-        for start in range(0, n, self.block):
+        for start in range(0, max(n, 1), self.block):  # once even for no rows: the output's shape is the model's
             rows = [padded(np.asarray(array[start : start + self.block]), self.block) for array in inputs]
             outputs.append(np.asarray(self._forward(rows if len(rows) > 1 else rows[0]), np.float32)[: n - start])
         return np.concatenate(outputs)

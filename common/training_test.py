@@ -23,11 +23,12 @@ def float32():
     keras.config.set_dtype_policy("float32")
 
 
-def make_model(dropout=0.5):
-    """An embedding, a cell with dropout inside, a dropout layer: everything that has a state or a random one."""
+def make_model(dropout=0.5, norm=True):
+    """An embedding, a normalisation with its own state, dropout: everything that a checkpoint has to cover."""
     keras.utils.set_random_seed(5)
-    item, x = keras.Input((), dtype="int32", name="item"), keras.Input((3, 4), name="x")
-    hidden = layers.LSTM(3, dropout=dropout, recurrent_dropout=dropout)(x)
+    item, x = keras.Input((), dtype="int32", name="item"), keras.Input((12,), name="x")
+    hidden = layers.Dense(3, activation="tanh")(x)
+    hidden = layers.BatchNormalization()(hidden) if norm else hidden
     both = layers.Dropout(dropout)(layers.concatenate([layers.Embedding(7, 3)(item), hidden]))
     rating = keras.ops.reshape(layers.Dense(1, dtype="float32")(both), (-1,))
     return keras.Model({"item": item, "x": x}, rating)
@@ -36,9 +37,9 @@ def make_model(dropout=0.5):
 @functools.cache
 def data():
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(ROWS, 3, 4)).astype(np.float32)
+    x = rng.normal(size=(ROWS, 12)).astype(np.float32)
     item = rng.integers(0, 7, ROWS).astype(np.int32)
-    return item, x, (x.sum((1, 2)) + item).astype(np.float32)
+    return item, x, (x.sum(1) + item).astype(np.float32)
 
 
 def batches(epoch, stop=None):
@@ -98,7 +99,7 @@ def raise_killed(*_):
 
 @pytest.mark.parametrize(
     ("epoch", "moment"),
-    [(0, "batch"), (1, "batch"), (2, "batch"), (1, "evaluate"), (1, "rename"), (1, "history"), (2, "history")],
+    [(0, "batch"), (2, "batch"), (1, "evaluate"), (1, "rename"), (1, "history"), (2, "history")],
 )
 def test_killed_at_any_moment_and_resumed_equals_uninterrupted(epoch, moment, tmp_path, uninterrupted, monkeypatch):
     trainer = new_trainer(tmp_path)
@@ -195,8 +196,17 @@ def damage_other_model(path):
 
 @pytest.mark.parametrize(
     "damage",
-    [damage_cut, damage_byte, damage_shape, damage_progress, damage_object, damage_other_model]
-    + [lambda p: p.write_bytes(b""), lambda p: p.write_bytes(b"no zip"), lambda p: (p.unlink(), p.mkdir())],
+    [
+        damage_cut,
+        damage_byte,
+        damage_shape,
+        damage_progress,
+        damage_object,
+        damage_other_model,
+        lambda p: p.write_bytes(b""),
+        lambda p: p.write_bytes(b"no zip"),
+        lambda p: (p.unlink(), p.mkdir()),
+    ],
 )
 def test_a_damaged_checkpoint_is_refused_in_one_line(damage, tmp_path, uninterrupted):
     path = tmp_path / "checkpoint.npz"
@@ -204,7 +214,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(damage, tmp_path, uninterru
     damage(path)
     trainer = new_trainer(tmp_path)
     before = state(trainer)
-    with pytest.raises(UserError, match="checkpoint.npz: damaged, or of another model") as caught:
+    with pytest.raises(UserError, match=r"checkpoint\.npz: damaged, or of another model") as caught:
         trainer.resume()
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
     assert trainer.progress.epochs == 0
@@ -222,7 +232,7 @@ def test_a_loss_that_is_not_finite_is_told_and_leaves_the_checkpoint(tmp_path):
             batch.targets[0] = np.inf
             yield [batch]
 
-    with pytest.raises(UserError, match="the loss is .*learning-rate"):
+    with pytest.raises(UserError, match=r"the loss is .*learning-rate"):
         trainer.fit(broken, 2, figures(trainer), quiet=True)
     assert (tmp_path / "checkpoint.npz").read_bytes() == saved
 
@@ -322,39 +332,37 @@ def test_loss_is_the_mean_over_real_rows_and_padding_teaches_nothing():
 
     trainers = []
     for source in (batches, with_rubbish):
-        trainer = Trainer(make_model(dropout=0.0), make_optimizer("adam", 0.01), 3, jit=False)
+        trainer = Trainer(make_model(dropout=0.0, norm=False), make_optimizer("adam", 0.01), 3, jit=False)
         trainer.fit(source, 2, quiet=True)
         trainers.append(trainer)
     assert trainers[0].progress.history[1]["loss"] == pytest.approx(trainers[1].progress.history[1]["loss"], rel=1e-5)
     for ours, theirs in zip(state(trainers[0]), state(trainers[1]), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
     item, x, targets = data()
-    model = make_model(dropout=0.0)
+    model = make_model(dropout=0.0, norm=False)
     error = np.square(np.asarray(model({"item": item, "x": x})) - targets)
     still = Trainer(model, make_optimizer("sgd", 1e-12), 3, jit=False)
     assert still.fit(batches, 1, quiet=True).history[0]["loss"] == pytest.approx(error.mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("jit", [True, False])
-def test_precisions_learn_and_keep_float32_weights(policy, jit, tmp_path):
+def test_precisions_learn_and_keep_float32_weights(policy, tmp_path):
     keras.config.set_dtype_policy(policy)
     scaled = policy == "mixed_float16"
-    trainer = Trainer(make_model(0.1), make_optimizer("adam", 0.03, scaled), 3, tmp_path, jit=jit)
+    trainer = Trainer(make_model(0.1), make_optimizer("adam", 0.03, scaled), 3, tmp_path, jit=False)
     losses = [row["loss"] for row in trainer.fit(batches, 4, quiet=True).history]
     assert np.isfinite(losses).all() and losses[-1] < 0.8 * losses[0]
     assert {str(v.dtype) for v in trainer.model.weights} == {"float32"}
     assert trainer.model.layers[2].compute_dtype == policy.removeprefix("mixed_")
     assert isinstance(trainer.optimizer, keras.optimizers.LossScaleOptimizer) == scaled
     if scaled:  # the scale is part of what is resumed
-        again = Trainer(make_model(0.1), make_optimizer("adam", 0.03, True), 3, tmp_path, jit=jit)
+        again = Trainer(make_model(0.1), make_optimizer("adam", 0.03, True), 3, tmp_path, jit=False)
         again.resume()
         for ours, theirs in zip(state(again), state(trainer), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("jit", [True, False])
-def test_loss_scaling_saves_small_gradients_and_skips_overflows(jit):
+def test_loss_scaling_saves_small_gradients_and_skips_overflows():
     """A gradient of about 1e-8 is zero in float16 unless the loss is scaled."""
 
     def train(scaled, targets, steps=1):
@@ -367,7 +375,6 @@ def test_loss_scaling_saves_small_gradients_and_skips_overflows(jit):
             model,
             make_optimizer("sgd", 1e6, scaled),
             1,
-            jit=jit,
             loss=lambda t, p: 1e-9 * keras.ops.cast(p, "float32") * t,
         )
         parts = [Batch({"x": np.ones((2, 1), np.float32)}, targets, np.ones(2, np.float32))]

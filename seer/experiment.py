@@ -15,9 +15,9 @@ from common import runtime
 from common.optimizers import make_optimizer
 from common.options import replacing, require, write_json
 from common.report import markdown_table, plot_comparison, plot_curves, print_table
-from common.rundir import open_run, read_run
+from common.rundir import open_run, read_run, resumable
 from common.sources import Dataset
-from common.training import BlockPredictor, Trainer, write_history
+from common.training import BlockPredictor, Trainer
 from common.weights import load_own_weights
 from seer import baselines
 from seer.baselines import Recommender
@@ -30,6 +30,9 @@ from seer.released import is_released_layout, read_released
 
 RELEASED_COLUMNS = ("rmse", "mae", *(f"{name}@{k}_released" for name in ("map", "ndcg") for k in (5, 10)), "map@10_v2")
 STANDARD_COLUMNS = ("rmse", "mae", "map@10", "ndcg@10", "recall@10", "recall@100", "mrr@10", "auc")
+
+SIZES = ("variant", "latent_features", "cell", "sequence_length", "channels", "gate_activation")
+"""What weights fix: options with these names are left out where ``--weights`` is given."""
 
 
 class Evaluator:
@@ -85,16 +88,16 @@ def load(path: Path, data: SeerData, fingerprint: str) -> Loaded:
     require("architecture" in run, f"{path.parent / 'options.json'}: not a run of seer/train.py")
     require(
         run["dataset"]["fingerprint"] == fingerprint,
-        f"{path}: trained on the dataset {run['dataset']['name']}, which differs from this one; name it with --data-dir",
+        f"{path}: trained on the dataset {run['dataset']['name']}, not on this one; name it with --data-dir",
     )
     seer = SeER(Architecture(**run["architecture"]))
     load_own_weights(seer.model, path)
-    return Loaded(path.parent.name, path, seer)
+    return Loaded(path.resolve().parent.name, path, seer)
 
 
 def check_agreement(options: SeerOptions, architecture: Architecture, path: Path) -> None:
     """Refuse options that contradict the sizes found in a weight file."""
-    for name in ("variant", "latent_features", "cell", "sequence_length", "channels"):
+    for name in SIZES:
         asked, found = getattr(options, name), getattr(architecture, name)
         flag = f"--{name.replace('_', '-')}"
         require(asked is None or asked == found, f"{path} holds {name} = {found}, but {flag} is {asked}; leave it out")
@@ -131,7 +134,9 @@ def compare(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str,
         recommender = Evaluator(item.seer, model_input(data, item.seer.architecture), jit(options)).recommender()
         rows[name], predicted = evaluate(split, recommender, options.interaction_threshold, data.num_songs, full)
         personal[name] = personalisation(recommender, data.num_users)
-        save_predictions(run_dir / ("predictions.npz" if not number else f"predictions_{number + 1}.npz"), split, predicted)
+        save_predictions(
+            run_dir / ("predictions.npz" if not number else f"predictions_{number + 1}.npz"), split, predicted
+        )
     figures = next(iter(rows.values()))
     models = list(rows)
     if full and options.baselines:
@@ -156,77 +161,79 @@ def train(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str, A
     if options.weights:
         start = load(options.weights[0], data, data.fingerprint).seer.architecture
         check_agreement(options, start, options.weights[0])
-        sizes = ("variant", "latent_features", "cell", "sequence_length", "channels")
-        options = replace(options, **{name: getattr(start, name) for name in sizes})
+        options = replace(options, **{name: getattr(start, name) for name in SIZES})
     options = with_defaults(options, dataset.synthetic, data.num_steps)
     assert options.epochs and options.batch_size and options.learning_rate
     architecture = architecture_of(options, data.num_users)
     released = options.protocol == "released"
-    run_dir = open_run("seer", f"{options.variant}-{dataset.name}", options, {"architecture": asdict(architecture)} | facts)
-    keras.utils.set_random_seed(options.seed)
-    with strategy.scope():
-        seer = SeER(architecture)
-        if options.weights:
-            seer.model.set_weights(load(options.weights[0], data, data.fingerprint).seer.model.get_weights())
-        optimizer = make_optimizer(
-            options.optimizer, options.learning_rate, runtime.precision(options) == "mixed_float16"
-        )
-        monitor = None if released else "val_rmse"
-        trainer = Trainer(seer.model, optimizer, options.seed, run_dir, jit=jit(options), monitor=monitor)
-    if options.resume:
-        trainer.resume()
-    midi, split = model_input(data, architecture), make_split(options, data)
-    evaluator = Evaluator(seer, midi, jit(options))
-    common: dict[str, Any] = {"seed": options.seed, "shuffle": options.shuffle}
-    common["replicas"] = strategy.num_replicas_in_sync
-    batches = (
-        SongBatches(split.train, midi, options.batch_size, **common)
-        if options.batching == "songs"
-        else PairBatches(split.train, midi, options.batch_size, distinct=not released, **common)
+    run_dir = open_run(
+        "seer", f"{options.variant}-{dataset.name}", options, {"architecture": asdict(architecture)} | facts
     )
+    with resumable(run_dir):
+        keras.utils.set_random_seed(options.seed)
+        with strategy.scope():
+            seer = SeER(architecture)
+            if options.weights:
+                seer.model.set_weights(load(options.weights[0], data, data.fingerprint).seer.model.get_weights())
+            optimizer = make_optimizer(
+                options.optimizer, options.learning_rate, runtime.precision(options) == "mixed_float16"
+            )
+            monitor = None if released else "val_rmse"
+            trainer = Trainer(seer.model, optimizer, options.seed, run_dir, jit=jit(options), monitor=monitor)
+        if options.resume:
+            trainer.resume()
+        midi, split = model_input(data, architecture), make_split(options, data)
+        evaluator = Evaluator(seer, midi, jit(options))
+        common: dict[str, Any] = {"seed": options.seed, "shuffle": options.shuffle}
+        common["replicas"] = strategy.num_replicas_in_sync
+        batches = (
+            SongBatches(split.train, midi, options.batch_size, **common)
+            if options.batching == "songs"
+            else PairBatches(split.train, midi, options.batch_size, distinct=not released, **common)
+        )
 
-    def after_epoch(epoch: int) -> dict[str, float]:
+        def after_epoch(epoch: int) -> dict[str, float]:
+            recommender = evaluator.recommender()
+            if released:
+                found, _ = evaluate(split, recommender, options.interaction_threshold, data.num_songs, False)
+                print(released_line(found), flush=True)
+                return found
+            error = recommender.rate(split.validation.users, split.validation.songs) - split.validation.values
+            return {"val_rmse": float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))}
+
+        progress = trainer.fit(batches, options.epochs, after_epoch, description=f"SeER {options.variant}, ")
+        best = progress.best_epoch or progress.epochs
+        plot_curves(run_dir / "curves.png", title(options, dataset), progress.history, progress.best_epoch)
+        save_weights(run_dir / "model.weights.h5", seer.model)
+
         recommender = evaluator.recommender()
-        if released:
-            found, _ = evaluate(split, recommender, options.interaction_threshold, data.num_songs, False)
-            print(released_line(found), flush=True)
-            return found
-        error = recommender.rate(split.validation.users, split.validation.songs) - split.validation.values
-        return {"val_rmse": float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))}
-
-    progress = trainer.fit(batches, options.epochs, after_epoch, description=f"SeER {options.variant}, ")
-    write_history(run_dir / "history.csv", progress.history)
-    best = progress.best_epoch or progress.epochs
-    plot_curves(run_dir / "curves.png", title(options, dataset), progress.history, progress.best_epoch)
-    save_weights(run_dir / "model.weights.h5", seer.model)
-
-    recommender = evaluator.recommender()
-    figures, predicted = evaluate(split, recommender, options.interaction_threshold, data.num_songs, not released)
-    save_predictions(run_dir / "predictions.npz", split, predicted)
-    name = f"SeER {options.variant} ({options.cell})"
-    rows = {name: figures}
-    if not released and options.baselines:
-        rows |= baseline_rows(options, split, data, options.latent_features)
-    summary = {
-        "metrics": figures,
-        "best_epoch": best,
-        "epochs": progress.epochs,
-        "train_seconds": progress.seconds,
-        "baselines": {key: row for key, row in rows.items() if key != name},
-        "personalisation": personalisation(recommender, data.num_users),
-        "model": {"parameters": seer.model.count_params()} | asdict(architecture),
-        "seconds": time.perf_counter() - started,
-    }
-    return finish(run_dir, title(options, dataset), options, facts, rows, summary)
+        figures, predicted = evaluate(split, recommender, options.interaction_threshold, data.num_songs, not released)
+        save_predictions(run_dir / "predictions.npz", split, predicted)
+        name = f"SeER {options.variant} ({options.cell})"
+        rows = {name: figures}
+        if not released and options.baselines:
+            rows |= baseline_rows(options, split, data, options.latent_features)
+        summary = {
+            "metrics": figures,
+            "best_epoch": best,
+            "epochs": progress.epochs,
+            "train_seconds": progress.seconds,
+            "baselines": {key: row for key, row in rows.items() if key != name},
+            "personalisation": personalisation(recommender, data.num_users),
+            "model": {"parameters": seer.model.count_params()} | asdict(architecture),
+            "seconds": time.perf_counter() - started,
+        }
+        return finish(run_dir, title(options, dataset), options, facts, rows, summary)
 
 
 def architecture_of(options: SeerOptions, users: int) -> Architecture:
     """The architecture that complete options describe."""
-    names = ("variant", "cell", "latent_features", "sequence_length", "channels", "gate_activation", "dropout")
-    return Architecture(num_users=users, **{name: getattr(options, name) for name in names})
+    return Architecture(num_users=users, **{name: getattr(options, name) for name in (*SIZES, "dropout")})
 
 
-def baseline_rows(options: SeerOptions, split: Split, data: SeerData, latent: int | None) -> dict[str, dict[str, float]]:
+def baseline_rows(
+    options: SeerOptions, split: Split, data: SeerData, latent: int | None
+) -> dict[str, dict[str, float]]:
     """Figures of the baselines, matrix factorisation with ``latent`` factors among them unless that is None."""
     train, songs = split.train, data.num_songs
     found: dict[str, Recommender] = {
@@ -301,7 +308,7 @@ def finish(
         "protocol": options.protocol,
         **facts,
         "split": "released: 80/20 by row, random_state 1" + (", a tenth of the 80 for validation" if full else ""),
-        "ranking": "full catalogue without the user's training songs; *_released and *_v2 rank the user's test rows only"
+        "ranking": "full catalogue without the user's training songs; *_released and *_v2: the user's test rows only"
         if full
         else "the user's test rows only, as the released code does",
         "ties": "expected rank; *_released and *_v2: row order as in the released code",

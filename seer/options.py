@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from common.options import TrainingOptions, require
+import tyro
+
+from common.options import OptionalFloat, OptionalInt, TrainingOptions, require
 
 PAPER = {
     # arXiv 1907.01640 v2, table 5 (means of 5 replicates) and table 4: MAP@10 as its code computed it then.
@@ -22,19 +24,34 @@ PAPER = {
 class SeerOptions(TrainingOptions):
     """Options of SeER. The paper's values are those of its released optimum, unless v2 (arXiv) is named."""
 
-    variant: Literal["concat", "dot"] | None = None
+    epochs: OptionalInt = None
+    """Passes over the training data (paper: 20); 0 evaluates the given weights. Default: the paper's, or another on
+    the sample."""
+    batch_size: OptionalInt = None
+    """Training examples in a batch (paper: 1000), or songs with --batching songs. Default: the paper's, or fewer on the
+    sample."""
+    learning_rate: OptionalFloat = None
+    """Step size of the optimizer (paper: 0.001). Default: the paper's, or another on the sample."""
+    variant: Annotated[
+        Literal["concat", "dot"] | None, tyro.conf.arg(metavar="{concat,dot}", help_behavior_hint="")
+    ] = None
     """concat: the released final model, Dense over [user, song]; dot: the model of arXiv v2. Default: concat, or
     that of --weights."""
-    latent_features: int | None = None
+    latent_features: OptionalInt = None
     """Size of the user embedding and of the RNN's state (paper: 150; tried 50, 100, 150, 200)."""
-    cell: Literal["lstm", "gru", "rnn"] | None = None
+    cell: Annotated[
+        Literal["lstm", "gru", "rnn"] | None, tyro.conf.arg(metavar="{lstm,gru,rnn}", help_behavior_hint="")
+    ] = None
     """Recurrent cell (paper: lstm). Default: lstm for concat, gru for dot."""
-    sequence_length: int | None = None
+    sequence_length: OptionalInt = None
     """Steps of each song that the RNN reads (paper: 500; v2: 2600)."""
-    channels: int | None = None
+    channels: OptionalInt = None
     """MIDI channels that it reads, 1..16 (paper: 16)."""
-    gate_activation: Literal["hard_sigmoid", "sigmoid"] = "hard_sigmoid"
-    """Gates of the RNN: Keras 2's hard_sigmoid (paper), or sigmoid. Released weights need hard_sigmoid."""
+    gate_activation: Annotated[
+        Literal["hard_sigmoid", "sigmoid"] | None,
+        tyro.conf.arg(metavar="{hard_sigmoid,sigmoid}", help_behavior_hint=""),
+    ] = None
+    """Gates of the RNN: Keras 2's hard_sigmoid (paper), or sigmoid. Default: hard_sigmoid, or that of --weights."""
     dropout: float = 0.2
     """Share of inputs and states (concat) or of the song's encoding (dot) dropped in training (paper: 0.2)."""
     optimizer: Literal["adam", "sgd", "rmsprop", "adagrad", "nadam"] = "adam"
@@ -92,6 +109,8 @@ def with_defaults(options: SeerOptions, synthetic: bool, steps: int) -> SeerOpti
         chosen["cell"] = "gru" if options.variant == "dot" else "lstm"
     if options.channels is None:
         chosen["channels"] = 16
+    if options.gate_activation is None:
+        chosen["gate_activation"] = "hard_sigmoid"
     full = replace(options, **chosen)
     require(
         (full.sequence_length or 0) <= steps,

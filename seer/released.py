@@ -45,7 +45,7 @@ class ReleasedWeights:
         )
         require(
             midi.shape[1] >= steps and midi.shape[2] >= features,
-            f"{self.path}: trained on {steps} steps x {features} values, the dataset has {midi.shape[1]} x {midi.shape[2]}",
+            f"{self.path}: has {steps} steps x {features} values, the dataset {midi.shape[1]} x {midi.shape[2]}",
         )
         for number in range(songs):
             require(

@@ -1,0 +1,231 @@
+"""Command lines, mistakes in one line, files that are never half-written, the run directory."""
+
+import dataclasses
+import json
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.options import TrainingOptions, UserError, parse, replacing, run_script, write_json
+from common.rundir import open_run, read_run, resumable
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--batch-size", "7", "--learning-rate", "0.5", "--no-resume"],
+        ["--batch_size", "7", "--learning_rate", "0.5"],
+        ["--batch_size=7", "--learning-rate=0.5"],
+    ],
+)
+def test_hyphens_and_underscores_are_the_same(arguments):
+    options = parse(TrainingOptions, arguments)
+    assert (options.batch_size, options.learning_rate, options.resume) == (7, 0.5, False)
+
+
+def test_defaults_and_paths(tmp_path):
+    assert parse(TrainingOptions, []) == TrainingOptions()
+    files = [tmp_path / "a.h5", tmp_path / "b.h5"]
+    for file in files:
+        file.touch()
+    options = parse(TrainingOptions, ["--weights", *map(str, files), "--run-dir", str(tmp_path)])
+    assert options.weights == tuple(files) and options.run_dir == tmp_path
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.seed = 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--colour", "red"], "Unrecognized options: --colour"),
+        (["--seeds", "3"], "--seeds"),
+        (["left", "over"], "left"),
+        (["--precision", "float99"], "float99"),
+        (["--distribute", "all"], "mirrored"),
+        (["--epochs", "many"], "--epochs"),
+        (["--epochs"], "--epochs"),
+        (["--epochs", "-1"], "--epochs is -1; it must be 0 or more"),
+        (["--batch-size", "0"], "--batch-size is 0; it must be 1 or more"),
+        (["--learning-rate", "0"], "--learning-rate is 0.0; it must be a positive number"),
+        (["--learning-rate", "nan"], "--learning-rate is nan"),
+        (["--learning-rate", "inf"], "--learning-rate is inf"),
+        (["--seed", "-3"], "--seed is -3; it must lie in 0..2147483647"),
+        (["--resume"], "--resume needs --run-dir"),
+        (["--weights", "/no/such/file.h5"], "--weights /no/such/file.h5: no such file"),
+        (["--weights", "/"], "--weights /: a folder, not a file"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_status_2(arguments, message, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["script.py", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        run_script(lambda options: pytest.fail("main must not run"), TrainingOptions)
+    out, err = capsys.readouterr()
+    assert stop.value.code == 2 and out == ""
+    assert err.startswith("error: ") and message in err
+    assert err.count("\n") == 1 and err.endswith("\n") and "│" not in err and "Traceback" not in err
+
+
+def test_a_mistake_of_several_lines_is_told_in_one(capsys, monkeypatch):
+    def main(options):
+        raise UserError("file.txt, line 3:\n   expected a number")
+
+    monkeypatch.setattr("sys.argv", ["script.py"])
+    with pytest.raises(SystemExit) as stop:
+        run_script(main, TrainingOptions)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: file.txt, line 3: expected a number\n"
+
+
+@pytest.mark.parametrize("folder", [None, Path("runs/x")])
+def test_ctrl_c_tells_how_to_go_on_where_that_is_possible(folder, capsys, monkeypatch):
+    def main(options):
+        if folder is None:
+            raise KeyboardInterrupt
+        with resumable(folder):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.argv", ["script.py"])
+    with pytest.raises(SystemExit) as stop:
+        run_script(main, TrainingOptions)
+    assert stop.value.code == 130
+    err = capsys.readouterr().err
+    advice = "; repeat the command with --run-dir runs/x --resume to continue from its last whole epoch"
+    assert err == f"interrupted{advice if folder else ''}\n"
+
+
+def test_other_errors_are_not_hidden(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["script.py"])
+    with pytest.raises(ZeroDivisionError):
+        run_script(lambda options: 1 / 0, TrainingOptions)
+
+
+def help_of(options, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(options, ["--help"], description="What it does.")
+    assert not stop.value.code
+    return " ".join(capsys.readouterr().out.replace("│", " ").split())
+
+
+def test_help_tells_every_option(capsys):
+    text = help_of(TrainingOptions, capsys)
+    assert text.count("What it does.") == 1 and "default: None" not in text and "{None}" not in text
+    for field in dataclasses.fields(TrainingOptions):
+        _, _, rest = text.partition(f"--{field.name.replace('_', '-')}")
+        assert len(rest) > 40, field.name
+    assert "(default: 1)" in text and "(default: corrected)" in text
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_replacing_shows_the_old_file_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "deep" / "er" / "a.txt"
+    with replacing(path, "w") as file:
+        file.write("old ä\n")
+        assert not path.exists()
+    with replacing(path, "w") as file:
+        file.write("new\r\n")
+        assert path.read_bytes() == "old ä\n".encode()
+    assert path.read_bytes() == b"new\r\n"
+    assert os.listdir(path.parent) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_after_an_error_the_old_file_stays_and_nothing_else(error, tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(error), replacing(path) as file:
+        file.write(b"half")
+        raise error
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a.bin"]
+
+
+@pytest.mark.parametrize(("mask", "expected"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_get_the_usual_permissions(mask, expected, tmp_path):
+    before = os.umask(mask)
+    try:
+        with replacing(tmp_path / "a") as file:
+            file.write(b"x")
+        assert os.umask(mask) == mask  # it is as it was
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == expected
+
+
+def test_json_of_what_results_consist_of(tmp_path):
+    @dataclass
+    class Point:
+        x: float
+
+    content = {
+        "array": np.arange(3),
+        "scalar": np.float32(0.5),
+        "path": Path("a/b"),
+        "data": Point(1.5),
+        "tuple": (1, "ü"),
+        "nan": float("nan"),
+        "inside": [np.float64("inf"), {"x": np.array([1.0, np.nan])}],
+    }
+    write_json(tmp_path / "a.json", content)
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    found = json.loads((tmp_path / "a.json").read_text("utf-8"), parse_constant=refuse)
+    assert found == {
+        "array": [0, 1, 2],
+        "scalar": 0.5,
+        "path": "a/b",
+        "data": {"x": 1.5},
+        "tuple": [1, "ü"],
+        "nan": None,
+        "inside": [None, {"x": [1.0, None]}],
+    }
+    with pytest.raises(TypeError, match="cannot write set"):
+        write_json(tmp_path / "a.json", {1, 2})
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == found
+
+
+# --- the run directory ---------------------------------------------------------------------------------------------
+
+FACTS = {"sizes": (2, 3), "dataset": {"fingerprint": "abc"}}
+
+
+def test_a_run_is_opened_once_and_resumed_with_the_same_options(tmp_path):
+    folder = tmp_path / "run"
+    options = TrainingOptions(run_dir=folder, epochs=3)
+    assert open_run("seer", "x", options, FACTS) == folder
+    assert read_run(folder)["options"]["epochs"] == 3 and read_run(folder)["sizes"] == [2, 3]
+    with pytest.raises(UserError, match="is not empty; choose another folder, or add --resume"):
+        open_run("seer", "x", options, FACTS)
+    (folder / ".checkpoint.npz.abcdefgh").write_bytes(b"half")
+    resumed = dataclasses.replace(options, resume=True, epochs=5, data_dir=Path("elsewhere"))
+    assert open_run("seer", "x", resumed, FACTS) == folder
+    assert [path.name for path in folder.iterdir()] == ["options.json"]
+    with pytest.raises(UserError, match=r"was started with learning_rate = None, not 0\.1"):
+        open_run("seer", "x", dataclasses.replace(resumed, learning_rate=0.1), FACTS)
+    with pytest.raises(UserError, match="--resume: dataset differs from that of the run"):
+        open_run("seer", "x", resumed, FACTS | {"dataset": {"fingerprint": "xyz"}})
+
+
+def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
+    with pytest.raises(UserError, match=r"holds no run \(no options\.json\)"):
+        open_run("seer", "x", TrainingOptions(run_dir=tmp_path, resume=True), FACTS)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"options": 3}', "{}", "\0"])
+def test_damaged_options_of_a_run_are_told(content, tmp_path):
+    (tmp_path / "options.json").write_text(content)
+    with pytest.raises(UserError, match=r"options\.json: "):
+        open_run("seer", "x", TrainingOptions(run_dir=tmp_path, resume=True), FACTS)
+
+
+def test_a_run_directory_that_cannot_be_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nothing")):
+        with pytest.raises(UserError, match=f"--run-dir {folder}: "):
+            open_run("seer", "x", TrainingOptions(run_dir=folder), FACTS)

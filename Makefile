@@ -10,7 +10,7 @@ VENV = .venv
 PYTHON ?=
 RUN = "$(VENV)/bin/python"
 
-# Another project's or session's data folder must not get into a demo, a test or a benchmark.
+# A data folder that the shell happens to name must not get into a demo, a test or a benchmark.
 unexport ENCORE_DATA
 
 .DEFAULT_GOAL := help
@@ -91,9 +91,9 @@ bench: venv ## measure the claims about speed and memory (benchmarks/*.py)
 	done
 
 lint: venv-dev ## check style and types
-	$(RUN) -m ruff check
-	$(RUN) -m ruff format --check
-	$(RUN) -m mypy
+	@failed=0; for tool in "ruff check" "ruff format --check" mypy; do \
+		echo "== $$tool"; $(RUN) -m $$tool || failed=1; \
+	done; exit $$failed
 
 # One version of each package for all three Pythons (fork-strategy fewest), so all of them run the same code.
 COMPILE = uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --fork-strategy fewest \

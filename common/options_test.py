@@ -131,7 +131,7 @@ def test_replacing_shows_the_old_file_until_the_new_one_is_whole(tmp_path):
         file.write("new\r\n")
         assert path.read_bytes() == "old ä\n".encode()
     assert path.read_bytes() == b"new\r\n"
-    assert os.listdir(path.parent) == ["a.txt"]
+    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
@@ -141,7 +141,7 @@ def test_after_an_error_the_old_file_stays_and_nothing_else(error, tmp_path):
     with pytest.raises(error), replacing(path) as file:
         file.write(b"half")
         raise error
-    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a.bin"]
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
 @pytest.mark.parametrize(("mask", "expected"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])

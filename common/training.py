@@ -121,6 +121,8 @@ class Trainer:
 
         def step(inputs: Any, targets: Any, weights: Any) -> Any:
             value, found = gradients(inputs, targets, weights)
+            if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and self.strategy.num_replicas_in_sync > 1:
+                found = _overflow_together(found)
             optimizer.apply(found, model.trainable_variables)
             return value
 
@@ -238,6 +240,18 @@ class Trainer:
         self.best = [arrays[f"best_{i}"] for i in range(len(groups.get("best", ())))]
         self.progress = progress
         write_history(path.with_name("history.csv"), progress.history)  # a kill may have left the one before
+
+
+def _overflow_together(gradients: list[Any]) -> list[Any]:
+    """Gradients of one replica, all NaN if those of any replica are not finite.
+
+    Keras's loss scaling looks for an overflow before it adds up the replicas' gradients, and only on the first one: an
+    overflow on another replica would go into the weights.
+    """
+    broken = tf.reduce_any([tf.reduce_any(~tf.math.is_finite(gradient)) for gradient in gradients])
+    context = tf.distribute.get_replica_context()
+    anywhere = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(broken, tf.float32)) > 0
+    return [tf.where(anywhere, tf.constant(math.nan, gradient.dtype), gradient) for gradient in gradients]
 
 
 def write_history(path: Path, rows: Sequence[dict[str, float]]) -> None:

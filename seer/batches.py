@@ -96,17 +96,24 @@ class SongBatches:
         rated = np.flatnonzero(np.diff(starts))
         order = rated[epoch_order(len(rated), self.seed, epoch, self.shuffle)]
         share = -(-self.size // self.replicas)
+        # Every new shape is compiled, rating a padded pair costs nothing beside that: one shape fits nearly all groups.
+        usual = _power_of_two(int(1.5 * share * len(self.ratings) / max(len(rated), 1)))
         for start in range(0, len(order), self.size):
             chunk = order[start : start + self.size]
             groups = [chunk[replica * share : (replica + 1) * share] for replica in range(self.replicas)]
             counts = [int((starts[group + 1] - starts[group]).sum()) for group in groups]
-            size = 1 << max(max(counts) - 1, 0).bit_length()  # powers of two: two or three shapes in practice
+            size = max(usual, _power_of_two(max(counts)))
             parts = []
             for group in groups:
                 rows = np.concatenate([by_song[starts[s] : starts[s + 1]] for s in group] or [by_song[:0]])
                 position = np.repeat(np.arange(len(group)), starts[group + 1] - starts[group])
                 parts.append(_batch(self.ratings[rows], position, self.midi[group], size, share))
             yield parts
+
+
+def _power_of_two(size: int) -> int:
+    """The smallest power of two that is at least ``size``."""
+    return 1 << max(size - 1, 0).bit_length()
 
 
 def _batch(ratings: Ratings, position: np.ndarray, songs: np.ndarray, size: int, song_count: int) -> Batch:

@@ -1,0 +1,506 @@
+"""The command ``python seer/train.py`` as a user runs it: results, kill and resume, devices, precisions, mistakes."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from common.options import PROJECT, run_script
+from common.rundir import read_run
+from seer.options import SeerOptions
+from seer.train import main
+
+USERS, SONGS, STEPS = 25, 12, 10
+SMALL = ("--sequence-length", "6", "--latent-features", "4", "--no-baselines", "--batch-size", "200")
+NOISE = ("WARNING", "absl", "cuda", "Traceback", "Warning", "oneDNN")
+
+
+def write_raw(folder: Path, seed: int = 0) -> Path:
+    """A dataset in the released formats, small enough for a second of training."""
+    rng = np.random.default_rng(seed)
+    midi = rng.integers(0, 128, (SONGS, STEPS * 32)) * (rng.random((SONGS, STEPS * 32)) < 0.1)
+    pairs = [divmod(int(code), SONGS) for code in rng.permutation(USERS * SONGS)]
+    rated = [(user, song, int(np.clip(1 + song // 3 + rng.integers(0, 2), 1, 5))) for user, song in pairs]
+    folder.mkdir(parents=True)
+    (folder / "triplets.txt").write_text("".join(f"{u} {s} {r}\n" for u, s, r in rated))
+    (folder / "midi_array.txt").write_text(json.dumps(midi.tolist()))
+    (folder / "time_array.txt").write_text(json.dumps([[1000.0 * step for step in range(STEPS)]] * SONGS))
+    ids = [f"S{number:02d}" for number in range(SONGS)]
+    rows = [f"{n},{name},Artist {n},Title {n},Album,2000,200.0\n" for n, name in enumerate(ids)]
+    header = ",song_id,artist_name,title,release,year,duration\n"
+    (folder / "song_information.csv").write_text(header + "".join(rows))
+    matching = "".join(f"{n},{name},{n}\n" for n, name in enumerate(ids))
+    (folder / "song_to_number_matching.csv").write_text(",song_id,number\n" + matching)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    return write_raw(tmp_path_factory.mktemp("raw") / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    """Run the script within this process; returns its exit status, stdout and stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["seer/train.py", *map(str, arguments)])
+        status = 0
+        try:
+            run_script(main, SeerOptions)
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def command(*arguments):
+    return [sys.executable, str(PROJECT / "seer" / "train.py"), *map(str, arguments)]
+
+
+def environment():
+    # Without compiled modules the imports alone take 20 seconds.
+    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+
+
+def script(*arguments, cwd=PROJECT):
+    return subprocess.run(command(*arguments), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=300)
+
+
+def metrics_of(folder):
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    return json.loads((folder / "metrics.json").read_text("utf-8"), parse_constant=refuse)
+
+
+def arrays_of(path):
+    with np.load(path, allow_pickle=False) as saved:
+        return dict(saved)
+
+
+def weights_of(path):
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, node: found.update({name: node[()]} if isinstance(node, h5py.Dataset) else {}))
+    return found
+
+
+def assert_same_arrays(ours, theirs):
+    assert list(ours) == list(theirs)
+    for name, array in theirs.items():
+        np.testing.assert_array_equal(ours[name], array, err_msg=name)
+
+
+# --- kill and resume -----------------------------------------------------------------------------------------------
+
+
+def start_and_signal(arguments, folder, number, epochs):
+    """Start the script, send it a signal once ``epochs`` epochs are done, and return its exit status and stderr."""
+    process = subprocess.Popen(command(*arguments), cwd=PROJECT, env=environment(), text=True, stderr=subprocess.PIPE,
+                               stdout=subprocess.DEVNULL)  # fmt: skip
+    deadline = time.monotonic() + 200
+    try:
+        while time.monotonic() < deadline and process.poll() is None:
+            history = folder / "history.csv"
+            if history.exists() and len(history.read_text().splitlines()) > epochs:
+                time.sleep(0.1)  # into the next epoch
+                process.send_signal(number)
+                break
+            time.sleep(0.005)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return process.returncode, err
+
+
+@pytest.mark.slow
+def test_interrupted_and_killed_runs_end_bit_for_bit_like_an_uninterrupted_one(raw, tmp_path, cli):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    arguments = ["--data-dir", raw, "--sequence-length", 10, "--latent-features", 5, "--no-baselines"]
+    arguments += ["--batch-size", 2, "--epochs", 5, "--deterministic"]
+    done = script(*arguments, "--run-dir", whole)
+    assert done.returncode == 0, done.stderr
+
+    status, err = start_and_signal([*arguments, "--run-dir", broken], broken, signal.SIGINT, 1)
+    advice = f"repeat the command with --run-dir {broken} --resume to continue from its last whole epoch"
+    assert (status, err) == (130, f"interrupted; {advice}\n")
+    resume = [*arguments, "--run-dir", broken, "--resume"]
+    status, err = start_and_signal(resume, broken, signal.SIGKILL, 3)
+    assert status == -signal.SIGKILL, err
+    reached = json.loads(str(arrays_of(broken / "checkpoint.npz")["progress"]))["epochs"]
+    assert 3 <= reached < 5 and not (broken / "metrics.json").exists()
+    for changed, name in (("--seed", "seed = 1, not 2"), ("--latent-features", "latent_features = 5, not 2")):
+        status, _, err = cli(*resume, changed, 2)
+        assert status == 2 and err.count("\n") == 1 and name in err, err
+
+    done = script(*resume)
+    assert done.returncode == 0, done.stderr
+    assert not any(word in done.stderr for word in NOISE), done.stderr
+    assert (broken / "history.csv").read_bytes() == (whole / "history.csv").read_bytes()
+    assert_same_arrays(weights_of(broken / "model.weights.h5"), weights_of(whole / "model.weights.h5"))
+    assert_same_arrays(arrays_of(broken / "predictions.npz"), arrays_of(whole / "predictions.npz"))
+    ours, theirs = (arrays_of(folder / "checkpoint.npz") for folder in (broken, whole))
+    ours, theirs = ({k: v for k, v in found.items() if k != "progress"} for found in (ours, theirs))
+    assert_same_arrays(ours, theirs)
+    assert metrics_of(broken)["metrics"] == metrics_of(whole)["metrics"]
+    assert sorted(p.name for p in broken.iterdir()) == sorted(p.name for p in whole.iterdir())
+
+
+# --- released weights ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.golden
+@pytest.mark.slow
+def test_released_weights_give_the_released_figures(golden_seer, tmp_path):
+    """Ratings differ from Keras 2 on TensorFlow 1 by some 5e-7: float32 sums of another order (XLA's)."""
+    names = ("LSTM", "GRU")
+    files = [next((golden_seer / "weights").glob(f"SeER_{name}_latent_*.h5")) for name in names]
+    run_dir = tmp_path / "run"
+    arguments = ["--data_dir", golden_seer / "Data", "--epochs", 0, "--protocol", "released", "--run_dir", run_dir]
+    done = script(*arguments, "--weights", *files)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "" and not any(word in done.stdout for word in NOISE)
+    found = metrics_of(run_dir)
+    assert list(found["comparison"]) == [file.stem for file in files]
+    assert found["metrics"] == found["comparison"][files[0].stem]
+    for name, file, predictions in zip(names, files, ("predictions.npz", "predictions_2.npz"), strict=True):
+        reference = json.loads((golden_seer / "expected" / f"metrics_{name}.json").read_text())
+        reference = reference["model_on_test"]["threshold_3"]
+        ours = found["comparison"][file.stem]
+        expected = {key.lower(): reference[key] for key in ("RMSE", "MAE")}
+        for k in (5, 10, 100):
+            expected |= {f"map@{k}_released": reference[f"MAP@{k}"], f"ndcg@{k}_released": reference[f"NDCG@{k}"]}
+            expected[f"map@{k}_v2"] = reference[f"oldMAP@{k}"]
+        for key, value in expected.items():
+            assert ours[key] == pytest.approx(value, abs=1e-6), (name, key)
+        saved = arrays_of(run_dir / predictions)
+        theirs = np.load(golden_seer / "expected" / f"predictions_{name}.npz")
+        assert list(saved) == ["user", "song", "true", "predicted"]
+        np.testing.assert_array_equal(np.c_[saved["user"], saved["song"]], theirs["test_set"])
+        np.testing.assert_array_equal(saved["true"], theirs["test_true"])
+        np.testing.assert_allclose(saved["predicted"], theirs["test_pred"], atol=5e-6, rtol=0)
+    assert "no reference" in done.stdout and files[0].stem in (run_dir / "report.md").read_text()
+
+
+def write_keras2(path, layers):
+    """A weight file as Keras 2 writes it."""
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.encode() for layer in layers]
+        for layer, arrays in layers.items():
+            group = file.create_group(layer)
+            group.attrs["weight_names"] = [f"{layer}/{name}:0".encode() for name in arrays]
+            for name, array in arrays.items():
+                group.create_dataset(f"{layer}/{name}:0", data=array)
+    return path
+
+
+@pytest.mark.golden
+def test_released_protocol_trains_from_given_weights_like_the_released_code(
+    golden_seer, seer_golden_data, tmp_path, cli
+):
+    reference = np.load(golden_seer / "expected" / "train_nodropout_LSTM.npz")
+    layers = {}
+    for number, name in enumerate(map(str, reference["weight_names"])):
+        layer, weight = name.split("/")
+        layers.setdefault(layer, {})[weight.removesuffix(":0")] = reference[f"w0_{number}"]
+    info = json.loads((golden_seer / "expected" / "train_reference_info.json").read_text())
+    steps = info["sequence_length"]
+    layers["flat_song_feature_input"] = {"embeddings": seer_golden_data.midi[:, :steps].reshape(-1, steps * 32)}
+    layers["flat_song_feature_input"]["embeddings"] = layers["flat_song_feature_input"]["embeddings"].astype("f4")
+    start, run_dir = write_keras2(tmp_path / "start.h5", layers), tmp_path / "run"
+    arguments = ["--data-dir", golden_seer / "Data", "--run-dir", run_dir, "--protocol", "released", "--dropout", 0]
+    arguments += ["--weights", start, "--epochs", info["epochs"], "--batch-size", info["batch"], "--no-shuffle"]
+    status, out, err = cli(*arguments, "--learning-rate", info["lr"])
+    assert (status, err) == (0, "")
+    # Keras 2.2.4 takes Adam's bias correction of step t or of step t + 1, by chance: hence not closer.
+    losses = [float(row.split(",")[1]) for row in (run_dir / "history.csv").read_text().splitlines()[1:]]
+    np.testing.assert_allclose(losses, reference["epoch_losses"], rtol=1e-2)
+    assert abs(losses[0] / losses[1] - 1) > 0.005
+    found = metrics_of(run_dir)
+    lines = [line for line in out.splitlines() if line.startswith("RMSE = ")]
+    assert len(lines) == info["epochs"] and found["epochs"] == found["best_epoch"] == info["epochs"]
+    figures = found["metrics"]
+    cutoffs = [f"{name.upper()}@{k}: {figures[f'{name}@{k}_released']}" for name in ("map", "ndcg") for k in (5, 10)]
+    assert lines[-1].startswith(f"RMSE = {figures['rmse']} MAE = {figures['mae']} MAP@5: ")
+    assert all(part in lines[-1] for part in cutoffs)
+    assert "auc" not in figures and not found["baselines"] and "released" in found["ties"]
+
+
+# --- a run of ours, and its weights --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(raw, tmp_path_factory):
+    """A small run by songs with sigmoid gates and baselines, made by the script."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    arguments = [
+        "--data-dir",
+        raw,
+        "--run-dir",
+        folder,
+        *SMALL,
+        "--epochs",
+        3,
+        "--batching",
+        "songs",
+        "--batch-size",
+        4,
+    ]
+    arguments += ["--variant", "dot", "--cell", "lstm", "--gate-activation", "sigmoid", "--learning-rate", 0.05]
+    arguments.remove("--no-baselines")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["seer/train.py", *map(str, arguments)])
+        run_script(main, SeerOptions)
+    return folder
+
+
+def test_a_run_directory_holds_what_is_needed(trained, raw):
+    names = {path.name for path in trained.iterdir()}
+    expected = {"options.json", "metrics.json", "history.csv", "curves.png", "comparison.png", "report.md"}
+    assert names == expected | {"model.weights.h5", "checkpoint.npz", "predictions.npz", "tensorboard"}
+    assert list((trained / "tensorboard").glob("events*"))
+    found, run = metrics_of(trained), read_run(trained)
+    assert found["protocol"] == "corrected" and found["seed"] == 1 and found["relevant"] == "rating >= 3"
+    assert found["paper"].startswith("SeER") and "scikit-learn" in found["versions"]
+    dataset = found["dataset"]
+    assert dataset["counts"] == {"users": USERS, "songs": SONGS, "ratings": USERS * SONGS, "steps": STEPS}
+    assert (dataset["name"], dataset["synthetic"]) == ("tiny", False) and len(dataset["fingerprint"]) == 64
+    assert {"split", "ranking", "ties", "seconds", "train_seconds", "epochs", "best_epoch"} <= set(found)
+    assert {"rmse", "mae", "map@10", "ndcg@10", "auc", "map@10_released", "map@10_v2"} <= set(found["metrics"])
+    assert {"popularity", "mean of the song", "matrix factorisation (4)"} < set(found["baselines"])
+    assert found["model"]["gate_activation"] == run["architecture"]["gate_activation"] == "sigmoid"
+    assert run["options"]["data_dir"] == str(raw) and run["options"]["sequence_length"] == 6
+    history = (trained / "history.csv").read_text().splitlines()
+    assert history[0] == "epoch,loss,val_rmse" and len(history) == 4
+
+
+def test_weights_of_a_run_reproduce_its_figures_and_start_another(trained, raw, tmp_path, cli, monkeypatch):
+    monkeypatch.chdir(trained)  # a bare file name is a path, too
+    data = ["--data-dir", raw, "--weights", "model.weights.h5"]
+    status, out, err = cli(*data, "--epochs", 0, "--run-dir", tmp_path / "again")
+    assert (status, err) == (0, "")
+    before, again = metrics_of(trained), metrics_of(tmp_path / "again")
+    assert again["metrics"] == before["metrics"] and list(again["comparison"]) == ["run"]
+    assert_same_arrays(arrays_of(tmp_path / "again" / "predictions.npz"), arrays_of(trained / "predictions.npz"))
+
+    # One epoch of tiny steps leaves the weights, one of larger steps improves them.
+    status, _, err = cli(
+        *data, *("--epochs", 1, "--run-dir", tmp_path / "on", "--no-baselines"), "--learning-rate", 1e-9
+    )
+    assert (status, err) == (0, "")
+    assert read_run(tmp_path / "on")["architecture"]["gate_activation"] == "sigmoid"
+    ours, theirs = (arrays_of(folder / "predictions.npz")["predicted"] for folder in (tmp_path / "on", trained))
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_mixed_float16_and_one_mirrored_device_evaluate_and_train_alike(trained, raw, tmp_path, cli):
+    data = ["--data-dir", raw, "--no-baselines"]
+    weights = ["--weights", trained / "model.weights.h5", "--epochs", 0]
+    status, _, err = cli(*data, *weights, "--precision", "mixed_float16", "--run-dir", tmp_path / "half")
+    assert (status, err) == (0, "")
+    exact, half = metrics_of(trained)["metrics"], metrics_of(tmp_path / "half")["metrics"]
+    assert half["rmse"] == pytest.approx(exact["rmse"], rel=0.02) and half["rmse"] != exact["rmse"]
+
+    run_dir = tmp_path / "mirrored"
+    mirrored = ["--distribute", "mirrored", "--precision", "mixed_float16", "--epochs", 3, "--run-dir", run_dir]
+    status, _, err = cli(*data, *SMALL, *mirrored, "--learning-rate", 0.02)
+    assert (status, err) == (0, "")
+    losses = [float(row.split(",")[1]) for row in (run_dir / "history.csv").read_text().splitlines()[1:]]
+    assert np.isfinite(losses).all() and losses[0] > losses[1] > losses[2]
+    assert {array.dtype for array in weights_of(run_dir / "model.weights.h5").values()} == {np.dtype("float32")}
+
+
+# --- several devices -----------------------------------------------------------------------------------------------
+
+REPLICAS = """
+import sys
+from pathlib import Path
+import common.runtime as runtime
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+import keras
+import numpy as np
+from common.optimizers import make_optimizer
+from common.training import Trainer
+from seer.batches import PairBatches, Ratings, SongBatches
+from seer.model import Architecture, SeER
+
+rng = np.random.default_rng(0)
+midi = rng.integers(0, 128, (11, 4, 4)).astype(np.uint8)
+ratings = Ratings(rng.integers(0, 9, 61), rng.integers(0, 11, 61), rng.integers(1, 6, 61).astype(np.float32))
+strategies = {name: runtime.strategy(name) for name in ("none", "mirrored")}
+assert [strategy.num_replicas_in_sync for strategy in strategies.values()] == [1, 2]
+
+def fit(distribute, batching, dropout=0.0, policy="float32", epochs=(1, 2), run_dir=None, jit=False):
+    '''61 ratings by 12 and 11 songs by 5: the last batch is one rating or one song, and one device gets nothing.'''
+    keras.config.set_dtype_policy(policy)
+    for until in epochs:  # with several of them, the run is resumed in a new trainer
+        keras.utils.set_random_seed(1)
+        with strategies[distribute].scope():
+            seer = SeER(Architecture(9, 4, "concat", "lstm", 4, channels=2, dropout=dropout))
+            optimizer = make_optimizer("adam", 0.01, policy == "mixed_float16")
+            trainer = Trainer(seer.model, optimizer, 1, run_dir, jit=jit)
+        if run_dir:
+            trainer.resume()
+        kind, size = {"pairs": (PairBatches, 12), "songs": (SongBatches, 5)}[batching]
+        trainer.fit(kind(ratings, midi, size, 1, replicas=2 if distribute == "mirrored" else 1), until, quiet=True)
+    return [row["loss"] for row in trainer.progress.history], seer.model.get_weights()
+
+def compare(one, two, tolerance):
+    np.testing.assert_allclose(one[0], two[0], rtol=tolerance)
+    for a, b in zip(one[1], two[1], strict=True):
+        np.testing.assert_allclose(a, b, atol=tolerance, rtol=0)
+
+for batching in ("pairs", "songs"):
+    compare(fit("none", batching, epochs=(2,)), fit("mirrored", batching, epochs=(2,), jit=batching == "pairs"), 1e-6)
+folder = Path(sys.argv[1])
+whole = fit("mirrored", "pairs", 0.3, epochs=(2,), run_dir=folder / "whole")
+compare(whole, fit("mirrored", "pairs", 0.3, epochs=(1, 2), run_dir=folder / "resumed"), 0)
+losses, weights = fit("mirrored", "pairs", 0.3, "mixed_float16", epochs=(4,))
+assert np.isfinite(losses).all() and losses[-1] < losses[0], losses
+print("as on one device")
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_equal_one(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", REPLICAS, str(tmp_path)],
+        cwd=PROJECT, env=environment(), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stdout == "as on one device\n", done.stderr[-3000:]
+
+
+# --- mistakes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def files(trained, raw, tmp_path_factory):
+    """Files that the mistakes below name."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "full").mkdir()
+    (folder / "full" / "notes.txt").write_text("mine")
+    (folder / "text.h5").write_text("no weights")
+    shutil.copytree(trained, folder / "run")
+    (folder / "alone").mkdir()
+    shutil.copy(trained / "model.weights.h5", folder / "alone")
+    for name, change in (("foreign", {"architecture": None}), ("strange", {"architecture": {"colour": "red"}})):
+        shutil.copytree(trained, folder / name)
+        content = read_run(trained) | change
+        if change["architecture"] is None:
+            del content["architecture"]
+        (folder / name / "options.json").write_text(json.dumps(content))
+    shutil.copytree(trained, folder / "wider")
+    wider = read_run(trained)
+    wider["architecture"]["latent_features"] = 7
+    (folder / "wider" / "options.json").write_text(json.dumps(wider))
+    write_raw(folder / "other", seed=1)
+    rnn = {"kernel": np.zeros((32, 16)), "recurrent_kernel": np.zeros((4, 16)), "bias": np.zeros(16)}
+    midi = np.array(json.loads((raw / "midi_array.txt").read_text()), np.float32)
+    good = {"embedding_user": {"embeddings": np.zeros((USERS, 4))}, "LSTM_1": rnn}
+    good |= {"flat_song_feature_input": {"embeddings": midi}}
+    write_keras2(folder / "good.h5", good)
+    write_keras2(folder / "users.h5", good | {"embedding_user": {"embeddings": np.zeros((USERS + 1, 4))}})
+    write_keras2(folder / "songs.h5", good | {"flat_song_feature_input": {"embeddings": midi[::-1]}})
+    write_keras2(folder / "model.h5", {"conv2d_1": {"kernel": np.zeros((3, 3))}})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--epochs 0", "--epochs 0 evaluates weights: name them with --weights FILE"),
+        ("--epochs -2", "--epochs is -2"),
+        ("--variant both", "both"),
+        ("--latent-feature 3", "--latent-feature"),
+        ("--latent-features 0", "--latent-features is 0; it must lie in 1..4096"),
+        ("--channels 17", "--channels is 17; it must lie in 1..16"),
+        ("--dropout 1", "--dropout is 1.0; it must be at least 0 and below 1"),
+        ("--dropout nan", "--dropout is nan"),
+        ("--interaction-threshold 6", "--interaction-threshold is 6.0; ratings lie in 1..5"),
+        ("--sequence-length 11", "--sequence-length is 11, but the songs of this dataset have 10 steps"),
+        ("--data-dir {f}/nowhere", "nowhere: no such folder"),
+        ("--data-dir {f}/full", "lacks triplets.txt"),
+        ("--run-dir {f}/full", "full is not empty; choose another folder, or add --resume to continue its run"),
+        ("--run-dir {f}/text.h5", "--run-dir {f}/text.h5: "),
+        ("--run-dir {f}/text.h5/below", "--run-dir {f}/text.h5/below: "),
+        ("--run-dir {f}/full --resume", "full holds no run (no options.json)"),
+        ("--resume", "--resume needs --run-dir"),
+        ("--weights {f}/good.h5 {f}/good.h5", "training starts from one file of --weights"),
+        ("--epochs 0 --weights {f}/none.h5", "--weights {f}/none.h5: no such file"),
+        ("--epochs 0 --weights {f}/full", "--weights {f}/full: a folder, not a file"),
+        ("--epochs 0 --weights {f}/text.h5", "text.h5: cannot be read as HDF5 weights"),
+        ("--epochs 0 --weights {f}/model.h5", "model.h5: unknown layers conv2d_1"),
+        ("--epochs 0 --weights {f}/good.h5 {f}/text.h5", "text.h5: cannot be read as HDF5 weights"),
+        ("--epochs 0 --weights {f}/users.h5", "layer embedding_user holds 26 users but the dataset has 25"),
+        ("--epochs 0 --weights {f}/songs.h5", "layer flat_song_feature_input, song 0 differs from the dataset's"),
+        ("--epochs 0 --weights {f}/good.h5 --cell gru", "good.h5 holds cell = lstm, but --cell is gru; leave it out"),
+        (
+            "--epochs 0 --weights {f}/good.h5 --sequence-length 5",
+            "holds sequence_length = 10, but --sequence-length is 5",
+        ),
+        ("--epochs 1 --weights {f}/good.h5 --variant concat", "holds variant = dot, but --variant is concat"),
+        ("--epochs 1 --weights {f}/good.h5 --gate-activation sigmoid", "holds gate_activation = hard_sigmoid"),
+        ("--epochs 0 --weights {f}/alone/model.weights.h5", "alone/options.json: cannot be read"),
+        ("--epochs 0 --weights {f}/foreign/model.weights.h5", "options.json: not a run of seer/train.py"),
+        ("--epochs 0 --weights {f}/strange/model.weights.h5", "options.json: not a run of seer/train.py"),
+        ("--epochs 0 --weights {f}/wider/model.weights.h5", "do not fit the model of the run's options.json"),
+        ("--epochs 0 --weights {f}/run/model.weights.h5 --data-dir {f}/other", "trained on the dataset tiny"),
+        ("--epochs 0 --weights {f}/run/checkpoint.npz", "checkpoint.npz: cannot be read as HDF5 weights"),
+    ],
+)
+def test_mistakes_end_in_one_line(arguments, message, files, raw, tmp_path, cli):
+    words = arguments.format(f=files).split()
+    words += [] if "--data-dir" in words else ["--data-dir", raw]
+    words += [] if "--run-dir" in words or arguments == "--resume" else ["--run-dir", tmp_path / "run"]
+    status, out, err = cli(*words)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ") and err.count("\n") == 1 and message.format(f=files) in err, err
+    assert not (tmp_path / "run").exists()
+    assert [path.name for path in (files / "full").iterdir()] == ["notes.txt"]
+
+
+def test_a_damaged_checkpoint_cannot_be_resumed(trained, raw, tmp_path, cli):
+    shutil.copytree(trained, tmp_path / "run")
+    checkpoint = tmp_path / "run" / "checkpoint.npz"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    run = json.loads((trained / "options.json").read_text())["options"]
+    words = []
+    for name in ("latent_features", "sequence_length", "variant", "cell", "gate_activation", "learning_rate", "epochs"):
+        words += [f"--{name}", run[name]]
+    words += ["--batching", "songs", "--batch-size", 4, "--run-dir", tmp_path / "run", "--resume"]
+    status, out, err = cli("--data-dir", raw, *words)
+    assert (status, out) == (2, "") and err.count("\n") == 1 and "checkpoint.npz: damaged" in err, err
+
+
+@pytest.mark.slow
+def test_a_mistake_and_help_from_the_shell(tmp_path):
+    done = script("--data-dir", tmp_path / "nowhere")
+    assert (done.returncode, done.stdout) == (2, "") and "Traceback" not in done.stderr
+    assert done.stderr == f"error: --data-dir {tmp_path / 'nowhere'}: no such folder\n"
+    done = script("--help", cwd=tmp_path)
+    text = " ".join(done.stdout.replace("│", " ").split())
+    assert (done.returncode, done.stderr) == (0, "") and "Train SeER" in text
+    for field in dataclasses.fields(SeerOptions):
+        _, found, rest = text.partition(f"--{field.name.replace('_', '-')} ")
+        assert found and len(rest.split(" --")[0]) > 40, field.name
+    assert "default: None" not in text and text.count("paper") > 12

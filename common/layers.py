@@ -81,7 +81,8 @@ class HardSigmoidLSTM(keras.layers.LSTM):
             return super().inner_loop(sequences, initial_state, mask, training)
         kernel = ops.concatenate([cell.kernel, cell.recurrent_kernel], axis=0)
         kernel, bias = (ops.cast(weight, sequences.dtype) for weight in (kernel, cell.bias))
-        hidden = lstm_last_state(sequences, *initial_state, kernel, bias, masks)
+        hidden, memory = initial_state
+        hidden = lstm_last_state(sequences, hidden, memory, kernel, bias, masks)
         return hidden, ops.expand_dims(hidden, 1), [hidden, hidden]  # only the first is read in the plain case
 
 

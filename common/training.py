@@ -7,6 +7,7 @@ sum(weight * loss) / sum(weight) over all replicas, whatever the padding.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -108,6 +109,7 @@ class Trainer:
         self.strategy = tf.distribute.get_strategy()
         self.progress = Progress()
         self.best: list[np.ndarray] = []
+        self._prefetched = _Prefetcher()
         optimizer.build(model.trainable_variables)
 
         @tf.function(jit_compile=jit, reduce_retracing=True)
@@ -179,7 +181,7 @@ class Trainer:
         counts: list[int] = []
         bar = tqdm(desc=title, unit=" batch", disable=None if not quiet else True, leave=False)
         with bar:
-            for parts, count in _prefetched(batches):
+            for parts, count in self._prefetched(batches):
                 losses.append(self._step(self._distribute(parts)))
                 counts.append(count)
                 bar.update()
@@ -262,31 +264,42 @@ def write_history(path: Path, rows: Sequence[dict[str, float]]) -> None:
             file.writelines(",".join(repr(value) for value in row.values()) + "\n" for row in rows)
 
 
-def _prefetched(batches: Iterable[Sequence[Batch]]) -> Iterator[tuple[Any, int]]:
-    """Batches as tensors, the next one prepared while the current one is computed, with their numbers of examples."""
-    iterator = iter(batches)
-    first = next(iterator, None)
-    if first is None:
-        return
+class _Prefetcher:
+    """Batches as tensors, the next one prepared while the current one is computed.
 
-    def tensors() -> Iterator[Any]:
-        batch: Sequence[Batch] | None = first
-        while batch is not None:
+    Its ``tf.data`` pipeline is built once: building takes as long as many a small epoch.
+    """
+
+    def __init__(self) -> None:
+        self._batches: Iterable[Sequence[Batch]] = ()
+        self._dataset: Any = None
+
+    def __call__(self, batches: Iterable[Sequence[Batch]]) -> Iterator[tuple[Any, int]]:
+        """The parts of each batch, their weights scaled to a sum of 1 in all, and its number of examples."""
+        iterator = iter(batches)
+        first = next(iterator, None)
+        if first is None:
+            return
+        self._batches = itertools.chain([first], iterator)
+        if self._dataset is None:
+            example = (tuple((dict(p.inputs), p.targets, p.weights.astype(np.float32)) for p in first), np.int64(0))
+            signature = tf.nest.map_structure(_loose, example)
+            self._dataset = tf.data.Dataset.from_generator(self._tensors, output_signature=signature).prefetch(2)
+        for parts, examples in self._dataset:
+            yield parts, int(examples)
+
+    def _tensors(self) -> Iterator[Any]:
+        for batch in self._batches:
             total = sum(float(part.weights.sum()) for part in batch)
             examples = sum(int(np.count_nonzero(part.weights)) for part in batch)
             scale = np.float32(1.0 / total)
             yield tuple((dict(p.inputs), p.targets, p.weights.astype(np.float32) * scale) for p in batch), examples
-            batch = next(iterator, None)
 
-    def loosen(array: Any) -> tf.TensorSpec:
-        array = np.asarray(array)
-        return tf.TensorSpec((None, *array.shape[1:]) if array.ndim else (), array.dtype)
 
-    example = (tuple((dict(p.inputs), p.targets, p.weights.astype(np.float32)) for p in first), np.int64(0))
-    signature = tf.nest.map_structure(loosen, example)
-    dataset = tf.data.Dataset.from_generator(tensors, output_signature=signature).prefetch(2)
-    for parts, examples in dataset:
-        yield parts, int(examples)
+def _loose(array: Any) -> tf.TensorSpec:
+    """The type of ``array``, of any number of rows."""
+    array = np.asarray(array)
+    return tf.TensorSpec((None, *array.shape[1:]) if array.ndim else (), array.dtype)
 
 
 class BlockPredictor:

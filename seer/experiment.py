@@ -13,7 +13,7 @@ import numpy as np
 
 from common import runtime
 from common.optimizers import make_optimizer
-from common.options import replacing, require, write_json
+from common.options import UserError, replacing, require, write_json
 from common.report import markdown_table, plot_comparison, plot_curves, print_table
 from common.rundir import open_run, read_run, resumable
 from common.sources import Dataset
@@ -85,12 +85,15 @@ def load(path: Path, data: SeerData, fingerprint: str) -> Loaded:
         weights.check_songs(data.midi)
         return Loaded(path.stem, path, weights.build())
     run = read_run(path.parent)
-    require("architecture" in run, f"{path.parent / 'options.json'}: not a run of seer/train.py")
+    try:
+        architecture, trained_on = Architecture(**run["architecture"]), run["dataset"]
+    except (KeyError, TypeError):
+        raise UserError(f"{path.parent / 'options.json'}: not a run of seer/train.py") from None
     require(
-        run["dataset"]["fingerprint"] == fingerprint,
-        f"{path}: trained on the dataset {run['dataset']['name']}, not on this one; name it with --data-dir",
+        trained_on["fingerprint"] == fingerprint,
+        f"{path}: trained on the dataset {trained_on['name']}, not on this one; name it with --data-dir",
     )
-    seer = SeER(Architecture(**run["architecture"]))
+    seer = SeER(architecture)
     load_own_weights(seer.model, path)
     return Loaded(path.resolve().parent.name, path, seer)
 
@@ -245,6 +248,7 @@ def baseline_rows(
     if latent:
         assert options.epochs and options.batch_size and options.learning_rate
         size = options.batch_size if options.batching == "pairs" else 1000
+        size = min(size, max(32, len(train) // 16))  # an epoch of few steps would be all overhead
         # A small dataset gives few steps per epoch; MF gets enough of them to converge, validation picks the best.
         steps = -(-len(train) // size)
         epochs = max(options.epochs, -(-3000 // steps))

@@ -8,6 +8,7 @@ executed, unpickled or followed outside the file.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,9 @@ def load_own_weights(model: keras.Model, path: Path) -> None:
         UserError: damaged, or of a model with other layers or shapes.
     """
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns of what does not fit, then raises
+            model.load_weights(path)
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path}: these weights do not fit the model of the run's options.json ({reason})") from None

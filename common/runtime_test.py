@@ -1,0 +1,68 @@
+"""Seeds, precision and devices."""
+
+import os
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from common import runtime
+from common.options import TrainingOptions, UserError
+
+
+@pytest.fixture(autouse=True)
+def float32():
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("asked", ["float32", "mixed_float16", "mixed_bfloat16"])
+def test_precision_becomes_the_policy_of_new_layers(asked):
+    runtime.configure(TrainingOptions(precision=asked))
+    layer = keras.layers.Dense(2)
+    assert (layer.compute_dtype, layer.variable_dtype) == (asked.removeprefix("mixed_"), "float32")
+
+
+@pytest.mark.parametrize(("gpus", "expected"), [([], "float32"), (["GPU:0"], "mixed_float16")])
+def test_auto_precision_is_half_on_a_gpu_only(gpus, expected, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    assert runtime.precision(TrainingOptions()) == expected
+    assert runtime.precision(TrainingOptions(precision="float32")) == "float32"
+
+
+def test_the_seed_fixes_initial_weights():
+    def first(seed):
+        runtime.configure(TrainingOptions(seed=seed))
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]).get_weights()[0]
+
+    np.testing.assert_array_equal(first(1), first(1))
+    assert not np.array_equal(first(1), first(2))
+
+
+def test_strategies():
+    assert runtime.strategy("none") is tf.distribute.get_strategy()
+    mirrored = runtime.strategy("mirrored")
+    assert isinstance(mirrored, tf.distribute.MirroredStrategy)
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    assert mirrored.num_replicas_in_sync == len(devices)
+    with pytest.raises(UserError, match="--distribute worldwide: expected none or mirrored"):
+        runtime.strategy("worldwide")
+
+
+def test_versions_tell_what_numbers_depend_on():
+    found = runtime.versions()
+    assert found["tensorflow"] == tf.__version__ and found["keras"] == keras.__version__
+    assert found["numpy"] == np.__version__ and found["python"].startswith(f"{sys.version_info[0]}.")
+
+
+def test_stderr_is_open_again_after_the_silence(capfd):
+    with runtime._silent_stderr():
+        os.write(2, b"noise\n")
+    os.write(2, b"told\n")
+    assert capfd.readouterr().err == "told\n"
+    with pytest.raises(ValueError), runtime._silent_stderr():
+        raise ValueError
+    os.write(2, b"told\n")
+    assert capfd.readouterr().err == "told\n"

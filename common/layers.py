@@ -57,7 +57,7 @@ class HardSigmoidLSTM(keras.layers.LSTM):
     Same variables, same dropout masks and, to rounding, the same values and gradients as
     ``keras.layers.LSTM(recurrent_activation=hard_sigmoid, implementation=1)``. Backpropagation through time keeps six
     arrays per step where automatic differentiation keeps several times as many, which makes a training step on a CPU
-    much faster (``benchmarks/seer_training.py``). Only the plain case is written out (last state wanted, no masking
+    faster (``benchmarks/README.md``). Only the plain case is written out (last state wanted, no masking
     of steps); any other falls back to Keras.
 
     The gradient with respect to the input sequences is not computed: they must be data, not the output of a layer.

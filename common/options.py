@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -120,6 +121,11 @@ def run_script(main: Callable[[Options], object], options: type[Options]) -> Non
         main(parse(options, description=main.__doc__))
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise  # a fault of the program, not of the place it writes to
+        print(f"error: {error.filename or 'writing'}: {error.strerror}; what was whole before is kept", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as stop:  # its text, if any, says what is kept and how to go on
         print(f"interrupted; {stop}" if str(stop) else "interrupted", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Command lines, mistakes in one line, files that are never half-written, the run directory."""
 
 import dataclasses
+import errno
 import json
 import os
 import stat
@@ -229,3 +230,15 @@ def test_a_run_directory_that_cannot_be_is_told(tmp_path):
     for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nothing")):
         with pytest.raises(UserError, match=f"--run-dir {folder}: "):
             open_run("seer", "x", TrainingOptions(run_dir=folder), FACTS)
+
+
+def test_a_full_disk_ends_in_one_line(monkeypatch, capsys):
+    def main(options):
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/x/checkpoint.npz")
+
+    monkeypatch.setattr("sys.argv", ["script"])
+    with pytest.raises(SystemExit) as stop:
+        run_script(main, TrainingOptions)
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: runs/x/checkpoint.npz: No space left on device") and err.count("\n") == 1

@@ -13,7 +13,6 @@ import keras
 
 from common.options import require
 
-OPTIMIZERS = ("adam", "sgd", "rmsprop", "adagrad", "nadam")
 _CLASSES = {
     "adam": keras.optimizers.Adam,
     "sgd": keras.optimizers.SGD,
@@ -21,6 +20,7 @@ _CLASSES = {
     "adagrad": keras.optimizers.Adagrad,
     "nadam": keras.optimizers.Nadam,
 }
+OPTIMIZERS = tuple(_CLASSES)
 
 
 class SummedRows:

@@ -23,7 +23,7 @@ Weights = dict[str, dict[str, np.ndarray]]
 """Layer name -> weight name (kernel, bias, ...) -> array."""
 
 _KERAS1 = {"W": "kernel", "U": "recurrent_kernel", "b": "bias"}
-_KERAS1_GATES = {"ifco": 4, "zrh": 3}  # Keras 1 kept an array per gate; the order is the one of Keras 2's columns
+_KERAS1_GATES = ("ifco", "zrh")  # Keras 1 kept an array per gate; the order is the one of Keras 2's columns
 
 
 def read_weights(path: Path) -> Weights:
@@ -140,9 +140,9 @@ def _short_name(name: str) -> str:
 
 def _fuse_gates(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Join Keras 1's arrays per gate into Keras 2's arrays with a block of columns per gate."""
-    for gates, count in _KERAS1_GATES.items():
+    for gates in _KERAS1_GATES:
         names = [f"{kind}_{gate}" for kind in _KERAS1.values() for gate in gates]
-        if set(arrays) == set(names) and len(arrays) == 3 * count:
+        if set(arrays) == set(names):
             kinds = _KERAS1.values()
             return {kind: np.concatenate([arrays[f"{kind}_{gate}"] for gate in gates], axis=-1) for kind in kinds}
     return arrays

@@ -73,8 +73,7 @@ def released_metrics(test: Ratings, predicted: np.ndarray, threshold: float) -> 
 def catalogue_metrics(split: Split, recommender: Recommender, threshold: float, songs: int) -> dict[str, float]:
     """Standard figures of ranking all songs for every test user, the user's training songs left out.
 
-    Relevant are the user's test songs rated ``threshold`` or more; users without any are left out. ``random_ranking``
-    of the same users would have an AUC of 0.5.
+    Relevant are the user's test songs rated ``threshold`` or more; users without any are left out.
     """
     test = split.test
     liked = test.values >= threshold

@@ -68,7 +68,7 @@ class Loaded:
     seer: SeER
 
 
-def load(path: Path, data: SeerData, fingerprint: str) -> Loaded:
+def load(path: Path, data: SeerData) -> Loaded:
     """A model from released weights or from ``model.weights.h5`` of a run.
 
     Raises:
@@ -90,7 +90,7 @@ def load(path: Path, data: SeerData, fingerprint: str) -> Loaded:
     except (KeyError, TypeError):
         raise UserError(f"{path.parent / 'options.json'}: not a run of seer/train.py") from None
     require(
-        trained_on["fingerprint"] == fingerprint,
+        trained_on["fingerprint"] == data.fingerprint,
         f"{path}: trained on the dataset {trained_on['name']}, not on this one; name it with --data-dir",
     )
     seer = SeER(architecture)
@@ -122,7 +122,7 @@ def compare(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str,
     """Evaluate each weight file (``--epochs 0``), side by side with the baselines and the paper."""
     started = time.perf_counter()
     runtime.configure(options)
-    loaded = [load(path, data, data.fingerprint) for path in options.weights]
+    loaded = [load(path, data) for path in options.weights]
     for item in loaded:
         check_agreement(options, item.seer.architecture, item.path)
     facts = dataset_facts(dataset, data)
@@ -162,9 +162,9 @@ def train(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str, A
     strategy = runtime.strategy(options.distribute)
     facts = dataset_facts(dataset, data)
     if options.weights:
-        start = load(options.weights[0], data, data.fingerprint).seer.architecture
-        check_agreement(options, start, options.weights[0])
-        options = replace(options, **{name: getattr(start, name) for name in SIZES})
+        start = load(options.weights[0], data).seer
+        check_agreement(options, start.architecture, options.weights[0])
+        options = replace(options, **{name: getattr(start.architecture, name) for name in SIZES})
     options = with_defaults(options, dataset.synthetic, data.num_steps)
     assert options.epochs and options.batch_size and options.learning_rate
     architecture = architecture_of(options, data.num_users)
@@ -177,7 +177,7 @@ def train(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str, A
         with strategy.scope():
             seer = SeER(architecture)
             if options.weights:
-                seer.model.set_weights(load(options.weights[0], data, data.fingerprint).seer.model.get_weights())
+                seer.model.set_weights(start.model.get_weights())
             optimizer = make_optimizer(
                 options.optimizer, options.learning_rate, runtime.precision(options) == "mixed_float16"
             )

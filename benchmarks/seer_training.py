@@ -21,7 +21,7 @@ from common import layers
 from common.optimizers import make_optimizer
 from common.options import run_script
 from common.sources import dataset_folder
-from common.training import Trainer
+from common.training import CPU_PARTS, Trainer
 from seer.batches import PairBatches, Ratings, SongBatches
 from seer.evaluation import released_split
 from seer.experiment import Evaluator
@@ -42,7 +42,7 @@ class Options:
     """Folder of the full-size files that benchmarks/seer_full_size.py wrote; default: made-up arrays of that size."""
     pair_batches: int = 3
     """Batches of 1,000 pairs to time."""
-    songs_per_batch: int = 128
+    songs_per_batch: int = 256
     """Songs in a batch of the fast mode."""
 
 
@@ -101,14 +101,16 @@ def main(options: Options) -> dict[str, float]:
         return (time.perf_counter() - wall) / len(batches), (time.process_time() - cpu) / len(batches)
 
     for name, distinct in (("pairs", True), ("pairs_released_dropout", False)):
-        batches = first(PairBatches(ratings, midi, 1000, seed=1, distinct=distinct), options.pair_batches)
+        batches = first(
+            PairBatches(ratings, midi, 1000, seed=1, distinct=distinct, parts=CPU_PARTS), options.pair_batches
+        )
         wall, cpu = seconds_per_1000(trainer()[1], batches)
         result |= {f"{name}_fit_1000_wall_seconds": wall, f"{name}_fit_1000_cpu_seconds": cpu}
     with patch.object(layers.HardSigmoidLSTM, "inner_loop", keras.layers.LSTM.inner_loop):  # the reference
         result["traced_gradient_fit_1000_wall_seconds"], _ = seconds_per_1000(trainer()[1], batches)
 
     seer, fast = trainer()
-    whole = SongBatches(ratings, midi, options.songs_per_batch, seed=1)
+    whole = SongBatches(ratings, midi, options.songs_per_batch, seed=1, parts=CPU_PARTS)
     fast.fit(whole, 1)  # compiles
     wall, cpu = time.perf_counter(), time.process_time()
     fast.fit(whole, 2)

@@ -312,7 +312,15 @@ def map_released(user: ArrayLike, true: ArrayLike, predicted: ArrayLike, k: Cuto
     return _released_map(number, score, rating >= threshold, rating >= threshold, k, by_row=False)
 
 
-def map_v2(user: ArrayLike, true: ArrayLike, predicted: ArrayLike, k: Cutoffs, threshold: float = 3) -> Score:
+def map_v2(
+    user: ArrayLike,
+    true: ArrayLike,
+    predicted: ArrayLike,
+    k: Cutoffs,
+    threshold: float = 3,
+    *,
+    per_user: bool = False,
+) -> Score:
     """MAP@K of the SeER code behind the second version of its paper (commit ada112f).
 
     As :func:`map_released`, but a row only counts as found if also ``predicted`` >= ``threshold``, while R
@@ -323,7 +331,7 @@ def map_v2(user: ArrayLike, true: ArrayLike, predicted: ArrayLike, k: Cutoffs, t
     """
     number, rating, score = _user_rows(user, true, predicted)
     found = (rating >= threshold) & (score >= threshold)
-    return _released_map(number, score, rating >= threshold, found, k, by_row=True)
+    return _released_map(number, score, rating >= threshold, found, k, by_row=True, per_user=per_user)
 
 
 def ndcg_released(user: ArrayLike, true: ArrayLike, predicted: ArrayLike, k: Cutoffs) -> Score:
@@ -416,7 +424,15 @@ def _quicksort(values: list[int]) -> list[int]:
     return order
 
 
-def _released_map(user: Integers, score: Floats, relevant: Flags, found: Flags, k: Cutoffs, by_row: bool) -> Score:
+def _released_map(
+    user: Integers,
+    score: Floats,
+    relevant: Flags,
+    found: Flags,
+    k: Cutoffs,
+    by_row: bool,
+    per_user: bool = False,
+) -> Score:
     rows = _sort_rows(user, score)
     order = _released_order(rows, by_row)
     hit = found[order].astype(float)
@@ -425,8 +441,8 @@ def _released_map(user: Integers, score: Floats, relevant: Flags, found: Flags, 
     precision = hit * (hits - (hits - hit)[rows.user_start]) / rank
     count = np.bincount(user, relevant)
 
-    def at(k: int) -> float:
-        return float(np.mean(np.bincount(user[order], precision * (rank <= k)) / np.maximum(count, 1)))
+    def at(k: int) -> Score:
+        return _mean(np.bincount(user[order], precision * (rank <= k)) / np.maximum(count, 1), per_user)
 
     return _for_each(k, at)
 
@@ -489,7 +505,7 @@ def _changes(values: NDArray) -> Flags:
     return changed
 
 
-def _for_each(k: Cutoffs, at: Callable[[int], float]) -> Score:
+def _for_each(k: Cutoffs, at: Callable[[int], Score]) -> Score:
     several = [k] if isinstance(k, int | np.integer) else list(k)
     for one in several:
         _check_k(one)

@@ -70,10 +70,25 @@ def strategy(distribute: str) -> Any:
 
 def reseed(model: keras.Model, seed: int, epoch: int) -> None:
     """Set every random generator of ``model`` from (seed, epoch), so that a resumed epoch draws the same dropout."""
-    states = [v for v in model.non_trainable_variables if v.path.endswith("seed_generator_state")]
-    for index, state in enumerate(states):
+    for index, state in enumerate(v for v in model.non_trainable_variables if is_seed(v)):
         draw = np.random.default_rng((seed, epoch, index)).integers(0, 2**31, size=state.shape)
         state.assign(draw.astype("uint32"))
+
+
+def state_of_part(model: keras.Model, part: Any) -> list[Any]:
+    """The non-trainable variables of ``model`` as tensors, its random generators moved on for a part of a batch.
+
+    Parts (from 0) that run at the same time must not draw the same dropout masks. A generator counts its draws in its
+    second number; its first one tells the parts apart.
+    """
+    moved = tf.stack([part * 0x9E3779B, 0])  # a large odd number: seeds that differ by little do not meet
+    states = [(v, tf.convert_to_tensor(v.value)) for v in model.non_trainable_variables]
+    return [value + tf.cast(moved, value.dtype) if is_seed(v) else value for v, value in states]
+
+
+def is_seed(variable: Any) -> bool:
+    """Whether ``variable`` is the state of a random generator of Keras."""
+    return variable.path.endswith("seed_generator_state")
 
 
 def versions() -> dict[str, str]:

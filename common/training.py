@@ -44,7 +44,11 @@ class Batch:
 
 
 EpochBatches = Callable[[int], Iterable[Sequence[Batch]]]
-"""Epoch number -> its batches, each as one part per replica (parts of equal shapes)."""
+"""Epoch number -> its batches, each as parts of equal shapes: one part per replica, or on a single device as many as
+should run at the same time (always the same number)."""
+CPU_PARTS = 2
+"""Parts of a batch that pay on a CPU: XLA uses little more than one core for a step of a recurrent network. Not the
+number of cores, as dropout depends on it: the same seed should give the same model on every machine."""
 
 
 def squared_error(targets: Any, predictions: Any) -> Any:
@@ -56,6 +60,12 @@ def epoch_order(size: int, seed: int, epoch: int, shuffle: bool = True) -> np.nd
     """The order of ``size`` examples in an epoch: a permutation drawn from (seed, epoch), or 0, 1, 2, ..."""
     # Keras would repeat one permutation in every epoch once a seed is set.
     return np.random.default_rng((seed, epoch)).permutation(size) if shuffle else np.arange(size)
+
+
+def parts_per_batch(strategy: Any) -> int:
+    """Into how many parts to split a batch: one per replica of ``strategy``; for a single CPU :data:`CPU_PARTS`."""
+    replicas = strategy.num_replicas_in_sync
+    return CPU_PARTS if replicas == 1 and not tf.config.list_physical_devices("GPU") else replicas
 
 
 def padded(array: np.ndarray, size: int) -> np.ndarray:
@@ -113,24 +123,36 @@ class Trainer:
         optimizer.build(model.trainable_variables)
 
         @tf.function(jit_compile=jit, reduce_retracing=True)
-        def gradients(inputs: Any, targets: Any, weights: Any) -> Any:
+        def gradients(trainable: Any, state: Any, inputs: Any, targets: Any, weights: Any) -> Any:
+            # Tensors in, tensors out: the parts of a batch run at the same time only if none of them holds a variable.
             with tf.GradientTape() as tape:
-                value = ops.sum(weights * ops.cast(loss(targets, model(inputs, training=True)), "float32"))
+                tape.watch(trainable)
+                predictions, state = model.stateless_call(trainable, state, inputs, training=True)
+                value = ops.sum(weights * ops.cast(loss(targets, predictions), "float32"))
                 scaled = optimizer.scale_loss(value)
-            found = tape.gradient(scaled, [v.value for v in model.trainable_variables])
+            found = tape.gradient(scaled, trainable)
             # Rows of embeddings are summed here, within the compiled part; SummedRows then has nothing left to do.
-            return value, [sum_rows(g) for g in found]
+            return value, [sum_rows(g) for g in found], state
 
-        def step(inputs: Any, targets: Any, weights: Any) -> Any:
-            value, found = gradients(inputs, targets, weights)
+        def step(parts: Any) -> Any:
+            trainable = [tf.convert_to_tensor(v.value) for v in model.trainable_variables]
+            first = tf.distribute.get_replica_context().replica_id_in_sync_group
+            values, of_parts, states = zip(
+                *(gradients(trainable, runtime.state_of_part(model, first + i), *part) for i, part in enumerate(parts)),
+                strict=True,
+            )
+            found = [tf.add_n(same) for same in zip(*of_parts, strict=True)]
             if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and self.strategy.num_replicas_in_sync > 1:
                 found = _overflow_together(found)
             optimizer.apply(found, model.trainable_variables)
-            return value
+            for variable, *after in zip(model.non_trainable_variables, *states, strict=True):
+                # Statistics of the batch are averaged; a random generator moves on as its first part's did.
+                variable.assign(after[0] if runtime.is_seed(variable) else tf.add_n(after) / len(after))
+            return tf.add_n(values)
 
         @tf.function(reduce_retracing=True)
         def distributed(parts: Any) -> Any:
-            values = self.strategy.run(step, args=parts)
+            values = self.strategy.run(step, args=(parts,))
             return self.strategy.reduce("SUM", values, axis=None)
 
         self._step = distributed
@@ -196,11 +218,11 @@ class Trainer:
 
     def _distribute(self, parts: tuple[Any, ...]) -> Any:
         if self.strategy.num_replicas_in_sync == 1:
-            return parts[0]
+            return parts
         choose = self.strategy.experimental_distribute_values_from_function
         flat = [tf.nest.flatten(part) for part in parts]
         values = [choose(lambda c, i=i: flat[c.replica_id_in_sync_group][i]) for i in range(len(flat[0]))]
-        return tf.nest.pack_sequence_as(parts[0], values)
+        return (tf.nest.pack_sequence_as(parts[0], values),)
 
     def _save(self) -> None:
         """Write everything an uninterrupted run would have in memory here, as one file, in one rename."""
@@ -314,7 +336,7 @@ class BlockPredictor:
     def __init__(self, model: keras.Model, block: int, jit: bool = True) -> None:
         self.block = block
 
-        @tf.function(jit_compile=jit)
+        @tf.function(jit_compile=jit, reduce_retracing=True)
         def forward(rows: Any) -> Any:
             return model(rows, training=False)
 

@@ -322,6 +322,49 @@ def test_reseed_finds_the_generators_of_recurrent_cells_and_submodels():
     np.testing.assert_array_equal(once(), once())
 
 
+def in_two(epoch):
+    """The same batches, each in two parts; the second part of the last one is all padding."""
+    for (batch,) in batches(epoch):
+        halves = [slice(0, 10), slice(10, SIZE)]
+        yield [
+            Batch(
+                {name: padded(array[half], 10) for name, array in batch.inputs.items()},
+                padded(batch.targets[half], 10),
+                padded(batch.weights[half], 10),
+            )
+            for half in halves
+        ]
+
+
+def test_a_batch_in_parts_gives_the_weights_of_the_whole_batch():
+    found = []
+    for kind in (batches, in_two):
+        model = make_model(dropout=0.0, norm=False)
+        trainer = Trainer(model, make_optimizer("adam", 0.01), 1)
+        trainer.fit(kind, EPOCHS, quiet=True)
+        found.append((trainer.progress.batch_losses, model.get_weights()))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
+    for whole, parts in zip(found[0][1], found[1][1], strict=True):
+        np.testing.assert_allclose(whole, parts, atol=1e-6)
+
+
+def test_parts_draw_their_own_dropout_and_the_generators_move_on():
+    x = keras.Input((400,), name="x")
+    model = keras.Model({"x": x}, keras.ops.sum(layers.Dropout(0.5)(layers.Dense(400, use_bias=False)(x)), axis=-1))
+    states = [runtime.state_of_part(model, part) for part in (0, 0, 1)]
+    trainable = [v.value for v in model.trainable_variables]
+    rows = {"x": np.ones((1, 400), np.float32)}
+    values = [float(model.stateless_call(trainable, state, rows, training=True)[0][0]) for state in states]
+    assert values[0] == values[1] != values[2]
+    trainer = Trainer(model, make_optimizer("sgd", 1e-9), 1)
+    after = []
+    for number in (1, 3):
+        trainer.progress.epochs = 0
+        trainer.fit(lambda epoch, n=number: [[Batch(rows, np.zeros(1), np.ones(1))] * 2] * n, 1, quiet=True)
+        after.append(np.array(model.non_trainable_variables[0]))
+    np.testing.assert_array_equal(after[1] - after[0], [0, 2])  # one draw for each batch
+
+
 def test_loss_is_the_mean_over_real_rows_and_padding_teaches_nothing():
     def with_rubbish(epoch):
         for (batch,) in batches(epoch):

@@ -6,6 +6,7 @@ songs with all of their ratings, so that an epoch encodes each song exactly once
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -47,31 +48,28 @@ class PairBatches:
     seed: int
     shuffle: bool = True
     distinct: bool = True
-    replicas: int = 1
+    parts: int = 1
 
     def __call__(self, epoch: int) -> Iterator[list[Batch]]:
-        """The batches of an epoch, each split evenly between the replicas."""
+        """The batches of an epoch, each in ``parts`` parts that hold equally many songs to encode."""
         order = epoch_order(len(self.ratings), self.seed, epoch, self.shuffle)
-        share = -(-self.size // self.replicas)
+        share = -(-self.size // self.parts)
         quantum = -(-share // _SHAPES)
         for start in range(0, len(order), self.size):
-            chunk = order[start : start + self.size]
-            parts = []
-            for replica in range(self.replicas):
-                rows = chunk[replica * share : (replica + 1) * share]
-                parts.append(self._part(self.ratings[rows], share, quantum))
-            songs = max(len(part.inputs["song_feature_input"]) for part in parts)
-            for part in parts:
-                part.inputs["song_feature_input"] = padded(part.inputs["song_feature_input"], songs)
-            yield parts
-
-    def _part(self, ratings: Ratings, size: int, quantum: int) -> Batch:
-        if self.distinct:
+            ratings = self.ratings[order[start : start + self.size]]
+            if not self.distinct:
+                chunks = [ratings[part * share : (part + 1) * share] for part in range(self.parts)]
+                yield [_batch(c, np.arange(len(c)), self.midi[c.songs], share, share) for c in chunks]
+                continue
             songs, position = np.unique(ratings.songs, return_inverse=True)
-            count = -(-max(len(songs), 1) // quantum) * quantum
-        else:
-            songs, position, count = ratings.songs, np.arange(len(ratings)), size
-        return _batch(ratings, position, self.midi[songs], size, count)
+            count = -(-len(songs) // self.parts)
+            padded_count = -(-count // quantum) * quantum
+            parts = []
+            for first in range(0, count * self.parts, count):
+                rows = (position >= first) & (position < first + count)
+                own = self.midi[songs[first : first + count]]
+                parts.append(_batch(ratings[rows], position[rows] - first, own, self.size, padded_count))
+            yield parts
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class SongBatches:
     size: int
     seed: int
     shuffle: bool = True
-    replicas: int = 1
+    parts: int = 1
 
     def __post_init__(self) -> None:
         order = np.argsort(self.ratings.songs, kind="stable")
@@ -91,18 +89,18 @@ class SongBatches:
         object.__setattr__(self, "_starts", np.searchsorted(self.ratings.songs[order], np.arange(len(self.midi) + 1)))
 
     def __call__(self, epoch: int) -> Iterator[list[Batch]]:
-        """The batches of an epoch, each split evenly between the replicas. Songs without a rating do not occur."""
+        """The batches of an epoch, each in ``parts`` parts of as many songs. Songs without a rating do not occur."""
         by_song, starts = self._by_song, self._starts  # type: ignore[attr-defined]
         rated = np.flatnonzero(np.diff(starts))
         order = rated[epoch_order(len(rated), self.seed, epoch, self.shuffle)]
-        share = -(-self.size // self.replicas)
+        share = -(-self.size // self.parts)
         # Every new shape is compiled, rating a padded pair costs nothing beside that: one shape fits nearly all groups.
-        usual = _power_of_two(int(1.5 * share * len(self.ratings) / max(len(rated), 1)))
+        usual = math.ceil(1.25 * share * len(self.ratings) / max(len(rated), 1))
         for start in range(0, len(order), self.size):
             chunk = order[start : start + self.size]
-            groups = [chunk[replica * share : (replica + 1) * share] for replica in range(self.replicas)]
+            groups = [chunk[part * share : (part + 1) * share] for part in range(self.parts)]
             counts = [int((starts[group + 1] - starts[group]).sum()) for group in groups]
-            size = max(usual, _power_of_two(max(counts)))
+            size = usual * _power_of_two(math.ceil(max(counts) / usual))
             parts = []
             for group in groups:
                 rows = np.concatenate([by_song[starts[s] : starts[s + 1]] for s in group] or [by_song[:0]])

@@ -3,60 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
-
 from common import runtime
-from common.optimizers import make_optimizer
-from common.options import UserError, replacing, require, write_json
-from common.report import markdown_table, plot_comparison, plot_curves, print_table
+from common.options import UserError, require
+from common.report import plot_curves
 from common.rundir import open_run, read_run, resumable
 from common.sources import Dataset
-from common.training import BlockPredictor, Trainer
 from common.weights import load_own_weights
 from seer import baselines
 from seer.baselines import Recommender
-from seer.batches import PairBatches, Ratings, SongBatches
-from seer.evaluation import CUTOFFS, Split, corrected_split, evaluate, personalisation, released_split
+from seer.batches import Ratings
+from seer.evaluation import Split, corrected_split, evaluate, personalisation, released_split
+from seer.fitting import SIZES, Evaluator, architecture_of, fit, jit, model_input
 from seer.model import Architecture, SeER
-from seer.options import PAPER, SeerOptions, with_defaults
-from seer.preprocess import SeerData, select_channels
+from seer.options import SeerOptions, with_defaults
+from seer.preprocess import SeerData
 from seer.released import is_released_layout, read_released
-
-RELEASED_COLUMNS = ("rmse", "mae", *(f"{name}@{k}_released" for name in ("map", "ndcg") for k in (5, 10)), "map@10_v2")
-STANDARD_COLUMNS = ("rmse", "mae", "map@10", "ndcg@10", "recall@10", "recall@100", "mrr@10", "auc")
-
-SIZES = ("variant", "latent_features", "cell", "sequence_length", "channels", "gate_activation")
-"""What weights fix: options with these names are left out where ``--weights`` is given."""
-
-
-class Evaluator:
-    """Rates pairs and catalogues with a SeER model, every song encoded once per call of :meth:`recommender`.
-
-    Args:
-        seer: the model.
-        midi: (songs, sequence_length, features) what the model reads.
-        jit: compile with XLA.
-    """
-
-    def __init__(self, seer: SeER, midi: np.ndarray, jit: bool) -> None:
-        self._seer, self._midi = seer, midi
-        self._encode = BlockPredictor(seer.encoder, min(256, len(midi)), jit)
-        self._rate = BlockPredictor(seer.head, 8192, jit)
-
-    def recommender(self) -> Recommender:
-        """The model with its present weights; later training does not change what it encoded, only its head."""
-        hidden = self._encode(self._midi)  # (songs, latent)
-
-        def rate(users: np.ndarray, songs: np.ndarray) -> np.ndarray:
-            return self._rate(users.astype(np.int32), hidden[songs])
-
-        return Recommender(rate, lambda users: self._seer.score_matrix(users, hidden))
+from seer.results import dataset_facts, finish, save_predictions, save_weights, title
 
 
 @dataclass(frozen=True)
@@ -106,12 +72,6 @@ def check_agreement(options: SeerOptions, architecture: Architecture, path: Path
         require(asked is None or asked == found, f"{path} holds {name} = {found}, but {flag} is {asked}; leave it out")
 
 
-def model_input(data: SeerData, architecture: Architecture) -> np.ndarray:
-    """The part of the MIDI array that a model reads, (songs, sequence_length, features)."""
-    steps = data.midi[:, : architecture.sequence_length]
-    return np.ascontiguousarray(select_channels(steps, architecture.channels))
-
-
 def make_split(options: SeerOptions, data: SeerData) -> Split:
     """The protocol's split."""
     ratings = Ratings(data.users, data.songs, data.ratings)
@@ -159,57 +119,25 @@ def train(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str, A
     """Train, evaluate the best epoch (released protocol: the last), and compare."""
     started = time.perf_counter()
     runtime.configure(options)
-    strategy = runtime.strategy(options.distribute)
     facts = dataset_facts(dataset, data)
-    if options.weights:
-        start = load(options.weights[0], data).seer
+    start = load(options.weights[0], data).seer if options.weights else None
+    if start:
         check_agreement(options, start.architecture, options.weights[0])
         options = replace(options, **{name: getattr(start.architecture, name) for name in SIZES})
     options = with_defaults(options, dataset.synthetic, data.num_steps)
-    assert options.epochs and options.batch_size and options.learning_rate
     architecture = architecture_of(options, data.num_users)
     released = options.protocol == "released"
     run_dir = open_run(
         "seer", f"{options.variant}-{dataset.name}", options, {"architecture": asdict(architecture)} | facts
     )
     with resumable(run_dir):
-        keras.utils.set_random_seed(options.seed)
-        with strategy.scope():
-            seer = SeER(architecture)
-            if options.weights:
-                seer.model.set_weights(start.model.get_weights())
-            optimizer = make_optimizer(
-                options.optimizer, options.learning_rate, runtime.precision(options) == "mixed_float16"
-            )
-            monitor = None if released else "val_rmse"
-            trainer = Trainer(seer.model, optimizer, options.seed, run_dir, jit=jit(options), monitor=monitor)
-        if options.resume:
-            trainer.resume()
-        midi, split = model_input(data, architecture), make_split(options, data)
-        evaluator = Evaluator(seer, midi, jit(options))
-        common: dict[str, Any] = {"seed": options.seed, "shuffle": options.shuffle}
-        common["replicas"] = strategy.num_replicas_in_sync
-        batches = (
-            SongBatches(split.train, midi, options.batch_size, **common)
-            if options.batching == "songs"
-            else PairBatches(split.train, midi, options.batch_size, distinct=not released, **common)
-        )
-
-        def after_epoch(epoch: int) -> dict[str, float]:
-            recommender = evaluator.recommender()
-            if released:
-                found, _ = evaluate(split, recommender, options.interaction_threshold, data.num_songs, False)
-                print(released_line(found), flush=True)
-                return found
-            error = recommender.rate(split.validation.users, split.validation.songs) - split.validation.values
-            return {"val_rmse": float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))}
-
-        progress = trainer.fit(batches, options.epochs, after_epoch, description=f"SeER {options.variant}, ")
+        split = make_split(options, data)
+        fitted = fit(options, split, data, run_dir, start)
+        seer, recommender, progress = fitted.seer, fitted.recommender, fitted.progress
         best = progress.best_epoch or progress.epochs
         plot_curves(run_dir / "curves.png", title(options, dataset), progress.history, progress.best_epoch)
         save_weights(run_dir / "model.weights.h5", seer.model)
 
-        recommender = evaluator.recommender()
         figures, predicted = evaluate(split, recommender, options.interaction_threshold, data.num_songs, not released)
         save_predictions(run_dir / "predictions.npz", split, predicted)
         name = f"SeER {options.variant} ({options.cell})"
@@ -229,11 +157,6 @@ def train(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str, A
         return finish(run_dir, title(options, dataset), options, facts, rows, summary)
 
 
-def architecture_of(options: SeerOptions, users: int) -> Architecture:
-    """The architecture that complete options describe."""
-    return Architecture(num_users=users, **{name: getattr(options, name) for name in (*SIZES, "dropout")})
-
-
 def baseline_rows(
     options: SeerOptions, split: Split, data: SeerData, latent: int | None
 ) -> dict[str, dict[str, float]]:
@@ -246,98 +169,20 @@ def baseline_rows(
         "popularity": baselines.popularity(train, songs),
     }
     if latent:
-        assert options.epochs and options.batch_size and options.learning_rate
-        size = options.batch_size if options.batching == "pairs" else 1000
-        size = min(size, max(32, len(train) // 16))  # an epoch of few steps would be all overhead
-        # A small dataset gives few steps per epoch; MF gets enough of them to converge, validation picks the best.
-        steps = -(-len(train) // size)
-        epochs = max(options.epochs, -(-3000 // steps))
-        found[f"matrix factorisation ({latent})"] = baselines.matrix_factorisation(
-            train, split.validation, data.num_users, songs, latent, epochs, size, options.learning_rate, options.seed
-        )
+        found[f"matrix factorisation ({latent})"] = factorised(options, split, data, latent)
     threshold = options.interaction_threshold
     return {name: evaluate(split, one, threshold, songs, True)[0] for name, one in found.items()}
 
 
-def jit(options: SeerOptions) -> bool:
-    """Whether to compile with XLA: it is off where op determinism is asked for, as the two exclude each other."""
-    return not options.deterministic
-
-
-def released_line(found: Mapping[str, float]) -> str:
-    """The line that the released code prints after each epoch."""
-    ranked = [f"{name.upper()}@{k}: {found[f'{name}@{k}_released']}" for name in ("map", "ndcg") for k in CUTOFFS]
-    return f"RMSE = {found['rmse']} MAE = {found['mae']} " + " ".join(ranked)
-
-
-def title(options: SeerOptions, dataset: Dataset) -> str:
-    """Headline of a training run's table and picture."""
-    made_up = " (synthetic data)" if dataset.synthetic else ""
-    return f"SeER {options.variant}, {options.cell}, {options.protocol} protocol, {dataset.name}{made_up}"
-
-
-def dataset_facts(dataset: Dataset, data: SeerData) -> dict[str, Any]:
-    """What ``metrics.json`` tells of a dataset."""
-    counts = {"users": data.num_users, "songs": data.num_songs, "ratings": len(data.ratings), "steps": data.num_steps}
-    known = {"name": dataset.name, "synthetic": dataset.synthetic, "counts": counts}
-    return {"dataset": known | {"fingerprint": data.fingerprint}}
-
-
-def save_predictions(path: Path, split: Split, predicted: np.ndarray) -> None:
-    """The test set with the predicted ratings, arrays user, song, true, predicted."""
-    test = split.test
-    with replacing(path) as file:
-        np.savez_compressed(file, user=test.users, song=test.songs, true=test.values, predicted=predicted)
-
-
-def save_weights(path: Path, model: keras.Model) -> None:
-    """Write ``model``'s weights in Keras 3's own format, atomically."""
-    beside = path.with_name(f".writing.{path.name}")
-    model.save_weights(beside)
-    beside.replace(path)
-
-
-def finish(
-    run_dir: Path,
-    headline: str,
-    options: SeerOptions,
-    facts: dict[str, Any],
-    rows: dict[str, dict[str, float]],
-    summary: dict[str, Any],
-) -> dict[str, Any]:
-    """Write ``metrics.json``, the tables and the picture, and print the tables."""
-    full = options.protocol == "corrected"
-    result = {
-        "paper": "SeER (Damak, Nasraoui, Sanders 2021; arXiv 1907.01640)",
-        "protocol": options.protocol,
-        **facts,
-        "split": "released: 80/20 by row, random_state 1" + (", a tenth of the 80 for validation" if full else ""),
-        "ranking": "full catalogue without the user's training songs; *_released and *_v2: the user's test rows only"
-        if full
-        else "the user's test rows only, as the released code does",
-        "ties": "expected rank; *_released and *_v2: row order as in the released code",
-        "relevant": f"rating >= {options.interaction_threshold}",
-        **summary,
-        "seed": options.seed,
-        "versions": runtime.versions(),
-    }
-    write_json(run_dir / "metrics.json", result)
-    shown = rows | PAPER
-    tables = [("The released code's figures (test rows only)", RELEASED_COLUMNS)]
-    tables += [("Standard figures (whole catalogue)", STANDARD_COLUMNS)] if full else []
-    text = f"# {headline}\n\n"
-    for subtitle, columns in tables:
-        with_paper = shown if columns is RELEASED_COLUMNS else rows
-        print_table(f"{headline}. {subtitle}", with_paper, columns)
-        text += f"## {subtitle}\n\n{markdown_table(with_paper, columns)}\n"
-    if facts["dataset"]["name"] != "released":
-        note = "The paper's figures are of its own dataset: here they are no reference."
-        print(note)
-        text += f"{note}\n"
-    with replacing(run_dir / "report.md", "w") as file:
-        file.write(text)
-    columns = STANDARD_COLUMNS if full else RELEASED_COLUMNS
-    ours = [name for name in rows if name not in summary["baselines"]]
-    plot_comparison(run_dir / "comparison.png", headline, rows if full else shown, columns, ours)
-    print(f"Written to {run_dir}")
-    return result
+def factorised(options: SeerOptions, split: Split, data: SeerData, latent: int, quiet: bool = False) -> Recommender:
+    """Matrix factorisation with ``latent`` factors, trained as long as SeER, or longer where epochs are short."""
+    assert options.epochs and options.batch_size and options.learning_rate
+    size = options.batch_size if options.batching == "pairs" else 1000
+    size = min(size, max(32, len(split.train) // 16))  # an epoch of few steps would be all overhead
+    # A small dataset gives few steps per epoch; MF gets enough of them to converge, validation picks the best.
+    steps = -(-len(split.train) // size)
+    epochs = max(options.epochs, -(-3000 // steps))
+    sizes = (data.num_users, data.num_songs, latent, epochs, size)
+    return baselines.matrix_factorisation(
+        split.train, split.validation, *sizes, options.learning_rate, options.seed, quiet
+    )

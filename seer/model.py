@@ -38,6 +38,8 @@ class Architecture:
     channels: int = 16
     gate_activation: GateActivation = "hard_sigmoid"
     dropout: float = 0.2
+    midi_scale: float = 1.0
+    """Factor on the raw values 0..127 before the RNN (released: 1); raw values saturate its gates."""
 
     @property
     def features(self) -> int:
@@ -46,10 +48,12 @@ class Architecture:
 
 
 class SeER:
-    """The three views of one set of weights.
+    """The four views of one set of weights.
 
     Attributes:
         encoder: songs (n, steps, features), raw 0..127, any number of steps -> h_s (n, latent).
+        section_encoder: sections padded at the end (n, steps, features), their true lengths (n,) -> h (n, latent), what
+            ``encoder`` gives for each section alone.
         head: user ids (batch,), h_s (batch, latent) -> rating (batch,).
         model: user ids (batch,), position of each song among the distinct songs (batch,), distinct songs
             (n, sequence_length, features) -> rating (batch,). The one that is trained.
@@ -74,8 +78,8 @@ class SeER:
             dropout = layers.Dropout(a.dropout, name="dropout_1")
             dot = layers.Dot(axes=-1, dtype="float32", name="prediction")
 
-        def encode(songs: Any) -> Any:  # (n, steps, features) -> (n, latent)
-            hidden = rnn(ops.cast(songs, rnn.compute_dtype))
+        def encode(songs: Any, mask: Any = None) -> Any:  # (n, steps, features) -> (n, latent)
+            hidden = rnn(ops.cast(songs, rnn.compute_dtype) * a.midi_scale, mask=mask)
             return hidden if a.variant == "concat" else dropout(hidden)
 
         def rate(user: Any, hidden: Any) -> Any:  # (batch,), (batch, latent) -> (batch,)
@@ -92,24 +96,41 @@ class SeER:
 
         any_length = keras.Input((None, a.features), dtype="float32", name="song_array_input")
         self.encoder = keras.Model(any_length, encode(any_length), name="song_encoder")
+        length = keras.Input((), dtype="int32", name="length")
+        number = ops.cumsum(ops.ones_like(any_length[:, :, 0], dtype="int32"), axis=1)  # (n, steps): 1, 2, 3, ...
+        within = number <= ops.expand_dims(length, 1)  # (n, steps): beyond, the state stays as it is
+        self.section_encoder = keras.Model([any_length, length], encode(any_length, within), name="section_encoder")
         hidden = keras.Input((a.latent_features,), name="song_hidden")
         self.head = keras.Model([user, hidden], rate(user, hidden), name="rating_head")
 
-    def score_matrix(self, users: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-        """Ratings of every given user for every given song, as one matrix product.
+    def user_vectors(self, users: np.ndarray) -> np.ndarray:
+        """The embeddings p_u of the given user ids (u,): (u, latent) float64."""
+        return np.asarray(self.model.get_layer("embedding_user").embeddings, np.float64)[users]
+
+    def linear_rating(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A song's rating as a linear function of the user's vector: r(u, s) = X_s' p_u + o_s.
 
         Args:
-            users: user ids (u,).
             hidden: encoded songs (s, latent).
+
+        Returns:
+            X (s, latent) and o (s,), float64: X_s = h_s, o_s = 0 for ``dot``; X_s = a, o_s = c' h_s + b for ``concat``.
+        """
+        hidden = hidden.astype(np.float64)
+        if self.architecture.variant == "dot":
+            return hidden, np.zeros(len(hidden))
+        kernel, bias = (np.asarray(w, np.float64) for w in self.model.get_layer("dense_1").weights)
+        a, c = np.split(kernel[:, 0], 2)
+        return np.broadcast_to(a, hidden.shape), hidden @ c + bias
+
+    def score_matrix(self, vectors: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+        """Ratings that users with the given vectors (u, latent) give to the encoded songs (s, latent).
 
         Returns:
             (u, s) float64, equal to ``head`` on every pair to rounding. In float32 the user's term of ``concat`` would
             round the songs' terms differently for every user and swap songs that nearly tie.
         """
-        hidden = hidden.astype(np.float64)
-        p = np.asarray(self.model.get_layer("embedding_user").embeddings, np.float64)[users]  # (u, latent)
-        if self.architecture.variant == "dot":
-            return p @ hidden.T
-        kernel, bias = (np.asarray(w, np.float64) for w in self.model.get_layer("dense_1").weights)
-        a, c = np.split(kernel[:, 0], 2)
-        return (p @ a)[:, None] + (hidden @ c + bias)[None, :]
+        x, offset = self.linear_rating(hidden)
+        if self.architecture.variant == "concat":  # the user's term once, the same bits for every song
+            return (vectors @ x[:1].T) + offset[None, :]
+        return vectors @ x.T

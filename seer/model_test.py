@@ -96,7 +96,9 @@ def test_three_views_agree_and_length_is_free(variant):
     by_head = BlockPredictor(seer.head, 7)(users.astype(np.int32), hidden[songs])
     inputs = {"user_input": users, "song_input": songs, "song_feature_input": midi}
     np.testing.assert_allclose(np.asarray(seer.model(inputs)), by_head, atol=1e-6)
-    np.testing.assert_allclose(seer.score_matrix(users, hidden)[np.arange(20), songs], by_head, atol=1e-6)
+    np.testing.assert_allclose(
+        seer.score_matrix(seer.user_vectors(users), hidden)[np.arange(20), songs], by_head, atol=1e-6
+    )
     assert seer.encoder(midi[:, :5]).shape == (4, 5)
 
 

@@ -52,6 +52,9 @@ class SeerOptions(TrainingOptions):
         tyro.conf.arg(metavar="{hard_sigmoid,sigmoid}", help_behavior_hint=""),
     ] = None
     """Gates of the RNN: Keras 2's hard_sigmoid (paper), or sigmoid. Default: hard_sigmoid, or that of --weights."""
+    midi_scale: OptionalFloat = None
+    """Factor on the notes and velocities 0..127 before the RNN (paper: 1, which saturates the gates). Default: 1, or
+    that of --weights."""
     dropout: float = 0.2
     """Share of inputs and states (concat) or of the song's encoding (dot) dropped in training (paper: 0.2)."""
     optimizer: Literal["adam", "sgd", "rmsprop", "adagrad", "nadam"] = "adam"
@@ -72,6 +75,8 @@ class SeerOptions(TrainingOptions):
             value = getattr(self, name)
             flag = name.replace("_", "-")
             require(value is None or low <= value <= high, f"--{flag} is {value}; it must lie in {low}..{high}")
+        scale = self.midi_scale
+        require(scale is None or 0 < scale <= 1, f"--midi-scale is {scale}; it must be above 0 and at most 1")
         require(0 <= self.dropout < 1, f"--dropout is {self.dropout}; it must be at least 0 and below 1")
         threshold = self.interaction_threshold
         require(1 <= threshold <= 5, f"--interaction-threshold is {threshold}; ratings lie in 1..5")
@@ -109,6 +114,8 @@ def with_defaults(options: SeerOptions, synthetic: bool, steps: int) -> SeerOpti
         chosen["cell"] = "gru" if options.variant == "dot" else "lstm"
     if options.channels is None:
         chosen["channels"] = 16
+    if options.midi_scale is None:
+        chosen["midi_scale"] = 1.0
     if options.gate_activation is None:
         chosen["gate_activation"] = "hard_sigmoid"
     full = replace(options, **chosen)

@@ -372,7 +372,7 @@ def fit(distribute, batching, cell, dropout=0.0, policy="float32", epochs=(2,), 
         if run_dir:
             trainer.resume()
         kind, size = {"pairs": (PairBatches, 12), "songs": (SongBatches, 2)}[batching]
-        trainer.fit(kind(ratings, midi, size, 1, replicas=2 if distribute == "mirrored" else 1), until, quiet=True)
+        trainer.fit(kind(ratings, midi, size, 1, parts=2 if distribute == "mirrored" else 1), until, quiet=True)
     return [row["loss"] for row in trainer.progress.history], seer.model.get_weights()
 
 for batching, cell, epochs in (("pairs", "lstm", (1, 2)), ("songs", "rnn", (2,))):

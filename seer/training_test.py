@@ -201,9 +201,9 @@ def test_every_rating_occurs_once_per_epoch_in_a_new_order(kind, replicas):
     ratings = some_ratings()
     midi = np.random.default_rng(1).integers(0, 128, (17, 4, 32)).astype(np.uint8)
     if kind == "songs":
-        batches = SongBatches(ratings, midi, 5, seed=1, replicas=replicas)
+        batches = SongBatches(ratings, midi, 5, seed=1, parts=replicas)
     else:
-        batches = PairBatches(ratings, midi, 64, seed=1, distinct=kind == "distinct", replicas=replicas)
+        batches = PairBatches(ratings, midi, 64, seed=1, distinct=kind == "distinct", parts=replicas)
     expected = sorted((int(u), midi[s].tobytes(), float(v)) for u, s, v in zip(*vars(ratings).values(), strict=True))
     first, second = seen(batches, 0), seen(batches, 1)
     assert sorted(first) == sorted(second) == expected

@@ -98,19 +98,31 @@ def dataset_folder(
     elif not missing_files(home / "released", required):
         raw, name = home / "released", "released"
     else:
-        raw, name = home / "sample", "sample"
         print(
             f"The released files are missing in {home} (data/README.md says where to get them): "
-            f"the synthetic sample in {raw} is used.",
+            f"the synthetic sample in {home / 'sample'} is used.",
             file=sys.stderr,
         )
-        _write_sample_once(raw, required, write_sample)
+        return sample_dataset(paper, required, write_sample)
     if raw.is_relative_to(data_root()):
         prepared = raw / "prepared"
     else:  # somebody else's folder, perhaps read-only: never write there
         code = hashlib.sha256(os.fsencode(raw)).hexdigest()[:8]
         prepared = home / f"{raw.name}-{code}" / "prepared"
     return Dataset(raw, prepared, name, synthetic=(raw / MARKER).is_file())
+
+
+def sample_dataset(
+    paper: str, required: Sequence[str | tuple[str, ...]], write_sample: Callable[[Path], object]
+) -> Dataset:
+    """The synthetic sample of ``paper``, written on first use; see :func:`dataset_folder`.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    raw = data_root() / paper / "sample"
+    _write_sample_once(raw, required, write_sample)
+    return Dataset(raw, raw / "prepared", "sample", synthetic=True)
 
 
 def _write_sample_once(

@@ -2,6 +2,8 @@
 
 The released arrays are JSON text of about 3.2 GB. They are read row by row (a row is a song), in bounded
 memory, and written once as ``.npy`` files, which are memory-mapped from then on.
+
+With ``--from-midi`` the released files are made first, from MIDI files, play counts and song metadata.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ from numpy.typing import DTypeLike, NDArray
 from tqdm import tqdm
 
 from common.jsonrows import parse_numbers, parse_small_numbers, rows_of
-from common.options import UserError, require, run_script, write_json
+from common.options import OptionalPath, UserError, require, run_script, write_json
 from common.sources import dataset_folder, find_file, fingerprint, replacing_folder
+from seer.from_midi import FromMidiOptions, build_dataset
 from seer.tables import check_users, read_song_information, read_triplets
 
 Array = NDArray[Any]
@@ -263,20 +266,30 @@ def _write_header(file: IO[bytes], dtype: DTypeLike, shape: tuple[int, ...]) -> 
 
 
 @dataclass(frozen=True)
-class PreprocessOptions:
+class PreprocessOptions(FromMidiOptions):
     """Options of this script."""
 
-    data_dir: Path | None = None
+    data_dir: OptionalPath = None
     """Folder with the dataset in the released formats. Default: the released files below data/seer, else the
     synthetic sample, which is written on first use."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        both = self.from_midi is not None and self.data_dir is not None
+        require(not both, "--data-dir reads a dataset and --from-midi makes a new one in --out; give one of them")
+
 
 def main(options: PreprocessOptions) -> dict[str, Any]:
-    """Check the released files of SeER and turn them into memory-mapped arrays."""
+    """Check the released files of SeER and turn them into memory-mapped arrays.
+
+    With --from-midi they are made first, from MIDI files, play counts and song metadata.
+    """
     from seer.sample import write_sample
 
     started = time.perf_counter()
-    dataset = dataset_folder("seer", options.data_dir, list(REQUIRED.values()), write_sample)
+    conversion = build_dataset(options) if options.from_midi is not None else None
+    folder = options.data_dir if conversion is None else options.out
+    dataset = dataset_folder("seer", folder, list(REQUIRED.values()), write_sample)
     data = prepare(dataset.raw, dataset.prepared)
     seconds = time.perf_counter() - started
     histogram = {star: int(np.count_nonzero(data.ratings == star)) for star in range(1, 6)}
@@ -296,6 +309,7 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
         "rating_histogram": histogram,
         "fingerprint": data.fingerprint,
         "seconds": seconds,
+        **({} if conversion is None else {"conversion": conversion}),
     }
 
 

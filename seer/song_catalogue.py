@@ -1,0 +1,188 @@
+"""What the songs are called and which MIDI file each has: Million Song Dataset tables and Lakh's matches."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import math
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from common.options import UserError, require
+from seer.play_counts import LONGEST_LINE, open_lines
+from seer.tables import integer, positive, read_bytes, read_table
+
+SEPARATOR = b"<SEP>"
+_track = re.compile(r"TR[A-Z]{3}[A-Z0-9]{1,40}")
+_md5 = re.compile(r"[0-9a-f]{32}")
+
+
+class Song(NamedTuple):
+    """A row of song metadata. A song may have several tracks, and then as many rows."""
+
+    song_id: str
+    title: str
+    artist_name: str
+    release: str = ""
+    year: int = 0
+    """0 is unknown."""
+    duration: float = math.nan
+    """Seconds; NaN is unknown."""
+    track_id: str = ""
+
+
+class Skipped(NamedTuple):
+    """A file or song that does not become part of the dataset, and why."""
+
+    song_id: str
+    file: str
+    reason: str
+
+
+class Matches(NamedTuple):
+    """The MIDI file of each song, relative to the folder; or of each track, with its score."""
+
+    kind: str
+    """Where the matches come from, for people to read."""
+    files: dict[str, str]
+    """song id -> file; empty if ``tracks`` has them."""
+    tracks: dict[str, tuple[float, str]]
+    """MSD track id -> (score, file)."""
+    skipped: list[Skipped]
+
+
+def read_songs(path: Path) -> Iterator[Song]:
+    """Read song metadata: a CSV table, ``unique_tracks.txt`` or the database ``track_metadata.db`` (table songs).
+
+    A CSV file (UTF-8) names song_id, title, artist_name, release and year on its first line, and may have track_id and
+    duration (seconds). An empty year is 0 (unknown), an empty duration is taken from the MIDI file.
+
+    Raises:
+        UserError: a line or column is wrong, or, in a CSV file without track_id, a song occurs again.
+    """
+    require(path.is_file(), f"{path}: no such file with songs")
+    with open_lines(path) as stream:
+        start = stream.readline(LONGEST_LINE)
+    if start.startswith(b"SQLite format 3\0"):
+        return _database_songs(path)
+    if SEPARATOR in start:
+        return _unique_tracks(path)
+    return _table_songs(path, start)
+
+
+def _table_songs(path: Path, header: bytes) -> Iterator[Song]:
+    names = next(csv.reader([header.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")]), [])
+    optional = [name for name in ("track_id", "duration") if name in names]
+    table = read_table(path, "song_id", "title", "artist_name", "release", "year", *optional)
+    columns = table.columns
+    if "track_id" not in optional:
+        table.unique("song_id")
+    years = table.converted("year", lambda text: integer(text) if text else 0, "an integer, 0 or empty if unknown")
+    durations = [math.nan] * len(years)
+    if "duration" in optional:
+        expected = "a positive number of seconds, or nothing"
+        durations = table.converted("duration", lambda text: positive(text) if text else math.nan, expected)
+    tracks = columns.get("track_id", [""] * len(years))
+    texts = (columns[name] for name in ("song_id", "title", "artist_name", "release"))
+    return (Song(*row) for row in zip(*texts, years, durations, tracks, strict=True))
+
+
+def _unique_tracks(path: Path) -> Iterator[Song]:
+    with open_lines(path) as stream:
+        for number, line in enumerate(stream, 1):
+            fields = line.decode("utf-8", "replace").rstrip("\r\n").split("<SEP>")
+            require(
+                len(fields) == 4 and bool(fields[0]) and bool(fields[1]),
+                f"{path}: line {number} is {line[:60]!r}; expected 'track id<SEP>song id<SEP>artist<SEP>title'",
+            )
+            track, song, artist, title = fields
+            yield Song(song, title, artist, track_id=track)
+
+
+def _database_songs(path: Path) -> Iterator[Song]:
+    columns = "song_id, title, artist_name, release, year, duration, track_id"
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            for song, title, artist, release, year, seconds, track in database.execute(f"SELECT {columns} FROM songs"):
+                duration = seconds if isinstance(seconds, float | int) and 0 < seconds < math.inf else math.nan
+                year = year if isinstance(year, int) else 0
+                yield Song(str(song), title or "", artist or "", release or "", year, duration, str(track))
+    except sqlite3.Error as error:
+        raise UserError(f"{path}: {error}; expected the Million Song Dataset's track_metadata.db") from error
+
+
+def match_files(folder: Path, mapping: Path | None) -> Matches:
+    """Find out which MIDI file in ``folder`` belongs to which song.
+
+    ``mapping`` is a CSV table with the columns song_id and file (relative to ``folder``), or Lakh's
+    ``match_scores.json`` ({track id: {md5: score}}; the files lie in A/B/C/TRABC.../md5.mid, below ``lmd_matched/``
+    or not; the best score wins, of equal scores the first md5). Without it, ``mapping.csv`` or ``match_scores.json``
+    in the folder is taken (the latter also from beside it); else the name of each .mid file is its song's id.
+
+    Raises:
+        UserError: ``mapping`` cannot be read.
+    """
+    found = [folder / "mapping.csv", folder / "match_scores.json", folder.parent / "match_scores.json"]
+    mapping = mapping or next((path for path in found if path.is_file()), None)
+    if mapping is None:
+        return _matches_by_name(folder)
+    return _lakh_matches(folder, mapping) if mapping.suffix.lower() == ".json" else _mapped_files(folder, mapping)
+
+
+def _matches_by_name(folder: Path) -> Matches:
+    matches = Matches("the name of each file is a song id", {}, {}, [])
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in (".mid", ".midi") and path.is_file():
+            file = path.relative_to(folder).as_posix()
+            if path.stem in matches.files:
+                matches.skipped.append(Skipped(path.stem, file, f"the song has a file: {matches.files[path.stem]}"))
+            else:
+                matches.files[path.stem] = file
+    return matches
+
+
+def _mapped_files(folder: Path, mapping: Path) -> Matches:
+    table = read_table(mapping, "song_id", "file")
+    songs = table.unique("song_id")
+    matches = Matches(f"{mapping.name} names a file for each of {len(songs):,} songs", {}, {}, [])
+    for song, file in zip(songs, table.columns["file"], strict=True):
+        reason = _unusable(folder, file)
+        if reason:
+            matches.skipped.append(Skipped(song, file, reason))
+        else:
+            matches.files[song] = file
+    return matches
+
+
+def _unusable(folder: Path, file: str) -> str:
+    parts = Path(file).parts
+    if not parts or Path(file).is_absolute() or ".." in parts or "\0" in file:
+        return "leads out of the folder; expected a path relative to it"
+    try:
+        return "" if (folder / file).is_file() else "no such file"
+    except OSError as error:  # a name that is too long
+        return f"no such file ({error.strerror})"
+
+
+def _lakh_matches(folder: Path, mapping: Path) -> Matches:
+    expected = "expected {track id: {md5 of the MIDI file: score}}"
+    try:
+        scores = json.loads(read_bytes(mapping))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{mapping}: is no JSON ({error}); {expected}") from error
+    require(isinstance(scores, dict), f"{mapping}: is a {type(scores).__name__}; {expected}")
+    below = "lmd_matched/" if (folder / "lmd_matched").is_dir() else ""
+    matches = Matches(f"{mapping.name} has scores of {len(scores):,} tracks", {}, {}, [])
+    for track, files in scores.items():
+        good = isinstance(files, dict) and all(isinstance(score, int | float) for score in files.values())
+        require(good, f"{mapping}: track {track[:40]!r} is wrong; {expected}")
+        score, md5 = min(((-score, md5) for md5, score in files.items()), default=(0.0, ""))
+        if not (_track.fullmatch(track) and _md5.fullmatch(md5)):
+            matches.skipped.append(Skipped("", track, f"track id or md5 {md5[:40]!r} is wrong, or it has no file"))
+            continue
+        matches.tracks[track] = (-score, f"{below}{track[2]}/{track[3]}/{track[4]}/{track}/{md5}.mid")
+    return matches

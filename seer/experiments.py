@@ -1,0 +1,47 @@
+"""The paper's experiments, and the ones that it argues about but does not make: a sub-command for each."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated, Any
+
+import tyro
+
+from common.options import run_script
+from common.sources import dataset_folder
+from seer.experiment_options import ColdStart, ExperimentOptions, Replicates, Sections, Study, Tags
+from seer.preprocess import REQUIRED, prepare
+from seer.sample import write_sample
+
+Command: Any = (
+    Annotated[ColdStart, tyro.conf.subcommand("cold-start")]
+    | Annotated[Study, tyro.conf.subcommand("study")]
+    | Annotated[Replicates, tyro.conf.subcommand("replicates")]
+    | Annotated[Sections, tyro.conf.subcommand("sections")]
+    | Annotated[Tags, tyro.conf.subcommand("tags")]
+)
+MODULES: dict[type[ExperimentOptions], str] = {
+    ColdStart: "seer.cold_start",
+    Study: "seer.study",
+    Replicates: "seer.replicates",
+    Sections: "seer.section_distance",
+    Tags: "seer.tag_matching",
+}
+"""Where the ``run(options, dataset, data)`` of each sub-command is; imported late, as TensorFlow takes its time."""
+
+
+def main(options: ExperimentOptions) -> dict[str, Any]:
+    """Run an experiment of SeER; each sub-command has its own --help.
+
+    Without --data-dir it uses the released files below data/seer, or else a synthetic sample that it writes itself.
+    """
+    dataset = dataset_folder("seer", options.data_dir, list(REQUIRED.values()), write_sample)
+    data = prepare(dataset.raw, dataset.prepared)
+    from common import runtime  # noqa: F401 (first of all: it quiets TensorFlow)
+
+    result: dict[str, Any] = importlib.import_module(MODULES[type(options)]).run(options, dataset, data)
+    return result
+
+
+if __name__ == "__main__":
+    run_script(main, Command)

@@ -147,7 +147,7 @@ def write_sources(options: Options, folder: Path) -> Path:
     users = [rng.bytes(20).hex() for _ in range(options.users)]
     with (folder / "triplets.txt").open("w", encoding="utf-8", newline="") as file:
         file.writelines(f"{users[user]}\t{ids[song]}\t{count}\n" for user, song, count in plays.tolist())
-    mark_synthetic(folder)
+    mark_synthetic(folder, "Real songs (POP909), rated by users who do not exist.")
     rated = np.searchsorted((1, 2, 3, 4, 6), plays[:, 2], side="right")
     best = np.sqrt(np.mean((rated - np.clip(expected, 1, 5)) ** 2))
     print(f"Ratings: standard deviation {rated.std():.3f}; from the truth without its noise, RMSE {best:.3f}.")

@@ -145,9 +145,9 @@ def _write_sample_once(
         raise UserError(f"cannot write the sample to {folder}: {error.strerror or error}") from error
 
 
-def mark_synthetic(folder: Path) -> None:
-    """Mark the dataset in ``folder`` as made up, so that every result on it says so."""
-    (folder / MARKER).write_text("Made-up data, written by the sample of Encore; no real users or songs.\n")
+def mark_synthetic(folder: Path, why: str = "Written by the sample of Encore; no real users or songs.") -> None:
+    """Mark the dataset in ``folder`` as made up, so that every result on it says so; ``why`` says what is."""
+    (folder / MARKER).write_text(f"Made-up data. {why}\n", "utf-8")
 
 
 @contextlib.contextmanager

@@ -40,9 +40,9 @@ class Experiment:
         self.place = f"{dataset.name}{' (synthetic data)' if dataset.synthetic else ''}"
 
     def finish(
-        self, headline: str, tables: Sequence[Table], summary: dict[str, Any], ours: Collection[str] = ()
+        self, headline: str, tables: Sequence[Table], summary: dict[str, Any], picture: Table, ours: Collection[str]
     ) -> dict[str, Any]:
-        """Write and print everything; the picture shows the first table, rows in ``ours`` in another colour."""
+        """Write and print everything; bars of ``picture`` that are named in ``ours`` have a colour of their own."""
         headline = f"{headline}, {self.place}"
         result = {
             "paper": PUBLICATION,
@@ -63,6 +63,6 @@ class Experiment:
                 text += f"{table.note}\n\n"
         with replacing(self.folder / "report.md", "w") as file:
             file.write(text)
-        plot_comparison(self.folder / "comparison.png", headline, tables[0].rows, tables[0].columns, ours)
+        plot_comparison(self.folder / "comparison.png", headline, picture.rows, picture.columns, ours)
         print(f"Written to {self.folder}")
         return result

@@ -146,7 +146,7 @@ def build_dataset(options: FromMidiOptions) -> dict[str, Any]:
         _write_csv(beside / "skipped.csv", pd.DataFrame(sorted(skipped), columns=list(Skipped._fields)), index=False)
         write_json(beside / PROVENANCE, facts)
         if synthetic:
-            mark_synthetic(beside)
+            mark_synthetic(beside, "The play counts were marked as made up; the songs are those of the MIDI files.")
     shutil.rmtree(cache)
     print(f"{out}: {len(kept.song_ids):,} songs of {steps:,} steps; {len(skipped):,} skipped, see skipped.csv.")
     return counts

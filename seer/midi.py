@@ -167,19 +167,44 @@ def steps_of(
 def read_midi(path: Path) -> pretty_midi.PrettyMIDI:
     """Read a MIDI file (.mid) for pictures and sound.
 
+    Tempo events of every track count, as in :func:`read_note_ons`, so that both tell the same times.
+
     Raises:
         UserError: the file is missing, is not MIDI or is damaged.
     """
     require(path.is_file(), f"{path}: no such MIDI file")
     try:
+        whole = _tempo_in_first_track(mido.MidiFile(path))
         with warnings.catch_warnings():
-            # Lakh files often change the tempo outside the first track; the order of notes is right even so.
-            warnings.simplefilter("ignore")
-            midi = pretty_midi.PrettyMIDI(str(path))
+            warnings.simplefilter("ignore")  # of tempo events elsewhere, which are there twice now
+            midi = pretty_midi.PrettyMIDI(whole)
     except Exception as error:  # damaged bytes provoke anything from EOFError to KeyError in the parser
         raise _damaged(path, error) from error
     _check_resolution(path, midi.resolution)
     return midi
+
+
+def _tempo_in_first_track(file: mido.MidiFile) -> io.BytesIO:
+    """The file with all its tempo events in its first track, where alone PrettyMIDI looks for them."""
+    if any(message.type == "set_tempo" for track in file.tracks[1:] for message in track):
+        tempos = [mido.MidiTrack(m for m in _with_rests(track, "set_tempo")) for track in file.tracks]
+        others = mido.MidiTrack(m for m in file.tracks[0] if m.type != "end_of_track")
+        file.tracks[0] = mido.merge_tracks([others, *tempos[1:]])
+    whole = io.BytesIO()
+    file.save(file=whole)
+    whole.seek(0)
+    return whole
+
+
+def _with_rests(track: mido.MidiTrack, kind: str) -> list[mido.MetaMessage]:
+    """The messages of one kind, each with the time since the one before it."""
+    found, rest = [], 0
+    for message in track:
+        rest += message.time
+        if message.type == kind:
+            found.append(message.copy(time=rest))
+            rest = 0
+    return found
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

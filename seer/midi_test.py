@@ -3,6 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
+import mido
 import numpy as np
 import pretty_midi
 import pytest
@@ -285,3 +286,20 @@ def test_damaged_files_end_in_a_user_error_or_in_notes(tmp_path: Path) -> None:
             continue
         steps, times = steps_of(note_ons)
         assert steps.max(initial=0) <= 127 and (np.diff(times) >= 0).all() and np.isfinite(times).all()
+
+
+def test_pictures_and_sound_tell_the_times_of_the_array(tmp_path):
+    """Tempo events outside the first track, which PrettyMIDI alone would ignore."""
+    file = mido.MidiFile(ticks_per_beat=100)
+    head, notes = mido.MidiTrack(), mido.MidiTrack()
+    file.tracks += [head, notes]
+    head.append(mido.MetaMessage("set_tempo", tempo=500_000, time=0))
+    for number in range(6):
+        notes.append(mido.Message("note_on", note=60 + number, velocity=80, time=50))
+        notes.append(mido.MetaMessage("set_tempo", tempo=300_000 + 100_000 * number, time=25))
+        notes.append(mido.Message("note_off", note=60 + number, time=25))
+    file.save(tmp_path / "a.mid")
+    exact = read_note_ons(tmp_path / "a.mid")
+    heard = [note.start for note in read_midi(tmp_path / "a.mid").instruments[0].notes]
+    np.testing.assert_allclose(heard, exact.times / 1e6, atol=1e-9)
+    assert not np.allclose(np.diff(heard), np.diff(heard)[0])

@@ -55,9 +55,10 @@ def run(options: Replicates, dataset: Dataset, data: SeerData) -> dict[str, Any]
     seer, mf = found
     by_seed = {name: [one.figures() for one in several] for name, several in found.items()}
     figures: dict[str, dict[str, float]] = {}
+    means: dict[str, dict[str, float]] = {}
     for name, rows in by_seed.items():
         columns = {key: [row[key] for row in rows] for key in SHOWN}
-        figures[f"{name}: mean"] = {key: float(np.mean(column)) for key, column in columns.items()}
+        figures[f"{name}: mean"] = means[name] = {key: float(np.mean(column)) for key, column in columns.items()}
         figures[f"{name}: sd"] = {key: float(np.std(column, ddof=1)) for key, column in columns.items()}
     for name, paper in PAPER_REPLICATES.items():
         figures[f"{name}: mean"] = {"map@10_v2": float(np.mean(paper))}
@@ -85,7 +86,7 @@ def run(options: Replicates, dataset: Dataset, data: SeerData) -> dict[str, Any]
         "by_seed": by_seed,
         "tests": tests,
     }
-    return experiment.finish("SeER against matrix factorisation", tables, summary, [f"{seer}: mean"])
+    return experiment.finish("SeER against matrix factorisation", tables, summary, Table("", means, SHOWN), [seer])
 
 
 def _evaluated(model: Recommender, split: Split, data: SeerData, threshold: float) -> ByUser:

@@ -118,6 +118,7 @@ def run(options: Sections, dataset: Dataset, data: SeerData) -> dict[str, Any]:
         "explanations": {"mean": float(explained.mean()), "sd": float(explained.std(ddof=1))},
         "random sections": {"mean": float(random.mean()), "sd": float(random.std(ddof=1))},
     }
+    picture = Table("", dict(rows), ("mean",))
     rows |= {f"paper v2: {name}": {"mean": value} for name, value in PAPER_DISTANCES.items()}
     columns = ("pairs", "difference", "low", "high", "t", "t_p", "wilcoxon_p")
     a = seer.architecture
@@ -136,7 +137,7 @@ def run(options: Sections, dataset: Dataset, data: SeerData) -> dict[str, Any]:
         ],
     }
     headline = f"SeER {a.variant}: DTW distance between sections"
-    return experiment.finish(headline, tables, summary, ["explanations"])
+    return experiment.finish(headline, tables, summary, picture, ["explanations"])
 
 
 def _distinct(chosen: list[UserSections]) -> str:

@@ -98,7 +98,7 @@ def run(options: Tags, dataset: Dataset, data: SeerData) -> dict[str, Any]:
         "tag_names": tags.names,
         "users": [asdict(one) for one in chosen],
     }
-    return experiment.finish(f"SeER {a.variant}: tags of sections", tables, summary, ["explanations"])
+    return experiment.finish(f"SeER {a.variant}: tags of sections", tables, summary, tables[0], ["explanations"])
 
 
 def _tags(options: Tags, dataset: Dataset, data: SeerData) -> SongTags:

@@ -9,9 +9,9 @@ import tyro
 
 from common.options import run_script
 from common.sources import dataset_folder
-from seer.experiment_options import ColdStart, ExperimentOptions, Replicates, Sections, Study, Tags
 from seer.preprocess import REQUIRED, prepare
 from seer.sample import write_sample
+from seer.studies.options import ColdStart, ExperimentOptions, Replicates, Sections, Study, Tags
 
 Command: Any = (
     Annotated[ColdStart, tyro.conf.subcommand("cold-start")]
@@ -21,11 +21,11 @@ Command: Any = (
     | Annotated[Tags, tyro.conf.subcommand("tags")]
 )
 MODULES: dict[type[ExperimentOptions], str] = {
-    ColdStart: "seer.cold_start",
-    Study: "seer.study",
-    Replicates: "seer.replicates",
-    Sections: "seer.section_distance",
-    Tags: "seer.tag_matching",
+    ColdStart: "seer.studies.cold_start",
+    Study: "seer.studies.study",
+    Replicates: "seer.studies.replicates",
+    Sections: "seer.studies.section_distance",
+    Tags: "seer.studies.tag_matching",
 }
 """Where the ``run(options, dataset, data)`` of each sub-command is; imported late, as TensorFlow takes its time."""
 

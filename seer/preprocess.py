@@ -25,7 +25,7 @@ from tqdm import tqdm
 from common.jsonrows import parse_numbers, parse_small_numbers, rows_of
 from common.options import OptionalPath, UserError, require, run_script, write_json
 from common.sources import dataset_folder, find_file, fingerprint, replacing_folder
-from seer.from_midi import FromMidiOptions, build_dataset
+from seer.building.from_midi import FromMidiOptions, build_dataset
 from seer.tables import check_users, read_song_information, read_triplets
 
 Array = NDArray[Any]

@@ -14,16 +14,16 @@ from common import runtime
 from common.options import PROJECT, require, write_json
 from common.sources import Dataset, replacing_folder
 from common.training import BlockPredictor
-from seer import page
 from seer.experiment import Loaded, load
 from seer.explain import SECOND, Explainer, Explanation
 from seer.fitting import model_input
 from seer.model import SeER
 from seer.new_user import SongRatings, default_ridge, fold_in, read_ratings
-from seer.notes import clock, song_notes
-from seer.pictures import piano_roll
 from seer.preprocess import SeerData
-from seer.sound import clip, find_synthesiser, midi_bytes
+from seer.presentation import page
+from seer.presentation.notes import clock, song_notes
+from seer.presentation.pictures import piano_roll
+from seer.presentation.sound import clip, find_synthesiser, midi_bytes
 
 if TYPE_CHECKING:
     from seer.recommend_explain import RecommendOptions

@@ -14,10 +14,10 @@ import numpy as np
 
 from common.significance import paired_test
 from common.sources import Dataset
-from seer.experiment_options import Sections
-from seer.experiment_report import Experiment, Table
 from seer.preprocess import SeerData
-from seer.sections import Section, UserSections, choose_sections, given_model, trained_model
+from seer.studies.options import Sections
+from seer.studies.report import Experiment, Table
+from seer.studies.sections import Section, UserSections, choose_sections, given_model, trained_model
 
 _CELLS = 4_000_000  # of the cost matrices that are in memory at the same time
 PAPER_DISTANCES = {"explanations": 22844.1, "random sections": 24820.9}

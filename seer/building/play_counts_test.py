@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from common.options import UserError
-from seer.play_counts import PlayCounts, read_play_counts
+from seer.building.play_counts import PlayCounts, read_play_counts
 
 LINES = "bob\tS2\t1\nann\tS1\t6\nbob\tS9\t4\nbob\tS1\t3\nann\tS1\t2\nann\tS2\t5\n"
 

@@ -14,14 +14,15 @@ import numpy as np
 from common.options import require
 from common.rundir import resumable
 from common.sources import Dataset
-from seer import baselines, content
+from seer import baselines
 from seer.batches import Ratings
-from seer.by_user import FIGURES, ByUser, by_user, resampled, with_interval
 from seer.evaluation import Split
-from seer.experiment_options import ColdStart
-from seer.experiment_report import Experiment, Table
 from seer.fitting import architecture_of, fit, model_input
 from seer.preprocess import SeerData
+from seer.studies import content
+from seer.studies.by_user import FIGURES, ByUser, by_user, resampled, with_interval
+from seer.studies.options import ColdStart
+from seer.studies.report import Experiment, Table
 
 ORACLE = "mean of the song (told its ratings)"
 INTERVALS = ("rmse", "ndcg@10", "auc")

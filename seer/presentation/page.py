@@ -11,8 +11,8 @@ from pathlib import Path
 from string import Template
 
 from common.options import replacing
-from seer.notes import clock
-from seer.pictures import HEIGHT, WIDTH, Picture
+from seer.presentation.notes import clock
+from seer.presentation.pictures import HEIGHT, WIDTH, Picture
 
 LOWEST, HIGHEST = 1.0, 5.0
 """Ends of the scale of ratings."""

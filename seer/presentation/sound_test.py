@@ -13,7 +13,7 @@ from pretty_midi import ControlChange, Instrument, Note, PitchBend, PrettyMIDI
 
 from common.options import UserError
 from seer.midi import read_midi
-from seer.sound import RATE, TAIL_SECONDS, Synthesiser, clip, find_synthesiser, midi_bytes
+from seer.presentation.sound import RATE, TAIL_SECONDS, Synthesiser, clip, find_synthesiser, midi_bytes
 
 SHIPPED = Path(pretty_midi.__file__).with_name("TimGM6mb.sf2")
 BUILT_IN = Synthesiser("built-in")

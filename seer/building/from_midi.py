@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 from common.options import OptionalInt, OptionalPath, require, write_json
 from common.sources import MARKER, mark_synthetic, replacing_folder
+from seer.building.midi_songs import Converted, convert_all
+from seer.building.play_counts import PlayCounts, read_play_counts
+from seer.building.song_catalogue import Matches, Skipped, Song, match_files, read_songs
 from seer.midi import NoteEnds, SeveralNotes
-from seer.midi_songs import Converted, convert_all
-from seer.play_counts import PlayCounts, read_play_counts
-from seer.song_catalogue import Matches, Skipped, Song, match_files, read_songs
 
 PROVENANCE = "provenance.json"
 """A folder without this file is not of our making, and never replaced."""

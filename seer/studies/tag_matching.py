@@ -16,12 +16,12 @@ import numpy as np
 from common.options import UserError, require
 from common.significance import holm, paired_test
 from common.sources import Dataset
-from seer.experiment_options import Tags
-from seer.experiment_report import Experiment, Table
 from seer.fitting import jit
 from seer.preprocess import SeerData
-from seer.sections import Section, choose_sections, given_model, trained_model
-from seer.tag_classifier import SongTags, TagClassifier, read_tags, tags_of_titles
+from seer.studies.options import Tags
+from seer.studies.report import Experiment, Table
+from seer.studies.sections import Section, choose_sections, given_model, trained_model
+from seer.studies.tag_classifier import SongTags, TagClassifier, read_tags, tags_of_titles
 
 LIKED = 3
 """A song rated above it is liked (v2)."""

@@ -8,7 +8,7 @@ from pretty_midi import Instrument, Note, PrettyMIDI
 
 from common.options import UserError
 from seer.midi import midi_to_array
-from seer.notes import array_to_midi, clock, song_notes
+from seer.presentation.notes import array_to_midi, clock, song_notes
 
 
 def array(*events: tuple[int, int, int, float], padding: int = 2) -> tuple[np.ndarray, np.ndarray]:

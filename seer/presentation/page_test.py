@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from seer.page import Content, Rated, Recommendation, Section, render_page, write_page
-from seer.pictures import HEIGHT, WIDTH, Picture
+from seer.presentation.page import Content, Rated, Recommendation, Section, render_page, write_page
+from seer.presentation.pictures import HEIGHT, WIDTH, Picture
 
 PICTURE = Picture(b"\x89PNG picture", 'Piano roll of "A" & B.', (0.25, 0.5))
 EXPLAINED = Section(72.44, 82.44, "Of 62 sections this one is best: 4.21.", PICTURE, b"RIFF sound", b"MThd clip")

@@ -7,13 +7,14 @@ import pytest
 from common import metrics
 from common.options import UserError
 from common.sources import Dataset
-from seer import baselines, content
+from seer import baselines
 from seer.batches import Ratings
-from seer.by_user import FIGURES, ByUser, by_user, released_by_user, resampled
-from seer.cold_start import run, song_split
 from seer.evaluation import Split, catalogue_metrics, released_metrics
-from seer.experiment_options import ColdStart
 from seer.preprocess import SeerData
+from seer.studies import content
+from seer.studies.by_user import FIGURES, ByUser, by_user, released_by_user, resampled
+from seer.studies.cold_start import run, song_split
+from seer.studies.options import ColdStart
 
 USERS, SONGS = 60, 48
 

@@ -20,7 +20,7 @@ import pytest
 
 from common.options import PROJECT, UserError, run_script
 from common.sources import MARKER
-from seer.from_midi import FromMidiOptions, build_dataset
+from seer.building.from_midi import FromMidiOptions, build_dataset
 from seer.midi import midi_to_array, read_midi, read_note_ons
 from seer.preprocess import PreprocessOptions, main, prepare
 
@@ -359,7 +359,7 @@ def test_killed_and_run_again(tmp_path: Path) -> None:
 def test_songs_read_before_are_not_read_again(tmp_path: Path, monkeypatch) -> None:
     folder = write_sources(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("seer.from_midi._write_arrays", lambda *arguments: 1 / 0)
+        patch.setattr("seer.building.from_midi._write_arrays", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             build_dataset(options(folder))
     assert not (folder / "out").exists()
@@ -370,7 +370,7 @@ def test_songs_read_before_are_not_read_again(tmp_path: Path, monkeypatch) -> No
         read.append(path.stem)
         return read_note_ons(path)
 
-    monkeypatch.setattr("seer.midi_songs.read_note_ons", spy)
+    monkeypatch.setattr("seer.building.midi_songs.read_note_ons", spy)
     build_dataset(options(folder))
     assert read == ["SA"]
     steps, _ = midi_to_array(read_midi(folder / "midi/SC.mid"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.options import UserError, require
-from seer.play_counts import LONGEST_LINE, open_lines
+from seer.building.play_counts import LONGEST_LINE, open_lines
 from seer.tables import integer, positive, read_bytes, read_table
 
 SEPARATOR = b"<SEP>"

@@ -12,13 +12,13 @@ from common.significance import PairedTest, holm, paired_test
 from common.sources import Dataset
 from seer.baselines import Recommender
 from seer.batches import Ratings
-from seer.by_user import FIGURES, ByUser, by_user, released_by_user
 from seer.evaluation import Split
 from seer.experiment import factorised, make_split
-from seer.experiment_options import Replicates
-from seer.experiment_report import Experiment, Table
 from seer.fitting import fit
 from seer.preprocess import SeerData
+from seer.studies.by_user import FIGURES, ByUser, by_user, released_by_user
+from seer.studies.options import Replicates
+from seer.studies.report import Experiment, Table
 
 SHOWN = ("map@10_v2", *FIGURES)
 PAPER_REPLICATES = {

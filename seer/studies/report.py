@@ -13,9 +13,9 @@ from common.options import replacing, write_json
 from common.report import Rows, markdown_table, plot_comparison, print_table
 from common.rundir import open_run
 from common.sources import Dataset
-from seer.experiment_options import ExperimentOptions
 from seer.preprocess import SeerData
 from seer.results import PUBLICATION, dataset_facts
+from seer.studies.options import ExperimentOptions
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import warnings
 import pytest
 from matplotlib.figure import Figure
 
-from seer.lettering import draw_line
+from seer.presentation.lettering import draw_line
 
 
 def line(text: str, **style: object) -> str:

@@ -8,8 +8,8 @@ import pytest
 
 from common.options import UserError
 from seer.preprocess import SeerData
-from seer.tag_classifier import SongTags, TagClassifier, read_tags, tags_of_titles
-from seer.tag_matching import favourites, liked_tags, matching
+from seer.studies.tag_classifier import SongTags, TagClassifier, read_tags, tags_of_titles
+from seer.studies.tag_matching import favourites, liked_tags, matching
 
 SONGS = 24
 

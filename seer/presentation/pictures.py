@@ -17,8 +17,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
-from seer.lettering import draw_line
-from seer.notes import clock
+from seer.presentation.lettering import draw_line
+from seer.presentation.notes import clock
 
 WIDTH, HEIGHT = 1120, 480
 """Pixels of a picture."""

@@ -14,11 +14,11 @@ from common.rundir import resumable
 from common.sources import Dataset
 from seer.batches import Ratings
 from seer.experiment import check_agreement, load, make_split
-from seer.experiment_options import SectionOptions
 from seer.explain import Explainer, Windows
 from seer.fitting import Evaluator, fit, jit, model_input
 from seer.model import SeER
 from seer.preprocess import SeerData
+from seer.studies.options import SectionOptions
 
 
 class Section(NamedTuple):

@@ -14,9 +14,9 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from pretty_midi import Instrument, Note, PrettyMIDI
 
-from seer.page import Content, Rated, Recommendation, Section, write_page
-from seer.pictures import piano_roll
-from seer.sound import Synthesiser, clip, midi_bytes
+from seer.presentation.page import Content, Rated, Recommendation, Section, write_page
+from seer.presentation.pictures import piano_roll
+from seer.presentation.sound import Synthesiser, clip, midi_bytes
 
 FLAGS = [
     "--no-sandbox",

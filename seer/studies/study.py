@@ -12,10 +12,10 @@ from common import metrics
 from common.rundir import resumable
 from common.sources import Dataset
 from seer.experiment import make_split
-from seer.experiment_options import Study
-from seer.experiment_report import Experiment, Table
 from seer.fitting import fit
 from seer.preprocess import SeerData
+from seer.studies.options import Study
+from seer.studies.report import Experiment, Table
 
 Setting = tuple[str, int]
 PAPER_TABLE: dict[Setting, float] = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pretty_midi import Instrument, Note, PrettyMIDI
 
-from seer.pictures import HEIGHT, WIDTH, Picture, piano_roll
+from seer.presentation.pictures import HEIGHT, WIDTH, Picture, piano_roll
 
 GREY = 0.05
 """Colours whose channels differ by less are grey."""

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from seer import section_distance
-from seer.section_distance import dtw_distances, mean_distances
-from seer.sections import Section, top_songs
+from seer.studies import section_distance
+from seer.studies.section_distance import dtw_distances, mean_distances
+from seer.studies.sections import Section, top_songs
 
 
 def brute_force(a, b):

@@ -1,0 +1,1 @@
+"""The experiments of the paper, and cold start: ``seer/experiments.py`` runs them."""

@@ -29,7 +29,8 @@ Protocol = Literal["corrected", "released"]
 SECOND = 1e6
 """Times are microseconds."""
 _BLOCK = 128  # sections in a call of the model
-_TIE = 1e-6  # float32 cannot tell scores apart that differ by less: the earliest section wins
+TIE = 1e-6
+"""Scores that differ by less tie, as float32 cannot tell them apart: the earliest section wins."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ class Explainer:
         for vector, song in zip(vectors, songs, strict=True):
             place = distinct.index(int(song))
             scores = self.seer.score_matrix(vector[None], hidden[bounds[place] : bounds[place + 1]])[0]
-            best = int(np.argmax(scores >= scores.max() - _TIE)) if len(scores) else None
+            best = int(np.argmax(scores >= scores.max() - TIE)) if len(scores) else None
             explained.append(Explanation(int(song), windows[place], scores, best))
         return explained
 

@@ -146,9 +146,9 @@ def main(options: RecommendOptions) -> dict[str, Any]:
     )
     # Imported late: a mistake in the options or the data is reported without waiting for TensorFlow.
     from common import runtime  # noqa: F401 (first of all: it quiets TensorFlow)
-    from seer import recommending
+    from seer.presentation.answer import answer
 
-    return recommending.run(options, path, dataset, data)
+    return answer(options, path, dataset, data)
 
 
 def _may_replace(folder: Path) -> bool:

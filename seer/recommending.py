@@ -1,36 +1,22 @@
-"""From weights and a user to explained recommendations: the list, its numbers, and how they are shown."""
+"""Recommended songs with their explanations, for a known or a new user, and what is personal about them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from common import runtime
-from common.options import PROJECT, require, write_json
-from common.sources import Dataset, replacing_folder
-from common.training import BlockPredictor
-from seer.experiment import Loaded, load
-from seer.explain import SECOND, Explainer, Explanation
-from seer.fitting import model_input
+from common.options import require
+from seer.explain import Explainer, Explanation
 from seer.model import SeER
 from seer.new_user import SongRatings, default_ridge, fold_in, read_ratings
 from seer.preprocess import SeerData
-from seer.presentation import page
-from seer.presentation.notes import clock, song_notes
-from seer.presentation.pictures import piano_roll
-from seer.presentation.sound import clip, find_synthesiser, midi_bytes
 
 if TYPE_CHECKING:
     from seer.recommend_explain import RecommendOptions
 
-_NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 _OTHERS = 200  # users with whom the request's user is compared
-_SHOWN = 5  # of the user's own ratings
 
 
 @dataclass(frozen=True)
@@ -57,59 +43,6 @@ class Recommended:
     song: int
     rating: float
     explanation: Explanation
-
-
-def run(options: RecommendOptions, path: Path, dataset: Dataset, data: SeerData) -> dict[str, Any]:
-    """Answer a request: print the table, write the folder, return what ``recommendations.json`` holds."""
-    loaded = load(path, data)
-    seer, variant = loaded.seer, loaded.seer.architecture.variant
-    require(options.variant in (None, variant), f"{path} holds a {variant} model, but --variant is {options.variant}")
-    synthesiser = find_synthesiser(options.soundfont) if options.audio else None
-    songs = model_input(data, seer.architecture)
-    hidden = BlockPredictor(seer.encoder, min(256, len(songs)))(songs)
-    person = find_person(options, seer, data, hidden)
-    explainer = Explainer(seer, data, options.section_seconds, options.protocol, options.whole_song)
-    found = recommend(explainer, hidden, person, options.top_k, options.leave_out_rated)
-    facts = personal_facts(explainer, hidden, person, found)
-    request = {
-        "user": person.number,
-        "name": person.name,
-        "model": {"weights": str(path), "variant": variant, "cell": seer.architecture.cell},
-        "dataset": {"name": dataset.name, "synthetic": dataset.synthetic, "fingerprint": data.fingerprint},
-        "protocol": options.protocol,
-        "section_seconds": options.section_seconds,
-        "rated_songs": "left out" if options.leave_out_rated else "included",
-        "personalisation": facts,
-        "recommendations": [as_json(one, data) for one in found],
-        "versions": runtime.versions(),
-    }
-    print_recommendations(f"{heading(found, person)}{' (synthetic data)' if dataset.synthetic else ''}", found, data)
-    note = personal_note(person, facts, variant)
-    print(note)
-    names = f"for-{person.name}-{loaded.name}".replace(" ", "-").replace("/", "-")
-    folder = options.output or PROJECT / "runs" / "seer" / names
-    with replacing_folder(folder, lambda _: False) as beside:
-        write_json(beside / "recommendations.json", request)
-        midi_dir = options.midi_dir or (dataset.raw / "midi" if (dataset.raw / "midi").is_dir() else None)
-        cards, sources = [], set()
-        for rank, one in enumerate(found, 1):
-            notes = song_notes(midi_dir, one.song, np.asarray(data.midi[one.song]), np.asarray(data.times[one.song]))
-            sources.add(notes.source if midi_dir is None else notes.source.replace(f"{one.song}.mid", "of the song"))
-            cards.append(_card(beside, rank, one, notes.midi, explainer, data, synthesiser))
-        played = f" Sound: {synthesiser.description}." if synthesiser else ""
-        content = page.Content(
-            heading=heading(found, person),
-            model=_model_line(loaded, dataset, options.protocol),
-            synthetic=dataset.synthetic,
-            note=note,
-            rated=_highest_rated(person, data),
-            recommendations=tuple(cards),
-            sound=f"Notes: {'; '.join(sorted(sources))}.{played}",
-            versions=", ".join(f"{name} {version}" for name, version in runtime.versions().items()),
-        )
-        page.write_page(beside / "index.html", content)
-    print(f"Look and listen: {folder / 'index.html'}")
-    return request
 
 
 def find_person(options: RecommendOptions, seer: SeER, data: SeerData, hidden: np.ndarray) -> Person:
@@ -176,144 +109,3 @@ def personal_facts(
         "level": float((scores[-2] - scores[-1]).mean()),
         "shared_with_average_top5": len(np.intersect1d(order[-2, :count], order[-1, :count])),
     }
-
-
-def personal_note(person: Person, facts: dict[str, float], variant: str) -> str:
-    """In words: what of these recommendations is personal, and what is not."""
-    users, songs, found = (int(facts[key]) for key in ("users_compared", "songs", "recommended"))
-    level = f"{abs(facts['level']):.2f} {'above' if facts['level'] >= 0 else 'below'} the average user's"
-    rankings = f"the first {users} users get {_count(facts['distinct_rankings'], 'ranking')} of the {songs} songs"
-    sections = f"{facts['distinct_sections'] / found:.3g}" if found else "no"
-    if variant == "concat":
-        return (
-            f"Not personal: this model adds a number for the user to a number for the song, so that {rankings} and the "
-            f"same section of each. Only the level is {person.name}'s own: all ratings are {level}. Lists differ only "
-            "where songs already rated are left out."
-        )
-    return (
-        f"Personal: this model multiplies user and song; {rankings} and {sections} different sections of each song "
-        f"here. {_capital(person.name)}'s ratings are {level}; {facts['shared_with_average_top5']:g} of the five songs "
-        "rated highest are among the average user's five."
-    )
-
-
-def _count(number: float, noun: str) -> str:
-    return f"{number:g} {noun}" if number == 1 else f"{number:g} different {noun}s"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def heading(found: list[Recommended], person: Person) -> str:
-    """For example "Five songs for user 12"."""
-    count = len(found)
-    word = _NUMBERS[count] if count < len(_NUMBERS) else str(count)
-    return f"{word} song{'' if count == 1 else 's'} for {person.name}"
-
-
-def as_json(one: Recommended, data: SeerData) -> dict[str, Any]:
-    """A recommendation as ``recommendations.json`` holds it; times in microseconds, null without explanation."""
-    about = data.song_information.iloc[one.song]
-    explanation, windows = one.explanation, one.explanation.windows
-    section = explanation.section_us or (None, None)
-    columns = (windows.first, windows.stop, windows.start_us, windows.end_us, explanation.scores)
-    names = ("first_step", "stop_step", "start_us", "end_us", "rating")
-    return {
-        "song": one.song,
-        "song_id": about["song_id"],
-        "title": about["title"],
-        "artist": about["artist_name"],
-        "rating": one.rating,
-        "start_us": section[0],
-        "end_us": section[1],
-        "segments": [
-            dict(zip(names, (value.item() for value in row), strict=True)) for row in zip(*columns, strict=True)
-        ],
-    }
-
-
-def print_recommendations(title: str, found: list[Recommended], data: SeerData) -> None:
-    """The console table."""
-    table = Table(title=title, title_justify="left")
-    for column, right in (("", True), ("song", False), ("artist", False), ("predicted rating", True)):
-        table.add_column(column, justify="right" if right else "left")
-    table.add_column("explanation", justify="right", no_wrap=True)
-    for rank, one in enumerate(found, 1):
-        about = data.song_information.iloc[one.song]
-        section = one.explanation.section_us
-        when = "–" if section is None else "-".join(clock(us / SECOND) for us in section)
-        table.add_row(str(rank), _plain(about["title"]), _plain(about["artist_name"]), f"{one.rating:.2f}", when)
-    console = Console(markup=False)
-    Console(width=None if console.is_terminal else max(console.width, 120), markup=False).print(table)
-
-
-def _plain(text: str) -> str:
-    """Without control characters, which a terminal would obey."""
-    return "".join(c if c.isprintable() else "�" for c in text)
-
-
-def _card(
-    folder: Path, rank: int, one: Recommended, midi: Any, explainer: Explainer, data: SeerData, synthesiser: Any
-) -> page.Recommendation:
-    """A recommendation for the page; its picture and sounds are files in ``folder`` as well."""
-    about = data.song_information.iloc[one.song]
-    album, year = str(about["release"]), int(about["year"]) or None
-    known: dict[str, Any] = {"rank": rank, "title": about["title"], "artist": about["artist_name"]}
-    known |= {"rating": one.rating, "album": album, "year": year}
-    windows, section = one.explanation.windows, one.explanation.section_us
-    whole = explainer.protocol == "released" or bool(windows.stop.size and windows.stop.max() > explainer.seen_steps)
-    seen = None if whole else explainer.seen_seconds(one.song)
-    chosen = None if section is None else (section[0] / SECOND, section[1] / SECOND)
-    heard = None if chosen is None or chosen[1] <= chosen[0] else chosen
-    title = f"{about['title']} – {about['artist_name']}"
-    picture = piano_roll(midi, windows.start_us / SECOND, one.explanation.scores, heard, seen, title)
-    (folder / f"{rank}.png").write_bytes(picture.png)
-    if chosen is None:
-        return page.Recommendation(explanation="No section: the model found no note in this song.", **known)
-    if heard is None:
-        text = (
-            f"The section that the released code chooses runs backwards ({clock(chosen[0])}-{clock(chosen[1])}): "
-            "it lies around a silence of more than ten seconds, and the model read nothing but zeros."
-        )
-        return page.Recommendation(explanation=text, **known)
-    part = clip(midi, *heard)
-    sound = midi_bytes(part)
-    (folder / f"{rank}.mid").write_bytes(sound)
-    wav = synthesiser.render(part, heard[1] - heard[0]) if synthesiser else None
-    if wav:
-        (folder / f"{rank}.wav").write_bytes(wav)
-    explanation = page.Section(*heard, _why(one, explainer), picture, wav, sound)
-    return page.Recommendation(explanation=explanation, **known)
-
-
-def _why(one: Recommended, explainer: Explainer) -> str:
-    scores = one.explanation.scores
-    assert one.explanation.best is not None
-    score = f"{scores[one.explanation.best]:.2f}"
-    read = (
-        f"the first {explainer.seen_seconds(one.song):.0f} seconds of the song, which the model read, {one.rating:.2f}"
-    )
-    if len(scores) == 1:
-        return f"The only section of this song: alone it would be rated {score}; {read}."
-    return (
-        f"Of {len(scores)} sections of {explainer.seconds:g} seconds, this one alone would be rated highest: {score} "
-        f"(lowest {scores.min():.2f}); {read}."
-    )
-
-
-def _model_line(loaded: Loaded, dataset: Dataset, protocol: str) -> str:
-    a = loaded.seer.architecture
-    return (
-        f"SeER {a.variant} ({a.cell}, {a.latent_features} latent features, {a.sequence_length} steps of each song), "
-        f"weights {loaded.name}, dataset {dataset.name}, {protocol} protocol"
-    )
-
-
-def _highest_rated(person: Person, data: SeerData) -> tuple[page.Rated, ...]:
-    order = np.argsort(-person.rated.values, kind="stable")[:_SHOWN]
-    songs = data.song_information.iloc[person.rated.songs[order]]
-    return tuple(
-        page.Rated(float(rating), title, artist)
-        for rating, title, artist in zip(person.rated.values[order], songs["title"], songs["artist_name"], strict=True)
-    )

@@ -214,7 +214,7 @@ def _why(one: Recommended, explainer: Explainer) -> str:
     tied = int(np.sum(scores >= scores.max() - TIE))
     this = "this one" if tied == 1 else f"{tied}, of which this is the first,"
     return (
-        f"Of {len(scores)} sections of {explainer.seconds:g} seconds, {this} would be rated highest by themselves: {score} "
+        f"Of {len(scores)} sections of {explainer.seconds:g} seconds, {this} would be rated highest alone: {score} "
         f"(lowest {scores.min():.2f}); {whole}."
     )
 

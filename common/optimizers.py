@@ -7,6 +7,7 @@ Nadam need the square of their sum: after three Adam steps weights are off by 0.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -55,3 +56,109 @@ def make_optimizer(name: str, learning_rate: float, mixed_float16: bool = False)
     kind = _CLASSES[name]
     optimizer = type(f"Exact{kind.__name__}", (SummedRows, kind), {})(learning_rate=learning_rate)
     return keras.optimizers.LossScaleOptimizer(optimizer) if mixed_float16 else optimizer
+
+
+class RowOptimizer:
+    """Updates named weights, of tables only the rows that a step has touched; for the TensorFlow backend.
+
+    A table's row keeps its state while it is not touched, so a step costs what its rows cost. Gradients of a row that
+    occurs several times have to be summed before.
+    """
+
+    def __init__(self, variables: Mapping[str, keras.Variable], learning_rate: float) -> None:
+        self.variables, self.learning_rate = dict(variables), learning_rate
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Name -> variable of everything that a checkpoint has to keep."""
+        raise NotImplementedError
+
+    def rows(self, name: str, indices: Any, gradients: Any) -> None:
+        """Apply ``gradients`` (n, ...) to the distinct rows ``indices`` (n,) of a table."""
+        raise NotImplementedError
+
+    def whole(self, name: str, gradient: Any) -> None:
+        """Apply ``gradient`` to a weight all of whose rows are used in every step."""
+        raise NotImplementedError
+
+
+class RowAdagrad(RowOptimizer):
+    """Adagrad as the official GRU4Rec has it, with optional momentum (heavy ball).
+
+    acc += g^2;  step = lr g / sqrt(acc + 1e-6);  without momentum w -= step, else v = m v - step, w += v
+
+    Keras's own starts acc at 0.1 and adds epsilon outside the root, which learns differently. Here acc starts at 1e-6
+    instead of 0, which is the same and is what TensorFlow's kernels for whole and for sparse updates compute.
+    """
+
+    EPSILON = 1e-6
+
+    def __init__(self, variables: Mapping[str, keras.Variable], learning_rate: float, momentum: float = 0.0) -> None:
+        import tensorflow as tf
+
+        super().__init__(variables, learning_rate)
+        self._tf, self.momentum = tf, momentum
+        shapes = {name: variable.shape for name, variable in self.variables.items()}
+        self._sums = {name: tf.Variable(tf.fill(shape, self.EPSILON)) for name, shape in shapes.items()}
+        self._moves = {name: tf.Variable(tf.zeros(shape)) for name, shape in shapes.items()} if momentum else {}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """See :class:`RowOptimizer`."""
+        moves = {f"move.{name}": variable for name, variable in self._moves.items()}
+        return {f"sum.{name}": variable for name, variable in self._sums.items()} | moves
+
+    def rows(self, name: str, indices: Any, gradients: Any) -> None:
+        """See :class:`RowOptimizer`."""
+        tf, weight, sums = self._tf, self.variables[name].value, self._sums[name]
+        if not self.momentum:
+            rate = tf.constant(self.learning_rate, tf.float32)
+            tf.raw_ops.ResourceSparseApplyAdagrad(
+                var=weight.handle, accum=sums.handle, lr=rate, grad=gradients, indices=indices
+            )
+            return
+        total = tf.gather(sums, indices) + tf.square(gradients)
+        move = self.momentum * tf.gather(self._moves[name], indices) - self._step(gradients, total)
+        for variable, values in ((sums, total), (self._moves[name], move)):
+            tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=indices, updates=values)
+        tf.raw_ops.ResourceScatterAdd(resource=weight.handle, indices=indices, updates=move)
+
+    def whole(self, name: str, gradient: Any) -> None:
+        """See :class:`RowOptimizer`."""
+        weight, sums = self.variables[name].value, self._sums[name]
+        total = sums.assign_add(self._tf.square(gradient))
+        step = self._step(gradient, total)
+        if not self.momentum:
+            weight.assign_sub(step)
+        else:
+            weight.assign_add(self._moves[name].assign(self.momentum * self._moves[name] - step))
+
+    def _step(self, gradient: Any, total: Any) -> Any:
+        return self.learning_rate * gradient * self._tf.math.rsqrt(total)
+
+
+class RowAdam(RowOptimizer):
+    """Keras's Adam: every row moves at every step, touched or not, so a step costs what the catalogue costs."""
+
+    def __init__(self, variables: Mapping[str, keras.Variable], learning_rate: float) -> None:
+        super().__init__(variables, learning_rate)
+        self._adams = {}
+        for name, variable in self.variables.items():
+            self._adams[name] = keras.optimizers.Adam(learning_rate)
+            self._adams[name].build([variable])
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """See :class:`RowOptimizer`."""
+        return {f"{n}.{i}": v.value for n, adam in self._adams.items() for i, v in enumerate(adam.variables)}
+
+    def rows(self, name: str, indices: Any, gradients: Any) -> None:
+        """See :class:`RowOptimizer`."""
+        import tensorflow as tf
+
+        shape = self.variables[name].shape
+        self.whole(name, tf.scatter_nd(indices[:, None], gradients, shape))
+
+    def whole(self, name: str, gradient: Any) -> None:
+        """See :class:`RowOptimizer`."""
+        self._adams[name].apply([gradient], [self.variables[name]])

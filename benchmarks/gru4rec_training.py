@@ -1,0 +1,161 @@
+"""How fast GRU4Rec trains, against a plain PyTorch loop in the same run (extra ``bench``).
+
+Made-up sessions over catalogues of 37,483 items (as RSC15) and 500,000: 100 units, shared embedding, 2,048 negatives,
+no dropout. The PyTorch loop is written the usual way: ``nn.GRUCell``, embeddings with sparse gradients, Adagrad on the
+rows touched. Both sides get the same number of threads and batches made beforehand.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from common.options import require, run_script
+
+THREADS = sys.argv[sys.argv.index("--threads") + 1] if "--threads" in sys.argv else "2"
+for variable in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):  # read when the libraries are imported
+    os.environ[variable] = THREADS
+
+import common.runtime  # noqa: F401, E402  # isort: skip
+import numpy as np  # noqa: E402
+
+from common.optimizers import RowAdagrad  # noqa: E402
+from common.sessions import Sessions  # noqa: E402
+from gru4rec.losses import make_loss  # noqa: E402
+from gru4rec.model import Architecture, GRU4Rec  # noqa: E402
+from gru4rec.negatives import Negatives  # noqa: E402
+from gru4rec.training import CHUNK, Chunk, SessionTrainer, chunks  # noqa: E402
+
+UNITS, NEGATIVES, RATE, ALPHA = 100, 2048, 0.05, 0.5
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of this benchmark."""
+
+    threads: int = 2
+    """Threads of each side."""
+    batch_sizes: tuple[int, ...] = (32, 64, 128)
+    """Sessions side by side."""
+    items: tuple[int, ...] = (37_483, 500_000)
+    """Sizes of the catalogue; PyTorch is measured at the first one only."""
+    losses: tuple[str, ...] = ("cross-entropy", "bpr-max")
+    """Training losses."""
+    calls: int = 4
+    """Chunks of 128 steps to time; the fastest counts."""
+
+
+def made_up(items: int) -> tuple[Sessions, np.ndarray]:
+    """20,000 sessions of 2 to 20 events by a Zipf law, and each item's number of events."""
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(2, 21, 20_000)
+    weights = 1.0 / np.arange(1, items + 1) ** 0.95
+    events = np.searchsorted(np.cumsum(weights) / weights.sum(), rng.random(lengths.sum())).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Sessions(events, offsets, np.arange(len(lengths), dtype=float)), np.bincount(events, minlength=items) + 1
+
+
+def of_keras(items: int, batch: int, loss: str, work: list[Chunk], support: np.ndarray) -> float:
+    """Seconds per step of this project."""
+    model = GRU4Rec(Architecture(items, (UNITS,)))
+    kind: Any = loss
+    trainer = SessionTrainer(
+        model, RowAdagrad(model.named, RATE), make_loss(kind, 1.0, 0.5), batch, support,
+        logq=1.0 if loss == "cross-entropy" else 0.0, alpha=ALPHA,
+    )  # fmt: skip
+    trainer.epoch(iter(work[:1]), 0)
+    return min(timed(lambda chunk=chunk: trainer.epoch(iter([chunk]), 0)) for chunk in work[1:]) / CHUNK  # type: ignore[misc]
+
+
+def of_torch(items: int, batch: int, loss: str, work: list[Chunk], support: np.ndarray, steps: int = 48) -> float:
+    """Seconds per step of the PyTorch loop."""
+    import torch
+    from torch.nn import functional
+
+    torch.set_num_threads(int(THREADS))
+    torch.manual_seed(1)
+    table, bias = torch.nn.Embedding(items, UNITS, sparse=True), torch.nn.Embedding(items, 1, sparse=True)
+    cell = torch.nn.GRUCell(UNITS, UNITS)
+    parameters: list[Any] = [table.weight, bias.weight, *cell.parameters()]
+    sums = {p: torch.full_like(p, 1e-6) for p in parameters}
+    log_support = torch.log(torch.tensor(support, dtype=torch.float32))
+
+    def step(hidden: Any, inputs: Any, outputs: Any) -> Any:
+        rows = table(torch.cat([inputs, outputs]))
+        hidden = cell(rows[:batch], hidden)
+        scores = hidden @ rows[batch:].T + bias(outputs).T
+        own = torch.arange(batch)
+        if loss == "cross-entropy":
+            powers = torch.cat([torch.ones(batch), torch.full((NEGATIVES,), ALPHA)])
+            value = functional.cross_entropy(scores - log_support[outputs] * powers, own)
+        else:
+            scores = functional.elu(scores, 0.5)
+            others = 1.0 - torch.eye(batch, scores.shape[1])
+            share = torch.softmax(scores.masked_fill(others == 0, -1e30), -1)
+            better = (share * torch.sigmoid(scores[own, own][:, None] - scores)).sum(-1)
+            value = (-torch.log(better + 1e-24) + (share * scores**2).sum(-1)).mean()
+        value.backward()
+        with torch.no_grad():
+            for p, total in sums.items():
+                if p.grad.is_sparse:
+                    gradient = p.grad.coalesce()
+                    index, values = gradient.indices()[0], gradient.values()
+                    total.index_add_(0, index, values**2)
+                    p.index_add_(0, index, values / torch.sqrt(total[index]), alpha=-RATE)
+                else:
+                    total += p.grad**2
+                    p -= RATE * p.grad / torch.sqrt(total)
+                p.grad = None
+        return hidden.detach()
+
+    best = float("inf")
+    for chunk in work[:3]:
+        hidden = torch.zeros(batch, UNITS)
+        parts = [
+            (torch.tensor(chunk.inputs[t]), torch.tensor(np.concatenate([chunk.targets[t], chunk.negatives[t]])))
+            for t in range(steps)
+        ]
+        started = time.perf_counter()
+        for inputs, outputs in parts:
+            hidden = step(hidden, inputs, outputs)
+        best = min(best, (time.perf_counter() - started) / steps)
+    return best
+
+
+def timed(call: Any) -> float:
+    """Wall seconds of a call."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def main(options: Options) -> dict[str, float]:
+    """Time training steps of GRU4Rec and of a plain PyTorch loop."""
+    require(str(options.threads) == THREADS, "--threads must be given as two words: --threads 2")
+    result: dict[str, float] = {}
+    for number, items in enumerate(options.items):
+        sessions, support = made_up(items)
+        for batch in options.batch_sizes:
+            drawn = Negatives(support, ALPHA, NEGATIVES, 1).epoch(0)
+            work = list(islice(chunks(sessions, batch, drawn), options.calls + 1))
+            for loss in options.losses:
+                name = f"{items} items, batch {batch}, {loss}"
+                seconds = of_keras(items, batch, loss, work, support)
+                result[f"{name}: events/s"] = batch / seconds
+                if number == 0:
+                    theirs = of_torch(items, batch, loss, work, support)
+                    result |= {f"{name}: PyTorch events/s": batch / theirs, f"{name}: ratio": theirs / seconds}
+                else:
+                    first = result[f"{options.items[0]} items, batch {batch}, {loss}: events/s"]
+                    result[f"{name}: time per step, ratio to {options.items[0]} items"] = first * seconds / batch
+    for key, value in result.items():
+        print(f"{key:75s} {value:12,.2f}")
+    return result
+
+
+if __name__ == "__main__":
+    run_script(main, Options)

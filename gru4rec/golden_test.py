@@ -1,0 +1,175 @@
+"""Batches, draws, losses, gradients and weights against the official PyTorch and TensorFlow code."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.optimizers import RowAdagrad
+from common.sessions import Sessions
+from conftest import GOLDEN
+from gru4rec.batches import session_parallel
+from gru4rec.losses import make_loss
+from gru4rec.negatives import cumulative, invert
+from gru4rec.official import build, from_official, to_official
+from gru4rec.training import SessionTrainer, chunks
+
+pytestmark = pytest.mark.golden
+FOLDER = GOLDEN / "gru4rec"
+TORCH = sorted(path.stem.removeprefix("train_") for path in FOLDER.glob("train_*.npz"))
+TENSORFLOW = sorted(path.stem.removeprefix("tfofficial_") for path in FOLDER.glob("tfofficial_*.npz"))
+TF_SETTINGS = {"T1": "A", "T2": "B", "T3": "C", "T4": "E"}
+
+
+def test_all_golden_files_are_there():
+    assert [name[0] for name in TORCH] == list("ABCDEFG") and [name[:2] for name in TENSORFLOW] == [
+        "T1",
+        "T2",
+        "T3",
+        "T4",
+    ]
+
+
+def load(name):
+    with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
+
+
+def part(arrays, prefix):
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+@pytest.fixture(scope="module")
+def batches():
+    return load("batches_train_b32")
+
+
+def sessions_of(batches):
+    """The sessions in the official order, as this project keeps them."""
+    order, offsets = batches["session_order"], batches["offset_sessions"].astype(np.int64)
+    lengths = np.diff(offsets)[order]
+    places = np.concatenate([np.arange(offsets[s], offsets[s + 1]) for s in order])
+    return Sessions(
+        batches["data_items"][places].astype(np.int32),
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        np.arange(len(order), dtype=float),
+    )
+
+
+@pytest.fixture(scope="module")
+def sessions(batches):
+    return sessions_of(batches)
+
+
+@pytest.fixture(scope="module")
+def support(batches):
+    return np.bincount(batches["data_items"])
+
+
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_batches_equal_the_official_ones_at_every_step(name):
+    arrays = load(f"batches_{name}_b32")
+    sessions = sessions_of(arrays)
+    steps = session_parallel(sessions, 32)
+    there = steps.events >= 0
+    items = np.where(there, sessions.items[steps.events], -1)
+    targets = np.where(there, sessions.items[np.where(there, steps.events + 1, 0)], -1)
+    np.testing.assert_array_equal(items, arrays["input_idx"])
+    np.testing.assert_array_equal(targets, arrays["target_idx"])
+    np.testing.assert_array_equal(steps.live, arrays["n_valid"])
+    session = np.searchsorted(sessions.offsets, steps.events, side="right") - 1
+    np.testing.assert_array_equal(np.where(there, arrays["session_order"][session], -1), arrays["session_pos"])
+    # The state of a row is new exactly where a session begins, and belongs to the same session otherwise.
+    begins = steps.events == sessions.offsets[session]
+    np.testing.assert_array_equal((steps.carry < 0) & there, begins & there)
+    for t in range(1, len(steps)):
+        rows = np.flatnonzero(there[t] & ~begins[t])
+        np.testing.assert_array_equal(session[t, rows], session[t - 1, steps.carry[t, rows]])
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 0.75, 1.0])
+def test_negatives_are_drawn_as_officially(alpha):
+    arrays = load("sampler")
+    function = cumulative(arrays["pop"], alpha)
+    np.testing.assert_allclose(function, arrays[f"cdf_alpha{alpha}"], atol=2e-7)
+    np.testing.assert_array_equal(invert(function, arrays["u"]), arrays[f"idx_alpha{alpha}"])
+
+
+def settings(name):
+    found = json.loads((FOLDER / "meta.json").read_text())
+    configs = found["configs"]
+    return next(value for key, value in configs.items() if key.startswith(name)), found["batch_size"]
+
+
+def trainer(name, arrays, support, jit=True):
+    config, batch_size = settings(name)
+    model = build(*from_official(part(arrays, "init/")))
+    optimizer = RowAdagrad(model.named, config["learning_rate"], config["momentum"])
+    loss = make_loss(config["loss"], config.get("bpreg", 1.0), config.get("elu_param", 0.0))
+    logq = config.get("logq", 0.0)
+    return SessionTrainer(model, optimizer, loss, batch_size, support, logq=logq, alpha=config["sample_alpha"], jit=jit)
+
+
+def assert_weights(model, expected, tolerance=5e-6):
+    _, theirs = from_official(expected)
+    for name, variable in model.named.items():
+        np.testing.assert_allclose(np.asarray(variable), theirs[name], atol=tolerance, rtol=0, err_msg=name)
+
+
+def first(steps, sessions, batch_size, negatives):
+    """The first steps as one chunk."""
+    (chunk, *_) = chunks(sessions, batch_size, padded_to_epoch(negatives), size=steps)
+    return chunk
+
+
+def drawn(arrays, name):
+    """The negatives of a file; a setting without any has none."""
+    return arrays.get(name, np.empty((1000, 0))).astype(np.int32)
+
+
+def padded_to_epoch(negatives):
+    return np.concatenate([negatives, np.zeros((1000, negatives.shape[1]), np.int32)])
+
+
+@pytest.mark.parametrize("name", TORCH + TENSORFLOW)
+def test_twelve_steps_equal_the_official_ones(name, sessions, support):
+    torch = name in TORCH
+    arrays = load(f"train_{name}" if torch else f"tfofficial_{name}")
+    for count, after in ((1, "after1/"), (12, "after12/")):
+        ours = trainer(name if torch else TF_SETTINGS[name[:2]], arrays, support)
+        losses, live = ours.epoch(iter([first(count, sessions, 32, drawn(arrays, "negatives"))]), 0)
+        np.testing.assert_allclose(losses, arrays["loss"][:count], rtol=1e-5)
+        assert (live == 32).all()
+        assert_weights(ours.model, part(arrays, after))
+    for layer, hidden in enumerate(ours.hidden):
+        np.testing.assert_allclose(hidden, arrays[f"hidden_after12/{layer}"], atol=5e-6)
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_a_whole_epoch_equals_the_official_one_with_live_rows_counted(name, sessions, support):
+    arrays = load(f"train_{name}")
+    fixed = "epoch/loss_fixedM" if "epoch/loss_fixedM" in arrays else "epoch/loss"
+    ours = trainer(name, arrays, support)
+    losses, live = ours.epoch(chunks(sessions, 32, drawn(arrays, "epoch/negatives")), 0)
+    np.testing.assert_array_equal(live, arrays["epoch/n_valid"])
+    np.testing.assert_allclose(losses, arrays[fixed], rtol=1e-4)
+    after = "epoch/after_fixedM/" if fixed.endswith("M") else "epoch/after/"
+    assert_weights(ours.model, part(arrays, after), 5e-5)
+
+
+@pytest.mark.parametrize("name", TORCH + TENSORFLOW)
+def test_weights_go_to_the_official_layout_and_back(name):
+    arrays = part(load(f"train_{name}" if name in TORCH else f"tfofficial_{name}"), "init/")
+    architecture, weights = from_official(arrays)
+    again_architecture, again = from_official(to_official(architecture, weights))
+    assert again_architecture == architecture
+    assert again.keys() == weights.keys()
+    for key, array in weights.items():
+        np.testing.assert_array_equal(again[key], array)
+
+
+def test_sessions_file_is_the_one_of_the_batches(batches):
+    table = pd.read_csv(Path(FOLDER) / "train.tsv", sep="\t")
+    assert len(table) == len(batches["data_items"])

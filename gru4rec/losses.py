@@ -13,11 +13,12 @@ and return the loss of each row (B,), of absent ones 0.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from keras import ops
 
-LossName = Literal["cross-entropy", "bpr-max", "top1-max", "bpr", "top1"]
+from gru4rec.kinds import LossName
+
 SMALL = 1e-24
 """Added before a logarithm, as in the official code."""
 

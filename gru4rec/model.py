@@ -17,14 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-InputKind = Literal["shared", "separate", "one-hot", "content", "content-mlp"]
-GruKind = Literal["original", "cudnn"]
+from gru4rec.kinds import GruKind, InputKind
+
 MLP_UNITS = 64
 Weights = Mapping[str, Any]
 """Weight name -> tensor; the rows of a table may be just those that a step needs."""

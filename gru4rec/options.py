@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from common.options import OptionalFloat, OptionalInt, TrainingOptions, require
-from gru4rec.losses import LossName
-from gru4rec.model import GruKind, InputKind
+from common.options import OptionalFloat, OptionalInt, OptionalPath, TrainingOptions, require
+from gru4rec.data_options import DataOptions
+from gru4rec.kinds import GruKind, InputKind, LossName
 
 PRESETS: dict[str, dict[str, Any]] = {
     # hidasib/GRU4Rec, README of the official code: best settings found for each dataset, 10 epochs each.
@@ -53,8 +53,12 @@ def _choice(*names: str) -> Any:
 
 
 @dataclass(frozen=True)
-class GruOptions(TrainingOptions):
+class GruOptions(TrainingOptions, DataOptions):
     """Options of GRU4Rec. What is left open is taken from --preset, then from the defaults named here."""
+
+    data_dir: OptionalPath = None
+    """Folder with session files: MSSD, SessionId/ItemId/Time tables, or Yoochoose clicks. Default: the released MSSD
+    below data/mssd, else the synthetic sample, which is written on first use."""
 
     preset: Annotated[str | None, _choice(*PRESETS)] = None
     """Official best settings for a dataset, or those of the Spotify project; single options override them."""
@@ -101,7 +105,8 @@ class GruOptions(TrainingOptions):
     """Evaluate the baselines too."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        TrainingOptions.__post_init__(self)
+        DataOptions.__post_init__(self)
         require(
             self.preset is None or self.preset in PRESETS,
             f"--preset is {self.preset}; expected one of {', '.join(PRESETS)}",
@@ -120,7 +125,12 @@ class GruOptions(TrainingOptions):
         require(self.protocol == "corrected", "--protocol released: GRU4Rec has one protocol, the official one")
         require(self.epochs != 0 or bool(self.weights), "--epochs 0 evaluates weights: name them with --weights FILE")
 
-    def completed(self, synthetic: bool) -> GruOptions:
+    @property
+    def of_data(self) -> DataOptions:
+        """Those that choose the sessions."""
+        return DataOptions(**{field.name: getattr(self, field.name) for field in fields(DataOptions)})
+
+    def with_settings(self, synthetic: bool) -> GruOptions:
         """These options with everything filled in.
 
         Raises:

@@ -1,0 +1,107 @@
+"""Files and track features of the Music Streaming Sessions Dataset (Brost et al., WWW 2019; arXiv 1901.09851)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from common.csvtext import Column, is_archive, open_sources, read_table
+from common.options import require
+
+LOG_COLUMNS = (
+    *("session_id", "session_position", "session_length", "track_id_clean", "skip_1", "skip_2", "skip_3"),
+    *("not_skipped", "context_switch", "no_pause_before_play", "short_pause_before_play", "long_pause_before_play"),
+    *("hist_user_behavior_n_seekfwd", "hist_user_behavior_n_seekback", "hist_user_behavior_is_shuffle"),
+    *("hour_of_day", "date", "premium", "context_type"),
+    *("hist_user_behavior_reason_start", "hist_user_behavior_reason_end"),
+)
+"""The 21 columns of a log."""
+NUMERIC_FEATURES = (
+    *("duration", "release_year", "us_popularity_estimate", "acousticness", "beat_strength", "bounciness"),
+    *("danceability", "dyn_range_mean", "energy", "flatness", "instrumentalness", "key", "liveness", "loudness"),
+    *("mechanism", "organism", "speechiness", "tempo", "time_signature", "valence"),
+    *(f"acoustic_vector_{i}" for i in range(8)),
+)
+"""The 28 columns of numbers in the table of track features."""
+FEATURES = (*NUMERIC_FEATURES, "mode")
+"""Names of the columns that :func:`read_features` makes: the numbers, and last mode as 0 (minor) or 1 (major)."""
+FEATURE_COLUMNS = ("track_id", *FEATURES[:15], "mode", *NUMERIC_FEATURES[15:])
+"""The 30 columns of a table of track features, in the released order."""
+LOG_PATTERNS = ("log_*.csv", "log_*.csv.gz")
+FEATURE_PATTERNS = ("tf_*.csv", "tf_*.csv.gz")
+
+
+@dataclass(frozen=True)
+class MssdFiles:
+    """Where the logs and the track features are."""
+
+    logs: tuple[Path, ...]
+    features: tuple[Path, ...]
+    """May be empty."""
+
+
+def find_mssd(folder: Path) -> MssdFiles:
+    """The released files in ``folder`` and in its folders ``training_set`` and ``track_features``, if any.
+
+    An archive whose name has ``track_features`` holds the features; other archives hold logs, and the features
+    too if there are none besides (the released mini set). ``log_input_*`` (second halves without what the
+    listener did) is left out.
+    """
+    paths = sorted(
+        path
+        for place in (folder, folder / "training_set", folder / "track_features")
+        if place.is_dir()
+        for path in place.iterdir()
+        if path.is_file()
+    )
+    archives = [path for path in paths if is_archive(path)]
+    logs = [path for path in paths if _matches(path, LOG_PATTERNS) and not path.name.startswith("log_input_")]
+    logs += [path for path in archives if "track_features" not in path.name]
+    features = [path for path in paths if _matches(path, FEATURE_PATTERNS)]
+    features += [path for path in archives if "track_features" in path.name]
+    return MssdFiles(tuple(logs), tuple(features or archives))
+
+
+def _matches(path: Path, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(path.name.lower(), pattern) for pattern in patterns)
+
+
+def read_features(
+    paths: Sequence[Path], track_ids: NDArray[np.bytes_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The features of the tracks ``track_ids``.
+
+    Args:
+        paths: tables of track features (30 columns, ``tf_*.csv``) and archives of them.
+
+    Returns:
+        The features (tracks, 29) in the order of :data:`FEATURES`, as they stand in the files, zeros for a track
+        that is in none of them; and which tracks are there (tracks,).
+
+    Raises:
+        UserError: no table is found, or a table is wrong (the message names the file, the line and what was expected).
+    """
+    columns = {"track_id": Column("text"), **{name: Column("number") for name in NUMERIC_FEATURES}}
+    columns["mode"] = Column("text", choices=("major", "minor"))
+    values = np.zeros((len(track_ids), len(FEATURES)), dtype=np.float32)
+    found = np.zeros(len(track_ids), dtype=bool)
+    wanted = pd.Index(track_ids.astype(object)).map(bytes.decode)
+    tables = 0
+    for path in paths:
+        for source, stream in open_sources(path, *FEATURE_PATTERNS):
+            tables += 1
+            for table in read_table(source, stream, columns, rows=100_000):
+                place = wanted.get_indexer(pd.Index(table["track_id"]))
+                here = place >= 0
+                rows = table[here]
+                values[place[here], :-1] = rows[list(NUMERIC_FEATURES)].to_numpy(np.float32)
+                values[place[here], -1] = rows["mode"] == "major"
+                found[place[here]] = True
+    require(tables > 0, f"{', '.join(map(str, paths))}: holds no track features; expected files named tf_*.csv")
+    return values, found

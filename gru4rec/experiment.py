@@ -1,0 +1,277 @@
+"""A run of GRU4Rec from prepared sessions to the run directory."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from common import runtime
+from common.optimizers import RowAdagrad, RowAdam, RowOptimizer
+from common.options import UserError, replacing, require, write_json
+from common.report import markdown_table, plot_comparison, plot_curves, print_table
+from common.rundir import open_run, read_run, resumable
+from common.sources import Dataset
+from common.training import Progress, write_history
+from common.weights import load_own_weights
+from gru4rec.baselines import evaluate_baselines
+from gru4rec.evaluation import Evaluator, Ties
+from gru4rec.losses import make_loss
+from gru4rec.model import Architecture, GRU4Rec
+from gru4rec.negatives import Negatives
+from gru4rec.official import build, from_official
+from gru4rec.options import GruOptions
+from gru4rec.preprocess import SessionData
+from gru4rec.training import SessionTrainer, chunks
+
+COLUMNS = ("recall@5", "recall@10", "recall@20", "mrr@5", "mrr@10", "mrr@20", "recall@20_session", "mrr@20_session")
+OFFICIAL_TIES: tuple[Ties, ...] = ("standard", "conservative", "median")
+PAPER = {
+    # GRU4REC-spotify (Navon), table 2: sub-samples of MSSD, other sessions and splits than here.
+    "GRU4REC-spotify: one-hot, cross-entropy": {"recall@20": 0.24, "mrr@20_seed": 0.024},
+    "GRU4REC-spotify: content-mlp, cross-entropy": {"recall@20": 0.164, "mrr@20_seed": 0.0191},
+    "GRU4REC-spotify: most popular": {"recall@20": 0.0696, "mrr@20_seed": 0.0095},
+}
+
+
+def run(options: GruOptions, dataset: Dataset, data: SessionData) -> dict[str, Any]:
+    """Train (or, with ``--epochs 0``, load weights), evaluate, compare with the baselines, write the run directory."""
+    started = time.perf_counter()
+    runtime.configure(options)
+    options = options.with_settings(dataset.synthetic)
+    require(len(data.test) > 0, f"{dataset.name}: no test session is left; see --test-days and --min-support")
+    start = load_weights(options.weights[0], data) if options.weights else None
+    architecture = start.architecture if start else architecture_of(options, data)
+    counts = {"items": len(data.item_ids), "train_sessions": len(data.train), "train_events": len(data.train.items)}
+    counts |= {"test_sessions": len(data.test), "test_events": len(data.test.items)}
+    facts: dict[str, Any] = {
+        "architecture": asdict(architecture),
+        "dataset": {
+            "name": dataset.name,
+            "synthetic": dataset.synthetic,
+            "counts": counts,
+            "fingerprint": data.fingerprint,
+        },
+    }
+    name = f"{options.preset or f'{options.inputs}-{options.loss}'}-{dataset.name}"
+    folder = open_run("gru4rec", name, options, facts)
+    write_json(folder / "vocabulary.json", {"item_ids": list(data.item_ids)})
+    if data.features is not None:
+        with replacing(folder / "features.npy") as file:
+            np.save(file, data.features)
+    with resumable(folder):
+        model = start or GRU4Rec(architecture, features_of(architecture, data), options.seed)
+        progress = fit(model, options, data, folder)
+        if progress.history:
+            plot_curves(folder / "curves.png", f"GRU4Rec, {name}", progress.history, progress.best_epoch)
+        beside = folder / ".writing.model.weights.h5"
+        model.save_weights(beside)
+        beside.replace(folder / "model.weights.h5")
+        row = f"GRU4Rec ({architecture.inputs}, {options.loss})"
+        ranks = Evaluator(model, jit=not options.deterministic)(data.test)
+        rows = {row: ranks.figures()}
+        official = {mode: ranks.figures(ties=mode) for mode in OFFICIAL_TIES}
+        if options.baselines:
+            found = evaluate_baselines(data.train, data.test, data.support)
+            rows |= {kind: ranked.figures() for kind, ranked in found.items()}
+    summary = {"official_ties": official, "epochs": progress.epochs, "train_seconds": progress.seconds}
+    summary["seconds"] = time.perf_counter() - started
+    return finish(folder, name, options, facts, rows, row, summary)
+
+
+def architecture_of(options: GruOptions, data: SessionData) -> Architecture:
+    """The architecture that complete options describe.
+
+    Raises:
+        UserError: a content input is asked for, but the dataset has no features.
+    """
+    assert options.inputs and options.gru and options.embedding
+    content = options.inputs.startswith("content")
+    require(
+        not content or data.features is not None,
+        f"--inputs {options.inputs} reads the tracks' features, but this dataset has none; MSSD's tf_*.csv hold them",
+    )
+    width = data.features.shape[1] if data.features is not None else 0
+    sizes = {"features": width} if content else {}
+    return Architecture(
+        len(data.item_ids), tuple(options.layers), options.inputs, options.embedding, gru=options.gru, **sizes
+    )
+
+
+def features_of(architecture: Architecture, data: SessionData) -> np.ndarray | None:
+    """The features that the model reads; None if it reads none."""
+    return np.asarray(data.features, np.float32) if architecture.inputs.startswith("content") else None
+
+
+def load_weights(path: Path, data: SessionData) -> GRU4Rec:
+    """A model from ``model.weights.h5`` of a run, or from an official npz (PyTorch ``state_dict``, Theano arrays).
+
+    Raises:
+        UserError: not such a file, damaged, or of another dataset.
+    """
+    if path.suffix == ".npz":
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path}: cannot be read as npz ({error})") from None
+        architecture, weights = from_official(arrays)
+        check_items(path, architecture, data)
+        return build(architecture, weights)
+    run = read_run(path.parent)
+    try:
+        described = dict(run["architecture"])
+        architecture = Architecture(**(described | {"layers": tuple(described["layers"])}))
+    except (KeyError, TypeError):
+        raise UserError(f"{path.parent / 'options.json'}: not a run of gru4rec/run.py") from None
+    check_items(path, architecture, data)
+    model = GRU4Rec(architecture, features_of(architecture, data))
+    load_own_weights(model, path)
+    return model
+
+
+def check_items(path: Path, architecture: Architecture, data: SessionData) -> None:
+    """Refuse weights of a catalogue of another size."""
+    items = len(data.item_ids)
+    require(
+        architecture.num_items == items,
+        f"{path}: holds {architecture.num_items:,} items, but the dataset has {items:,}; use the dataset it belongs to",
+    )
+
+
+def make_optimizer(options: GruOptions, model: GRU4Rec) -> RowOptimizer:
+    """The optimizer that complete options name."""
+    assert options.learning_rate is not None and options.momentum is not None
+    if options.optimizer == "adam":
+        return RowAdam(model.named, options.learning_rate)
+    return RowAdagrad(model.named, options.learning_rate, options.momentum)
+
+
+def fit(model: GRU4Rec, options: GruOptions, data: SessionData, folder: Path) -> Progress:
+    """Train epoch after epoch; what is needed to go on is saved after each.
+
+    Raises:
+        UserError: the loss is no longer finite (the last whole epoch stays on disk).
+    """
+    assert options.epochs is not None and options.batch_size and options.loss
+    progress = Progress()
+    if options.epochs == 0:
+        return progress
+    optimizer = make_optimizer(options, model)
+    if options.resume:
+        progress = restore(folder / "checkpoint.npz", model, optimizer)
+    negatives = Negatives(data.support, options.alpha or 0.0, options.negatives or 0, options.seed)
+    trainer = SessionTrainer(
+        model,
+        optimizer,
+        make_loss(options.loss, options.bpreg or 0.0, options.elu or 0.0),
+        options.batch_size,
+        data.support,
+        logq=options.logq or 0.0,
+        alpha=options.alpha or 0.0,
+        dropout_input=options.dropout_input or 0.0,
+        dropout_hidden=options.dropout_hidden or 0.0,
+        seed=options.seed,
+        jit=not options.deterministic,
+    )
+    evaluator = Evaluator(model, jit=not options.deterministic) if len(data.validation) else None
+    for epoch in range(progress.epochs, options.epochs):
+        begun = time.perf_counter()
+        work = chunks(data.train, options.batch_size, negatives.epoch(epoch))
+        title = f"GRU4Rec, epoch {epoch + 1}/{options.epochs}"
+        bar = tqdm(work, desc=title, unit=" chunks", disable=None, leave=False)
+        losses, live = trainer.epoch(iter(bar), epoch)
+        require(len(losses) > 0, "no session of the training data has two events; nothing can be learnt")
+        loss = float(np.sum(losses) * options.batch_size / live.sum())
+        require(
+            np.isfinite(loss).item(),
+            f"{title}: the loss is {loss}; try a smaller --learning-rate (earlier epochs are kept in {folder})",
+        )
+        row = {"epoch": epoch + 1, "loss": loss, "events_per_second": live.sum() / (time.perf_counter() - begun)}
+        if evaluator:
+            found = evaluator(data.validation).figures()
+            row |= {f"val_{key}": found[key] for key in ("recall@20", "mrr@20")}
+        progress.history.append(row)
+        progress.epochs, progress.seconds = epoch + 1, progress.seconds + time.perf_counter() - begun
+        save(folder / "checkpoint.npz", model, optimizer, progress)
+        write_history(folder / "history.csv", progress.history)
+    return progress
+
+
+def save(path: Path, model: GRU4Rec, optimizer: RowOptimizer, progress: Progress) -> None:
+    """Write what an uninterrupted run would have in memory here, as one file, in one rename."""
+    arrays = {f"model.{name}": np.asarray(variable) for name, variable in model.named.items()}
+    arrays |= {f"optimizer.{name}": variable.numpy() for name, variable in optimizer.state.items()}
+    with replacing(path) as file:
+        np.savez(file, allow_pickle=False, progress=np.array(json.dumps(vars(progress), default=float)), **arrays)
+
+
+def restore(path: Path, model: GRU4Rec, optimizer: RowOptimizer) -> Progress:
+    """Go on from a checkpoint; from the beginning if there is none yet.
+
+    Raises:
+        UserError: it is damaged, or of another model.
+    """
+    if not path.exists():
+        return Progress()
+    targets = {f"model.{name}": variable for name, variable in model.named.items()}
+    targets |= {f"optimizer.{name}": variable for name, variable in optimizer.state.items()}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        progress = Progress(**json.loads(str(arrays.pop("progress"))))
+        shapes = {name: tuple(variable.shape) for name, variable in targets.items()}
+        if {name: array.shape for name, array in arrays.items()} != shapes:
+            raise ValueError("its arrays are not those of this model")
+    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path}: damaged, or of another model ({error}); delete it to let --resume start from the first epoch"
+        ) from None
+    for name, array in arrays.items():
+        targets[name].assign(array)
+    return progress
+
+
+def finish(
+    folder: Path,
+    name: str,
+    options: GruOptions,
+    facts: dict[str, Any],
+    rows: dict[str, dict[str, float]],
+    ours: str,
+    summary: dict[str, Any],
+) -> dict[str, Any]:
+    """Write ``metrics.json``, the table and the picture, and print the table."""
+    synthetic = facts["dataset"]["synthetic"]
+    headline = f"GRU4Rec, {name}{' (synthetic data)' if synthetic else ''}"
+    result = {
+        "paper": "GRU4Rec (Hidasi et al. 2016, arXiv 1511.06939; Hidasi, Karatzoglou 2018, arXiv 1706.03847)",
+        "protocol": "official",
+        **facts,
+        "split": "by time: test sessions after the training sessions; items unseen in training dropped",
+        "ranking": "all training items, after every event of a test session but its last",
+        "ties": "expected rank; official_ties has the modes of the official code",
+        "metrics": rows[ours],
+        "baselines": {key: row for key, row in rows.items() if key != ours},
+        "settings": {key: value for key, value in asdict(options).items() if value is not None},
+        **summary,
+        "seed": options.seed,
+        "versions": runtime.versions(),
+    }
+    write_json(folder / "metrics.json", result)
+    columns = [*COLUMNS, "mrr@20_seed"]
+    shown = rows | PAPER
+    print_table(headline, shown, columns)
+    note = "GRU4REC-spotify's figures are of other sub-samples of MSSD: no reference for these. mrr@20_seed is its MRR."
+    print(note)
+    with replacing(folder / "report.md", "w") as file:
+        file.write(f"# {headline}\n\n{markdown_table(shown, columns)}\n{note}\n")
+    plot_comparison(folder / "comparison.png", headline, rows, COLUMNS, [ours])
+    print(f"Written to {folder}")
+    return result

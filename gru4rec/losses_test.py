@@ -1,0 +1,71 @@
+"""The losses against their sums written out in Python, and what absent rows and extreme scores do to them."""
+
+import math
+
+import numpy as np
+import pytest
+
+from gru4rec.losses import elu, make_loss
+
+KINDS = ("cross-entropy", "bpr-max", "top1-max", "bpr", "top1")
+BPREG, ELU = 1.3, 0.5
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+def by_hand(kind, r, i):
+    """The loss of a row with scores ``r`` (a list) and positive ``i``, term by term."""
+    if kind != "cross-entropy":
+        r = [x if x > 0 else ELU * (math.exp(x) - 1) for x in r]
+    n = len(r)
+    others = [j for j in range(n) if j != i]
+    total = sum(math.exp(r[j]) for j in others)
+    s = {j: math.exp(r[j]) / total for j in others} if others else {}
+    return {
+        "cross-entropy": lambda: -math.log(math.exp(r[i]) / sum(map(math.exp, r))),
+        "bpr-max": lambda: (
+            -math.log(sum(s[j] * sigmoid(r[i] - r[j]) for j in others) + 1e-24)
+            + BPREG * sum(s[j] * r[j] ** 2 for j in others)
+        ),
+        "top1-max": lambda: sum(s[j] * (sigmoid(r[j] - r[i]) + sigmoid(r[j] ** 2)) for j in others),
+        "bpr": lambda: sum(-math.log(sigmoid(r[i] - r[j])) for j in range(n)),
+        "top1": lambda: sum(sigmoid(r[j] - r[i]) + sigmoid(r[j] ** 2) for j in range(n)) / n - sigmoid(r[i] ** 2) / n,
+    }[kind]()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("live", [4, 3, 1])
+def test_losses_are_the_written_sums_over_the_columns_that_are_there(kind, live):
+    rows, negatives = 4, 5
+    scores = np.random.default_rng(3).normal(0, 2, (rows, rows + negatives)).astype(np.float32)
+    there = (np.arange(rows) < live).astype(np.float32)
+    found = np.asarray(make_loss(kind, BPREG, ELU)(scores, there))
+    columns = [*range(live), *range(rows, rows + negatives)]
+    expected = [by_hand(kind, scores[i, columns].astype(float).tolist(), i) if i < live else 0.0 for i in range(rows)]
+    np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_are_gone_change_nothing(kind):
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(3, 7)).astype(np.float32)
+    there = np.array([1, 1, 0], np.float32)
+    other = scores.copy()
+    other[2], other[:, 2] = rng.normal(size=7), rng.normal(size=3)
+    loss = make_loss(kind, BPREG, ELU)
+    np.testing.assert_allclose(loss(scores, there), loss(other, there), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_extreme_scores_stay_finite(kind):
+    scores = np.zeros((2, 4), np.float32)
+    scores[0, 0], scores[1, 3] = -80.0, 80.0
+    assert np.isfinite(np.asarray(make_loss(kind, BPREG, ELU)(scores, np.ones(2, np.float32)))).all()
+
+
+def test_elu():
+    x = np.array([-3.0, -0.5, 0.0, 2.0], np.float32)
+    np.testing.assert_allclose(elu(x, 0.5), np.where(x > 0, x, 0.5 * np.expm1(x)), rtol=1e-6)
+    assert elu(x, 0.0) is x

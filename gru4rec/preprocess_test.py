@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import gru4rec.preprocess as preprocess
+from common.mssd import FEATURES, NUMERIC_FEATURES
+from common.options import PROJECT, UserError
+from common.session_sample import SessionSampleOptions, write_sample
+from common.sessions import Sessions
+from gru4rec.data_options import DataOptions
+from gru4rec.preprocess import load_dataset, prepare
+
+GOLDEN = Path(os.environ.get("GOLDEN_DIR") or PROJECT / "tests" / "golden") / "gru4rec"
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("mssd") / "sample"
+    write_sample(folder, SessionSampleOptions(folder, sessions=600, tracks=150, days=4))
+    return folder
+
+
+def lists(sessions: Sessions) -> list[list[int]]:
+    return [sessions.items[a:b].tolist() for a, b in zip(sessions.offsets, sessions.offsets[1:], strict=False)]
+
+
+def write_tsv(path: Path, rows: list[tuple[object, object, object]]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("SessionId\tItemId\tTime\n" + "".join(f"{a}\t{b}\t{c}\n" for a, b, c in rows))
+
+
+@pytest.mark.golden
+def test_golden_items_and_order_of_sessions(tmp_path):
+    data = prepare(GOLDEN, tmp_path / "prepared")
+    items = pd.read_csv(GOLDEN / "itemmap.tsv", sep="\t", dtype={"ItemId": str})
+    assert data.item_ids == items.sort_values("ItemIdx").ItemId.tolist()
+    for part, name in ((data.train, "train"), (data.test, "test")):
+        batches = np.load(GOLDEN / f"batches_{name}_b32.npz")
+        order, offsets, expected = (batches[key] for key in ("session_order", "offset_sessions", "data_items"))
+        assert lists(part) == [expected[offsets[s] : offsets[s + 1]].tolist() for s in order]
+        assert (np.diff(part.starts) >= 0).all()
+    assert len(data.validation) == 0 and data.features is None and data.kind == "tsv"
+    assert (data.support == np.bincount(data.train.items)).all()
+    frame = pd.read_csv(GOLDEN / "test.tsv", sep="\t", dtype={"ItemId": str})
+    assert sum(data.dropped.values()) == int((~frame.ItemId.isin(items.ItemId)).sum())
+
+
+def test_unknown_test_items_are_dropped_and_short_sessions_kept(tmp_path):
+    write_tsv(tmp_path / "raw/train.tsv", [(2, "b", 5), (1, "a", 1), (1, "b", 2), (3, "c", 0)])
+    write_tsv(tmp_path / "raw/test.tsv", [(9, "new", 0), (8, "a", 7), (8, "new", 8), (8, "b", 9), (7, "c", 7)])
+    data = prepare(tmp_path / "raw", tmp_path / "prepared")
+    assert data.item_ids == ["b", "a", "c"]
+    assert lists(data.train) == [[2], [1, 0], [0]]
+    assert lists(data.test) == [[2], [1, 0]]  # session 9 is gone; 7 comes before 8
+    assert data.support.tolist() == [2, 1, 1]
+
+
+def test_a_single_table_is_split_by_time(tmp_path):
+    rows = [(s, i, 40_000 * s + i) for s in range(10) for i in range(3)]
+    write_tsv(tmp_path / "raw/train.tsv", rows)
+    data = prepare(tmp_path / "raw", tmp_path / "a", DataOptions(validation_days=1))
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [4, 3, 3]
+    data = prepare(tmp_path / "raw", tmp_path / "b", DataOptions(test_share=0.1, validation_share=0.2))
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [7, 2, 1]
+    assert data.train.starts.max() < data.validation.starts.min() < data.test.starts.min()
+
+
+def official_rsc15(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The filters as the text of the official preprocessing says them."""
+
+    def long_enough(part: pd.DataFrame) -> pd.DataFrame:
+        return part[part.groupby("s").i.transform("size") >= 2]
+
+    frame = long_enough(frame)
+    frame = long_enough(frame[frame.groupby("i").s.transform("size") >= 5])
+    last = frame.groupby("s").t.transform("max") >= frame.t.max() - 86_400
+    train, test = frame[~last], frame[last]
+    return train, long_enough(test[test.i.isin(train.i)])
+
+
+def test_rsc15_is_filtered_as_the_official_code_does(tmp_path):
+    rng = np.random.default_rng(3)
+    session = rng.integers(0, 250, 900)
+    seconds = 1_396_867_869 + 2500 * session + np.arange(900)  # about a week
+    frame = pd.DataFrame({"s": session, "i": (40 * rng.random(900) ** 2).astype(int), "t": seconds})
+    frame = frame.sort_values(["s", "t"])
+    stamps = pd.to_datetime(frame.t, unit="s").dt.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    (tmp_path / "raw").mkdir()
+    lines = [f"{s},{stamp},{i},0\n" for s, i, stamp in zip(frame.s, frame.i, stamps, strict=True)]
+    (tmp_path / "raw/yoochoose-clicks.dat").write_text("".join(lines))
+    data = prepare(tmp_path / "raw", tmp_path / "prepared")
+    train, test = official_rsc15(frame)
+    assert len(test) > 50 and data.kind == "rsc15"
+    assert data.item_ids == [str(i) for i in train.i.unique()]
+    number = {item: place for place, item in enumerate(train.i.unique())}
+    for part, expected in ((data.train, train), (data.test, test)):
+        groups = sorted((group.t.min(), s, group.i.map(number).tolist()) for s, group in expected.groupby("s"))
+        assert lists(part) == [items for _, _, items in groups]
+
+
+def test_mssd_days_features_and_support(sample, tmp_path):
+    data = prepare(sample, tmp_path / "prepared")
+    assert data.kind == "mssd" and [len(p) for p in (data.train, data.validation, data.test)] == [300, 150, 150]
+    assert data.train.starts.max() < data.validation.starts.min() < data.test.starts.min()
+    log = pd.concat([pd.read_csv(path) for path in sorted(sample.glob("log_*.csv"))])
+    train = log[log.date < "2018-07-17"]
+    assert data.item_ids == train.track_id_clean.unique().tolist()
+    assert data.support.tolist() == train.track_id_clean.value_counts()[data.item_ids].tolist()
+    by_id = train.groupby("session_id").track_id_clean.apply(list)
+    starts = train.groupby("session_id").apply(lambda g: (g.date.iloc[0], g.hour_of_day.iloc[0], g.name)).sort_values()
+    names = np.array(data.item_ids)
+    assert [names[items].tolist() for items in lists(data.train)] == by_id[starts.index].tolist()
+    assert data.features is not None and data.feature_names == list(FEATURES)
+    table = pd.read_csv(sample / "tf_0.csv").set_index("track_id").loc[data.item_ids]
+    numbers = table[list(NUMERIC_FEATURES)]
+    expected = (numbers - numbers.mean()) / numbers.std(ddof=0)
+    np.testing.assert_allclose(data.features[:, :28], expected, atol=2e-5)
+    assert data.features[:, 28].tolist() == (table["mode"] == "major").astype(float).tolist()
+
+
+def test_arrays_are_kept_until_a_file_or_an_option_changes(sample, tmp_path, monkeypatch):
+    first = prepare(sample, tmp_path / "prepared")
+    calls = []
+    build = preprocess.build
+    monkeypatch.setattr(preprocess, "build", lambda *args: calls.append(args) or build(*args))
+    again = prepare(sample, tmp_path / "prepared", DataOptions(kind="mssd", min_length=2))
+    assert not calls and again.fingerprint == first.fingerprint and again.dropped == first.dropped
+    assert isinstance(again.train.items, np.memmap) and not again.train.items.flags.writeable
+    other = prepare(sample, tmp_path / "prepared", DataOptions(min_support=20, collapse_repeats=True))
+    assert len(calls) == 1 and other.fingerprint != first.fingerprint
+    assert other.support.max() < first.support.max() and len(other.item_ids) < len(first.item_ids)
+    assert first.train.items[:3].tolist() == again.train.items[:3].tolist()  # the old maps stay readable
+    assert prepare(sample, tmp_path / "prepared").fingerprint == first.fingerprint and len(calls) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["prepared"]
+    os.utime(sample / "tf_0.csv", ns=(1, 1))
+    prepare(sample, tmp_path / "prepared")
+    assert len(calls) == 3
+
+
+def test_damaged_arrays_are_made_anew(sample, tmp_path):
+    first = prepare(sample, tmp_path / "prepared")
+    (tmp_path / "prepared/test_items.npy").write_bytes(b"")
+    assert prepare(sample, tmp_path / "prepared").fingerprint == first.fingerprint
+
+
+def test_tracks_without_features(sample, tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for path in sample.glob("log_*.csv"):
+        (raw / path.name).write_bytes(path.read_bytes())
+    plain = prepare(raw, tmp_path / "prepared")
+    assert plain.features is None and plain.feature_names == []
+    with pytest.raises(UserError, match="--drop-featureless: there are no track features"):
+        prepare(raw, tmp_path / "prepared", DataOptions(drop_featureless=True))
+    lines = (sample / "tf_0.csv").read_text().splitlines(keepends=True)
+    gone = lines[1].split(",")[0]
+    (raw / "tf_0.csv").write_text("".join([lines[0], *lines[2:]]))
+    with pytest.raises(UserError, match=rf"tf_0.csv: 1 of \d+ training tracks have no row, for example {gone}; add"):
+        prepare(raw, tmp_path / "prepared")
+    dropped = prepare(raw, tmp_path / "prepared", DataOptions(drop_featureless=True))
+    assert gone not in dropped.item_ids and dropped.dropped["tracks without features"] > 0
+    assert set(dropped.item_ids) == set(plain.item_ids) - {gone}
+
+
+def test_nothing_left(tmp_path):
+    write_tsv(tmp_path / "raw/train.tsv", [(1, "a", 1), (1, "b", 2)])
+    write_tsv(tmp_path / "raw/test.tsv", [(2, "x", 1), (2, "y", 2)])
+    with pytest.raises(UserError, match=r"test.tsv: no test session is left of 2 test events"):
+        prepare(tmp_path / "raw", tmp_path / "prepared")
+    with pytest.raises(UserError, match="the filters leave no training session"):
+        prepare(tmp_path / "raw", tmp_path / "prepared", DataOptions(min_support=3))
+    (tmp_path / "raw/test.tsv").unlink()
+    with pytest.raises(
+        UserError, match="all sessions fall into the test part, none is left to train on; try --test-sh"
+    ):
+        prepare(tmp_path / "raw", tmp_path / "prepared")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
+
+
+def test_missing_files(tmp_path):
+    with pytest.raises(UserError, match=r"holds no log_\*.csv .* or train.tsv or yoochoose-clicks.dat"):
+        prepare(tmp_path, tmp_path / "prepared")
+    with pytest.raises(UserError, match=r"holds no train.tsv; see"):
+        load_dataset(tmp_path, DataOptions(kind="tsv"))
+    with pytest.raises(UserError, match="no such folder"):
+        load_dataset(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="--kind rsc15 needs --data-dir"):
+        load_dataset(None, DataOptions(kind="rsc15"))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"test_days": -1}, {"test_share": 1.0}, {"validation_share": -0.1}, {"min_support": 0}, {"min_length": 0}]
+)
+def test_wrong_options(wrong):
+    with pytest.raises(UserError, match=f"--{next(iter(wrong)).replace('_', '-')} is "):
+        DataOptions(**wrong)
+
+
+def test_the_command_uses_the_sample_without_data(tmp_path):
+    environment = os.environ | {"ENCORE_DATA": str(tmp_path), "PYTHONPATH": str(PROJECT)}
+    command = [sys.executable, str(PROJECT / "gru4rec/preprocess.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "the synthetic sample" in done.stderr and done.stdout.startswith("sample (synthetic): train 2,666 sessions")
+    assert (tmp_path / "mssd/sample/prepared/gru4rec/meta.json").is_file()
+    wrong = subprocess.run([*command, "--test-share", "2"], env=environment, capture_output=True, text=True)
+    assert wrong.returncode == 2 and wrong.stderr == "error: --test-share is 2.0; it must be 0 or more and below 1\n"

@@ -28,6 +28,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 """Root of the checkout: the default ``data/``, ``runs/`` and ``weights/`` lie below it."""
 
 
+_FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_NO_PLACE = (errno.EBUSY, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
+
 # Options that may be left open: their help says what happens then, so no "(default: None)" is shown.
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 OptionalFloat = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
@@ -108,9 +111,9 @@ def parse(options: type[Options], arguments: Sequence[str] | None = None, descri
     except SystemExit as stop:
         if not stop.code:
             raise
-        # tyro draws a box; its text up to the first rule is the message.
-        lines = [line.strip("│╭╮╰╯ \n") for line in printed.getvalue().splitlines()[1:]]
-        text = " ".join(line for line in lines if not set(line) <= {"─"}).split("Argument helptext:")[0]
+        # tyro draws a box, of ASCII characters where it must; its text up to the first rule is the message.
+        lines = [line.strip("│╭╮╰╯|+ \n") for line in printed.getvalue().splitlines()[1:]]
+        text = " ".join(line for line in lines if not set(line) <= {"─", "-"}).split("Argument helptext:")[0]
         text = re.split(r"For full helptext| Got errors:", text)[0].strip()
         raise UserError(f"{text} (see --help)") from None
 
@@ -122,8 +125,11 @@ def run_script(main: Callable[[Options], object], options: type[Options]) -> Non
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # nobody reads on, as after "| head": what is printed is of no use any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at the end
+        sys.exit(1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno not in _FULL_OR_CLOSED + _NO_PLACE:
             raise  # a fault of the program, not of the place it writes to
         print(f"error: {error.filename or 'writing'}: {error.strerror}; what was whole before is kept", file=sys.stderr)
         sys.exit(2)

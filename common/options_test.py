@@ -5,13 +5,15 @@ import errno
 import json
 import os
 import stat
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from common.options import TrainingOptions, UserError, parse, replacing, run_script, write_json
+from common.options import PROJECT, TrainingOptions, UserError, parse, replacing, run_script, write_json
 from common.rundir import open_run, read_run, resumable
 
 
@@ -96,6 +98,40 @@ def test_ctrl_c_tells_how_to_go_on_where_that_is_possible(folder, capsys, monkey
     err = capsys.readouterr().err
     advice = "; repeat the command with --run-dir runs/x --resume to continue from its last whole epoch"
     assert err == f"interrupted{advice if folder else ''}\n"
+
+
+def test_where_only_ascii_can_be_written_the_line_has_no_rules():
+    code = "from common.options import TrainingOptions, run_script; run_script(print, TrainingOptions)"
+    command = [sys.executable, "-c", code, "--precision", "float99"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: invalid choice 'float99'") and done.stderr.endswith("(see --help)\n")
+
+
+@pytest.mark.parametrize("code", ["ENOSPC", "EPERM", "EBUSY", "ENOTDIR", "ENAMETOOLONG"])
+def test_a_place_that_cannot_be_written_is_told_in_one_line(code, capsys, monkeypatch):
+    def main(options):
+        raise OSError(getattr(errno, code), "not here", "some/place")
+
+    monkeypatch.setattr("sys.argv", ["script.py"])
+    with pytest.raises(SystemExit) as stop:
+        run_script(main, TrainingOptions)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: some/place: not here; what was whole before is kept\n"
+
+
+def test_nobody_reads_on():
+    """As after ``| head -1``: no traceback, not even when Python flushes at its end."""
+    code = (
+        "from common.options import TrainingOptions, run_script\n"
+        "run_script(lambda options: [print('x' * 9999, flush=True) for _ in range(99)], TrainingOptions)"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, **pipes) as process:
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait(60) == 1
 
 
 def test_other_errors_are_not_hidden(monkeypatch):

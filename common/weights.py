@@ -100,6 +100,9 @@ def load_own_weights(model: keras.Model, path: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras warns of what does not fit, then raises
             model.load_weights(path)
+            for weight in model.weights:
+                if not np.isfinite(np.asarray(weight)).all():
+                    raise ValueError(f"{weight.path} holds NaN or infinite values")
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path}: these weights do not fit the model of the run's options.json ({reason})") from None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.options import UserError
-from common.weights import load_weights, read_weights
+from common.weights import load_own_weights, load_weights, read_weights
 
 
 def write(path, layers, group=None):
@@ -122,3 +122,14 @@ def test_links_out_of_the_file_are_not_followed(tmp_path):
         file["dense_1/dense_1"].create_dataset("bias:0", (2,), "f4", external=[(str(tmp_path / "raw"), 0, 8)])
     with pytest.raises(UserError, match="not an array"):
         read_weights(path)
+
+
+def test_own_weights_that_are_no_numbers_are_refused(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="last")])
+    path = tmp_path / "model.weights.h5"
+    model.save_weights(path)
+    load_own_weights(model, path)
+    model.layers[-1].bias.assign([np.nan])
+    model.save_weights(path)
+    with pytest.raises(UserError, match=r"last/bias holds NaN"):
+        load_own_weights(model, path)

@@ -50,14 +50,22 @@ def load(path: Path, data: SeerData) -> Loaded:
         )
         weights.check_songs(data.midi)
         return Loaded(path.stem, path, weights.build())
-    run = read_run(path.parent)
+    run, file = read_run(path.parent), path.parent / "options.json"
     try:
         architecture, trained_on = Architecture(**run["architecture"]), run["dataset"]
+        name, fingerprint = trained_on["name"], trained_on["fingerprint"]
+    except ValueError as error:
+        raise UserError(f"{file}: architecture: {error}; it is what train.py wrote there, do not change it") from None
     except (KeyError, TypeError):
-        raise UserError(f"{path.parent / 'options.json'}: not a run of seer/train.py") from None
+        raise UserError(f"{file}: not a run of seer/train.py") from None
     require(
-        trained_on["fingerprint"] == data.fingerprint,
-        f"{path}: trained on the dataset {trained_on['name']}, not on this one; name it with --data-dir",
+        fingerprint == data.fingerprint,
+        f"{path}: trained on the dataset {name}, which is another one or has changed since; name it with --data-dir",
+    )
+    sizes, most = (architecture.num_users, architecture.sequence_length), (data.num_users, data.num_steps)
+    require(
+        sizes[0] == most[0] and sizes[1] <= most[1],
+        f"{file}: architecture: {sizes[0]} users and {sizes[1]} steps, but the dataset has {most[0]} and {most[1]}",
     )
     seer = SeER(architecture)
     load_own_weights(seer.model, path)

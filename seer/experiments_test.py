@@ -172,6 +172,9 @@ def test_tags(raw, weights, tmp_path, cli):
     assert set(found["tests"]) == {"k = 1", "k = 2", "k = 3"} and sorted(found["tag_names"]) == ["even", "odd"]
 
 
+COMMANDS = ("cold-start", "study", "replicates", "sections")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -204,6 +207,12 @@ def test_weights_of_something_else_leave_no_run_directory(raw, tmp_path, cli):
             command, "--data-dir", raw, "--weights", tmp_path / "model.h5", "--run-dir", tmp_path / "run"
         )
         assert status == 2 and err.count("\n") == 1 and not (tmp_path / "run").exists(), err
+
+
+def test_options_that_do_not_fit_the_dataset_leave_no_run_directory(raw, tmp_path, cli):
+    for command, *arguments in (["cold-start", "--share", 0.01], *([c, "--sequence-length", 999] for c in COMMANDS)):
+        status, _, err = cli(command, *arguments, "--data-dir", raw, "--run-dir", tmp_path / "run")
+        assert status == 2 and arguments[0] in err and err.count("\n") == 1 and not (tmp_path / "run").exists(), err
 
 
 def test_sections_longer_than_any_song_are_the_whole_song(raw, weights, tmp_path, cli):

@@ -78,9 +78,12 @@ class Explanation:
 
 
 def song_length(steps: np.ndarray, times_us: np.ndarray) -> int:
-    """Number of a song's steps without the padding at its end; ``steps`` (T, 32), ``times_us`` (T,)."""
-    used = np.flatnonzero((times_us != 0) | steps.any(axis=1))
-    return int(used[-1]) + 1 if used.size else 0
+    """Number of a song's steps without the padding at its end; ``steps`` (T, 32), ``times_us`` (T,).
+
+    Only the first step can lie at time 0; a later one without a time cannot be placed, whatever notes it has.
+    """
+    used = np.flatnonzero(times_us)
+    return int(used[-1]) + 1 if used.size else int(steps[:1].any())
 
 
 def corrected_windows(steps: np.ndarray, times_us: np.ndarray, duration: float, seconds: float) -> Windows:
@@ -114,7 +117,9 @@ def released_windows(times_us: np.ndarray, duration: float, seconds: float) -> W
     """Candidate sections by the released rule; ``times_us`` (T,) with zeros as padding, ``duration`` in seconds."""
     used = np.flatnonzero(times_us)  # the released code takes a zero for padding even at the start of a song
     times = times_us[used]
-    begins = np.arange(1, int(duration - seconds)) * SECOND
+    # Starts after the last event find none: they need not be tried, however long the song is said to be.
+    latest = min(duration - seconds, float(times[-1]) / SECOND + 2) if used.size else 0.0
+    begins = np.arange(1, int(latest)) * SECOND
     # The first step at or after the start; the last one at or before the end.
     first = np.searchsorted(times, begins)
     last = np.searchsorted(times, begins + seconds * SECOND, side="right") - 1

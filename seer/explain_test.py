@@ -117,11 +117,21 @@ def test_released_sections_skip_the_first_second_and_may_run_backwards_over_a_ga
     assert len(released_windows(times, 11.4, 10)) == 0
 
 
+def test_released_sections_do_not_depend_on_a_duration_beyond_the_last_event():
+    _, times = steps_at(0.5, 2, 20, 30)
+    as_said, absurd = (released_windows(times, duration, 10) for duration in (60, 1e300))
+    assert spans(as_said) == spans(absurd) and len(as_said) > 20
+    assert len(released_windows(np.zeros(3), 1e300, 10)) == 0
+
+
 def test_length_without_padding():
     steps, times = steps_at(0)
     assert song_length(steps, times) == 1  # at time 0, but with a note
     assert song_length(*steps_at(0, 5, 6)) == 3
     assert song_length(*steps_at()) == 0
+    steps, times = steps_at(0, 5, 6)
+    times[2] = 0  # a note without a time cannot be placed
+    assert song_length(steps, times) == 2 and spans(corrected_windows(steps, times, 99, 10)) == [(0, 5)]
 
 
 @pytest.fixture(scope="module")

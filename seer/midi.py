@@ -63,19 +63,24 @@ def read_note_ons(path: Path) -> NoteOns:
     Raises:
         UserError: the file is missing, too large, not MIDI, damaged, or its times are not ticks of one common clock.
     """
+    file = _parsed(path)
+    require(file.type != 2, f"{path}: its tracks are independent (format 2); expected one song (format 0 or 1)")
+    _check_resolution(path, file.ticks_per_beat)
+    return _note_ons(path, file)
+
+
+def _parsed(path: Path) -> mido.MidiFile:
+    """The file as mido reads it; a UserError if it is missing, too large, not MIDI or damaged."""
     require(path.is_file(), f"{path}: no such MIDI file")
     try:
         content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
         require(content != b"", f"{path}: is empty, or larger than {MAX_BYTES:,} bytes; expected a MIDI song")
         require(not _runaway.search(content), f"{path}: has 1,000 bytes above 127 in a row; it is no song")
-        file = mido.MidiFile(file=io.BytesIO(content))
+        return mido.MidiFile(file=io.BytesIO(content))
     except UserError:
         raise
     except Exception as error:  # damaged bytes provoke anything from EOFError to KeyError in the parser
         raise _damaged(path, error) from error
-    require(file.type != 2, f"{path}: its tracks are independent (format 2); expected one song (format 0 or 1)")
-    _check_resolution(path, file.ticks_per_beat)
-    return _note_ons(path, file)
 
 
 def _note_ons(path: Path, file: mido.MidiFile) -> NoteOns:
@@ -170,11 +175,11 @@ def read_midi(path: Path) -> pretty_midi.PrettyMIDI:
     Tempo events of every track count, as in :func:`read_note_ons`, so that both tell the same times.
 
     Raises:
-        UserError: the file is missing, is not MIDI or is damaged.
+        UserError: the file is missing, too large, is not MIDI or is damaged.
     """
-    require(path.is_file(), f"{path}: no such MIDI file")
+    file = _parsed(path)
     try:
-        whole = _tempo_in_first_track(mido.MidiFile(path))
+        whole = _tempo_in_first_track(file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tempo events elsewhere, which are there twice now
             midi = pretty_midi.PrettyMIDI(whole)

@@ -102,7 +102,10 @@ def test_read_midi_mistakes(tmp_path: Path) -> None:
     song((False, [Note(90, 60, 0.0, 0.5)])).write(str(whole))
     data = whole.read_bytes()
     smpte = data[:12] + (0xE728).to_bytes(2, "big") + data[14:]  # 25 frames a second, 40 ticks a frame
-    for name, content in {"empty": b"", "text": b"not midi at all", "cut": data[:-9], "smpte": smpte}.items():
+    # The parser would read this one for hours.
+    runaway = b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk\0\x30\0\0" + b"\xff" * (3 * 2**20)
+    wrong = {"empty": b"", "text": b"not midi at all", "cut": data[:-9], "smpte": smpte, "runaway": runaway}
+    for name, content in wrong.items():
         path = tmp_path / f"{name}.mid"
         path.write_bytes(content)
         with pytest.raises(UserError, match=rf"{name}\.mid: ") as caught:

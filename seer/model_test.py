@@ -131,3 +131,26 @@ def test_fractions_in_the_midi_array_reach_the_model():
     seer = SeER(Architecture(**SIZES))
     low = np.full((1, 12, 32), 3.0, np.float32)
     assert np.abs(np.asarray(seer.encoder(low)) - np.asarray(seer.encoder(low + 0.5))).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_users", "5"),
+        ("num_users", 0),
+        ("channels", True),
+        ("sequence_length", 2.5),
+        ("latent_features", 10**12),
+        ("channels", 17),
+        ("variant", "sum"),
+        ("variant", []),
+        ("cell", None),
+        ("gate_activation", 3),
+        ("dropout", -0.1),
+        ("midi_scale", float("nan")),
+        ("midi_scale", "1"),
+    ],
+)
+def test_an_impossible_architecture_is_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} is .*expected"):
+        Architecture(**SIZES | {name: value})

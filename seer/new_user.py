@@ -44,13 +44,13 @@ def read_ratings(path: Path, information: pd.DataFrame) -> SongRatings:
     Raises:
         UserError: no such file, a column is missing, a song is unknown or named twice, or a rating is not in 1..5.
     """
-    require(path.is_file(), f"--ratings {path}: no such file")
+    require(path.is_file(), f"--ratings {path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
     table = read_table(path, "song_id", "rating")
     numbers = {song: number for number, song in enumerate(information["song_id"])}
     songs = []
     for row, song in enumerate(table.unique("song_id")):
         if song not in numbers:
-            raise table.error(row, f"song_id {song!r} is not in the dataset; song_information.csv lists its songs")
+            raise table.error(row, f"song_id {song[:40]!r} is not in the dataset; song_information.csv lists its songs")
         songs.append(numbers[song])
     return SongRatings(np.array(songs), np.array(table.converted("rating", _rating, "a number from 1 to 5")))
 
@@ -90,6 +90,8 @@ def fold_in(seer: SeER, hidden: np.ndarray, values: np.ndarray, ridge: float) ->
     x, offset = seer.linear_rating(hidden)
     mean = seer.user_vectors(np.arange(seer.architecture.num_users)).mean(axis=0)
     left = values - offset - x @ mean
-    if ridge == 0:
-        return mean + np.linalg.lstsq(x, left, rcond=None)[0]
-    return mean + np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ left)
+    # By singular values, as X'X + ridge I itself cannot be inverted when the ridge is too small for its digits.
+    u, s, v = np.linalg.svd(x, full_matrices=False)
+    kept = s > s.max(initial=0.0) * np.finfo(float).eps * max(x.shape)
+    u, s, v = u[:, kept], s[kept], v[kept]
+    return mean + v.T @ (s / (s**2 + ridge) * (u.T @ left))

@@ -51,6 +51,16 @@ def test_without_ridge_it_is_least_squares_and_with_much_the_average_user():
     assert np.linalg.matrix_rank(np.stack([one - mean, hidden[0]]), tol=1e-6) == 1
 
 
+@pytest.mark.parametrize("variant", ["concat", "dot"])
+def test_a_tiny_ridge_is_nearly_none(variant):
+    """X'X + ridge I is singular to its last digit: fewer ratings than factors, or the same row for every song."""
+    seer, hidden, _ = model(variant)
+    values = np.array([5.0, 1.0])
+    none = fold_in(seer, hidden[:2], values, 0.0)
+    for ridge in (1e-300, 1e-20, 1e-12):
+        np.testing.assert_allclose(fold_in(seer, hidden[:2], values, ridge), none, atol=1e-6)
+
+
 def test_it_equals_the_vector_that_training_found_for_the_same_ratings():
     """Training minimises the same sum without ridge, so both agree as far as training has converged.
 
@@ -118,3 +128,13 @@ def test_wrong_files_are_told_in_one_line(tmp_path, text, words):
     assert all(word in str(error.value) for word in (*words, "mine.csv")), error.value
     with pytest.raises(UserError, match="no such file"):
         read_ratings(tmp_path / "none.csv", INFORMATION)
+    with pytest.raises(UserError, match="a folder, not a file"):
+        read_ratings(tmp_path, INFORMATION)
+
+
+def test_a_long_song_id_is_cut_in_the_message(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text(f"song_id,rating\n{'x' * 5000},3\n")
+    with pytest.raises(UserError) as error:
+        read_ratings(path, INFORMATION)
+    assert len(str(error.value)) < 1000

@@ -19,6 +19,7 @@ from common.options import (
 from common.rundir import read_run
 from common.sources import Dataset, dataset_folder, sample_dataset
 from seer.preprocess import REQUIRED, prepare
+from seer.presentation.output import replaceable
 from seer.sample import write_sample
 
 SHIPPED = PROJECT / "weights" / "seer_sample"
@@ -86,7 +87,10 @@ class RecommendOptions:
             not (self.run_dir and self.weights), "--run-dir names a run with its weights; leave out --weights or it"
         )
         require(self.ridge is None or self.ratings is not None, "--ridge belongs to --ratings")
-        require(self.ridge is None or self.ridge >= 0, f"--ridge is {self.ridge}; it must be 0 or more")
+        ridge = self.ridge
+        require(
+            ridge is None or 0 <= ridge < float("inf"), f"--ridge is {ridge}; it must be a finite number, 0 or more"
+        )
         for flag, folder in (("--midi-dir", self.midi_dir), ("--run-dir", self.run_dir)):
             require(folder is None or folder.is_dir(), f"{flag} {folder}: no such folder")
         require(self.weights is None or self.weights.is_file(), f"--weights {self.weights}: no such file")
@@ -115,13 +119,21 @@ def find_model(options: RecommendOptions) -> tuple[Path, Dataset]:
     data_dir = options.data_dir
     if path.name.endswith(".weights.h5"):
         run = read_run(path.parent)
+        file = path.parent / "options.json"
+        architecture = run.get("architecture")
         require(
-            {"variant", "latent_features"} <= run.get("architecture", {}).keys(),
-            f"{path.parent / 'options.json'}: not a training run of seer/train.py; name one with --run-dir",
+            isinstance(architecture, dict) and {"variant", "latent_features"} <= architecture.keys(),
+            f"{file}: not a training run of seer/train.py; name one with --run-dir",
         )
         require(path.is_file(), f"{path}: not there; the run is not finished: continue it with seer/train.py --resume")
         trained_on = run["options"].get("data_dir")
-        data_dir = data_dir or (Path(trained_on) if trained_on else None)
+        require(trained_on is None or isinstance(trained_on, str), f"{file}: data_dir is {trained_on!r}, not a folder")
+        if data_dir is None and trained_on:
+            data_dir = Path(trained_on)
+            require(
+                data_dir.is_dir(),
+                f"{file}: the run was trained on {trained_on}, and there is no such folder; name it with --data-dir",
+            )
     return path, dataset_folder("seer", data_dir, list(REQUIRED.values()), write_sample)
 
 
@@ -139,20 +151,13 @@ def main(options: RecommendOptions) -> dict[str, Any]:
         f"--user_number is {options.user_number}; the users of this dataset are numbered 0..{users - 1}",
     )
     require(options.top_k <= data.num_songs, f"--top-k is {options.top_k}, but the dataset has {data.num_songs} songs")
-    output = options.output
-    require(
-        output is None or not output.exists() or (output.is_dir() and _may_replace(output)),
-        f"--output {output}: holds something else; name a new folder",
-    )
+    if options.output is not None:
+        replaceable(options.output, "--output")
     # Imported late: a mistake in the options or the data is reported without waiting for TensorFlow.
     from common import runtime  # noqa: F401 (first of all: it quiets TensorFlow)
     from seer.presentation.answer import answer
 
     return answer(options, path, dataset, data)
-
-
-def _may_replace(folder: Path) -> bool:
-    return (folder / "recommendations.json").is_file() or not any(folder.iterdir())
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """The command ``python seer/recommend_explain.py`` as a user runs it: golden data, runs, new users, mistakes."""
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -10,8 +12,12 @@ import pytest
 
 from common.options import PROJECT, run_script
 from seer import train
+from seer.explain import Explanation, Windows
+from seer.new_user import SongRatings
 from seer.options import SeerOptions
+from seer.presentation.answer import personal_note, print_recommendations
 from seer.recommend_explain import RecommendOptions, main
+from seer.recommending import Person, Recommended
 
 NOISE = ("WARNING", "absl", "cuda", "Traceback", "Warning", "oneDNN")
 
@@ -100,6 +106,18 @@ def test_it_says_with_numbers_whether_the_list_is_personal(cli, golden, tmp_path
 
 
 @pytest.mark.golden
+def test_titles_are_shown_as_they_are(seer_golden_data, capsys):
+    nothing = Windows(*np.zeros((4, 0)))
+    titles = [":smile: [bold]loud[/bold]", "\x1b[31mred\x07", "<script>", "مرحبا 🎵"]
+    songs = seer_golden_data.song_information.assign(title=lambda old: [*titles, *old["title"][4:]])
+    data = replace(seer_golden_data, song_information=songs)
+    found = [Recommended(song, 3.0, Explanation(song, nothing, np.zeros(0), None)) for song in range(4)]
+    print_recommendations("Four songs", found, data)
+    out = capsys.readouterr().out
+    assert all(text in out for text in (titles[0], "�[31mred�", *titles[2:])) and "\x1b" not in out
+
+
+@pytest.mark.golden
 def test_a_new_user_with_the_ratings_of_a_known_one_gets_much_of_the_same(cli, golden, seer_golden_data, tmp_path):
     """Not all: the trained users had dropout and noise of their own."""
     user = 5
@@ -116,6 +134,14 @@ def test_a_new_user_with_the_ratings_of_a_known_one_gets_much_of_the_same(cli, g
     songs = [{one["song"] for one in found["recommendations"]} for found in (new, old)]
     assert len(songs[0] & songs[1]) >= 4
     assert not songs[0] & set(seer_golden_data.songs[rows].tolist())
+
+
+@pytest.mark.parametrize(("found", "sections", "words"), [(5, 88, "17.6 different"), (2, 2, "1 section"), (2, 0, "0 ")])
+def test_the_note_says_on_average_how_many_sections(found, sections, words):
+    facts = {"users_compared": 3, "songs": 9, "distinct_rankings": 3, "distinct_sections": sections}
+    facts |= {"recommended": found, "level": -0.5, "shared_with_average_top5": 2}
+    note = personal_note(Person("user 1", np.zeros(2), SongRatings(np.zeros(0, int), np.zeros(0))), facts, "dot")
+    assert f"on average {words}" in note and "0.50 below" in note
 
 
 @pytest.mark.slow
@@ -196,6 +222,9 @@ def test_mistakes_end_in_one_line(cli, finished, raw, golden, golden_seer, tmp_p
         ([*run, "--ratings", ratings], "'NOBODY'"),
         ([*run, "--ratings", ratings, "--user_number", 1], "one of them"),
         ([*run, "--ridge", 1], "--ridge belongs to --ratings"),
+        ([*run, "--ratings", ratings, "--ridge", "inf"], "--ridge is inf"),
+        ([*run, "--output", full / "thesis.txt" / "out", "--no-audio"], "thesis.txt"),
+        ([*run, "--output", tmp_path / ("y" * 300), "--no-audio"], "File name too long"),
         ([*run, "--soundfont", tmp_path / "none.sf2"], "none.sf2: no such file"),
         ([*run, "--midi-dir", broken, "--no-audio"], "not a readable MIDI file"),
         ([*run, "--midi-dir", tmp_path / "none"], "no such folder"),
@@ -215,6 +244,69 @@ def test_mistakes_end_in_one_line(cli, finished, raw, golden, golden_seer, tmp_p
         assert not (tmp_path / "out").exists()
     assert [path.name for path in full.iterdir()] == ["thesis.txt"]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_files_of_others_beside_recommendations_are_kept(cli, finished, tmp_path):
+    output = tmp_path / "out"
+    run = ["--run-dir", finished, "--include-rated", "--no-audio", "--output", output]
+    assert cli(*run)[0] == 0
+    (output / "mine.csv").write_text("song_id,rating\nS00,3\n")
+    before = sorted(path.name for path in output.iterdir())
+    status, _, err = cli(*run, "--ratings", output / "mine.csv")
+    assert status == 2 and "'mine.csv'" in err
+    assert sorted(path.name for path in output.iterdir()) == before
+
+
+def test_output_may_be_the_current_folder_or_a_link(cli, finished, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for output in (tmp_path / "link", ".", tmp_path / "link"):
+        status, _, err = cli("--run-dir", finished, "--include-rated", "--no-audio", "--output", output)
+        assert (status, err) == (0, "")
+    assert found_in(tmp_path / "real")["recommendations"] == found_in(tmp_path / "here")["recommendations"]
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("architecture", "num_users"), "25", "num_users is '25'"),
+        (("architecture", "num_users"), 24, "24 users"),
+        (("architecture", "sequence_length"), 11, "11 steps"),
+        (("architecture", "latent_features"), 10**12, "latent_features is 1000000000000"),
+        (("architecture", "latent_features"), 4, "do not fit"),
+        (("architecture", "cell"), ["lstm"], "cell is ['lstm']"),
+        (("architecture", "midi_scale"), None, "midi_scale is None"),
+        (("architecture",), None, "not a training run"),
+        (("architecture",), ["variant", "latent_features"], "not a training run"),
+        (("dataset",), None, "not a run of seer/train.py"),
+        (("dataset",), {"name": "tiny"}, "not a run of seer/train.py"),
+        (("dataset", "fingerprint"), 5, "has changed since"),
+        (("options", "data_dir"), 5, "data_dir is 5"),
+        (("options", "data_dir"), "/no/such/folder", "no such folder; name it with --data-dir"),
+    ],
+)
+def test_an_edited_run_is_told_in_one_line(cli, finished, tmp_path, place, value, words):
+    run = json.loads((finished / "options.json").read_text())
+    *folders, last = place
+    part = run
+    for folder in folders:
+        part = part[folder]
+    part[last] = value
+    (finished / "options.json").write_text(json.dumps(run))
+    status, _, err = cli("--run-dir", finished, "--include-rated", "--no-audio", "--output", tmp_path / "out")
+    assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and words in err, err
+    assert "options.json" in err or "model.weights.h5" in err
+
+
+def test_a_file_of_ratings_may_have_any_name(cli, finished, tmp_path):
+    ratings = tmp_path / os.fsdecode(b"m\xffine" + b"x" * 200 + b".csv")
+    ratings.write_text("song_id,rating\nS00,3\n")
+    options = ["--run-dir", finished, "--include-rated", "--no-audio", "--output", tmp_path / "out"]
+    status, _, err = cli(*options, "--ratings", ratings)
+    assert (status, err) == (0, "")
+    assert found_in(tmp_path / "out")["name"].startswith("the author of m\N{REPLACEMENT CHARACTER}ine")
 
 
 def test_a_song_without_notes_is_recommended_without_a_section(cli, raw, tmp_path):

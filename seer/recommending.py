@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,9 @@ def find_person(options: RecommendOptions, seer: SeER, data: SeerData, hidden: n
     if ridge is None:
         ridge = default_ridge(seer, data, hidden)
     vector = fold_in(seer, hidden[rated.songs], rated.values, ridge)
-    return Person(f"the author of {options.ratings.name}", vector, rated)
+    # The name of a file may hold bytes that are no text, or be longer than a heading.
+    name = os.fsencode(options.ratings.name).decode("utf-8", "replace")
+    return Person(f"the author of {name if len(name) <= 60 else f'{name[:59]}…'}", vector, rated)
 
 
 def recommend(
@@ -98,7 +101,7 @@ def personal_facts(
     count = min(5, len(hidden))
     songs = np.array([one.song for one in found])
     pairs = explainer.explain_vectors(np.repeat(users, len(songs), axis=0), np.tile(songs, len(users)))
-    sections = {(e.song, e.best) for e in pairs}
+    sections = {(e.song, e.best) for e in pairs if e.best is not None}
     return {
         "users_compared": len(users),
         "songs": len(hidden),

@@ -94,12 +94,15 @@ def read_released(path: Path) -> ReleasedWeights:
         features % FEATURES_PER_CHANNEL == 0 and midi.shape[1] % features == 0,
         f"{path}: layer LSTM_1 reads {features} values a step, but {MIDI_LAYER} has {midi.shape[1]} values a song",
     )
-    architecture = Architecture(
-        num_users=num_users,
-        sequence_length=midi.shape[1] // features,
-        variant="concat" if len(known) == 3 else "dot",
-        cell=_GATES[gates // latent],
-        latent_features=latent,
-        channels=features // FEATURES_PER_CHANNEL,
-    )
+    try:
+        architecture = Architecture(
+            num_users=num_users,
+            sequence_length=midi.shape[1] // features,
+            variant="concat" if len(known) == 3 else "dot",
+            cell=_GATES[gates // latent],
+            latent_features=latent,
+            channels=features // FEATURES_PER_CHANNEL,
+        )
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
     return ReleasedWeights(path, architecture, midi.reshape(len(midi), -1, features), layers)

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -30,7 +31,10 @@ from seer.building.song_catalogue import Matches, Skipped, Song, match_files, re
 from seer.midi import NoteEnds, SeveralNotes
 
 PROVENANCE = "provenance.json"
-"""A folder without this file is not of our making, and never replaced."""
+"""A folder without this file, or with files of other names, is not of our making, and never replaced."""
+_tables = ("triplets.txt", "song_information.csv", "song_to_number_matching.csv", "user_to_number_matching.csv")
+_arrays = ("midi_array.zip", "time_array.zip")
+_own = {PROVENANCE, MARKER, "skipped.csv", "midi", "prepared", *_tables, *_arrays}
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ def build_dataset(options: FromMidiOptions) -> dict[str, Any]:
     midi, triplets, songs, out = options.from_midi, options.triplets, options.songs, options.out
     assert midi is not None and triplets is not None and songs is not None and out is not None
     sources = [path for path in (midi, triplets, songs, options.mapping) if path is not None]
+    out = Path(os.path.realpath(out))  # a rename onto "." or a link is impossible
     _check_out(out, sources)
     matches = match_files(midi, options.mapping)
     print(f"{midi}: {matches.kind}.")
@@ -157,8 +162,10 @@ def _check_out(out: Path, sources: list[Path]) -> None:
         inside = source.resolve().is_relative_to(out.resolve())
         require(not inside, f"--out {out}: holds {source}, which would be lost; choose another folder")
     require(not out.exists() or out.is_dir(), f"--out {out}: is a file; choose another name")
-    foreign = out.is_dir() and any(out.iterdir()) and not (out / PROVENANCE).is_file()
-    require(not foreign, f"--out {out}: holds something else; choose another folder")
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    foreign = sorted(names - _own if PROVENANCE in names else names)
+    found = repr(foreign[0]) if foreign else ""
+    require(not foreign, f"--out {out}: holds something else ({found}), which would be lost; choose another folder")
 
 
 @dataclass(frozen=True)
@@ -255,7 +262,8 @@ def _write_tables(folder: Path, plays: PlayCounts, songs: list[Song]) -> None:
 
 
 def _write_csv(path: Path, table: pd.DataFrame, index: bool = True) -> None:
-    table.to_csv(path, index=index, encoding="utf-8", lineterminator="\n")
+    # A carriage return is put into no quotes where lines end with a line feed, and would read as the end of a row.
+    table.replace("\r", " ", regex=True).to_csv(path, index=index, encoding="utf-8", lineterminator="\n")
 
 
 def _link_files(folder: Path, files: list[Path]) -> None:

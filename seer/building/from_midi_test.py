@@ -219,6 +219,32 @@ def test_bad_files_are_skipped_with_reasons(tmp_path: Path) -> None:
     assert (folder / "out/triplets.txt").read_bytes() == b"1 2 1\n0 0 2\n1 0 5\n0 1 4\n"
 
 
+def test_the_new_folder_may_be_the_current_one_or_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_sources(tmp_path)
+    (folder / "link").symlink_to(folder / "real")
+    (folder / "here").mkdir()
+    monkeypatch.chdir(folder / "here")
+    for out in (folder / "link", Path(), folder / "link"):
+        build_dataset(options(folder, out=out))
+    assert files_of(folder / "real") == files_of(folder / "here") and (folder / "link").is_symlink()
+
+
+@pytest.mark.parametrize("ending", ["\r", "\n", "\r\n"])
+def test_ends_of_lines_within_a_title(tmp_path: Path, ending: str) -> None:
+    folder = write_sources(tmp_path)
+    (folder / "songs.csv").write_bytes(SONGS.replace("Ta", f'"T{ending}a"').encode())
+    build_dataset(options(folder))
+    data = prepare(folder / "out", folder / "prepared")
+    assert data.song_information["title"][0].split() == ["T", "a"]
+
+
+def test_a_lost_end_of_line_in_the_play_counts(tmp_path: Path) -> None:
+    folder = write_sources(tmp_path)
+    (folder / "triplets.txt").write_bytes(b"ann\tSA\t1\nbob\rx\tSA\t2\n")
+    with pytest.raises(UserError, match=r"triplets\.txt: line 2 is 'bob\\rx"):
+        build_dataset(options(folder))
+
+
 def test_nothing_left(tmp_path: Path) -> None:
     folder = write_sources(tmp_path)
     with pytest.raises(UserError, match=r"3 songs have a MIDI file.*3 of them were played, but no user played 20 "):
@@ -276,6 +302,12 @@ def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message):
             build_dataset(options(folder, out=out))
     assert (folder / "mine/thesis.txt").read_text() == "years of work"
+    build_dataset(options(folder))
+    build_dataset(options(folder))
+    (folder / "out/thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match=r"holds something else \('thesis.txt'\)"):
+        build_dataset(options(folder))
+    assert (folder / "out/thesis.txt").read_text() == "years of work"
     assert files_of(folder / "midi") == ["SA.mid", "SB.mid", "SC.mid"]
 
 

@@ -109,7 +109,7 @@ def _database_songs(path: Path) -> Iterator[Song]:
         with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             for song, title, artist, release, year, seconds, track in database.execute(f"SELECT {columns} FROM songs"):
                 duration = seconds if isinstance(seconds, float | int) and 0 < seconds < math.inf else math.nan
-                year = year if isinstance(year, int) else 0
+                year = year if isinstance(year, int) and 0 <= year < 10**9 else 0
                 yield Song(str(song), title or "", artist or "", release or "", year, duration, str(track))
     except sqlite3.Error as error:
         raise UserError(f"{path}: {error}; expected the Million Song Dataset's track_metadata.db") from error

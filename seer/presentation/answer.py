@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from seer.fitting import model_input
 from seer.preprocess import SeerData
 from seer.presentation import page
 from seer.presentation.notes import clock, song_notes
+from seer.presentation.output import replaceable
 from seer.presentation.pictures import piano_roll
 from seer.presentation.sound import Synthesiser, clip, find_synthesiser, midi_bytes
 from seer.recommending import Person, Recommended, find_person, personal_facts, recommend
@@ -41,6 +43,7 @@ def answer(options: RecommendOptions, path: Path, dataset: Dataset, data: SeerDa
     songs = model_input(data, seer.architecture)
     hidden = BlockPredictor(seer.encoder, min(256, len(songs)))(songs)
     person = find_person(options, seer, data, hidden)
+    folder = _folder(options, person, loaded)
     explainer = Explainer(seer, data, options.section_seconds, options.protocol, options.whole_song)
     found = recommend(explainer, hidden, person, options.top_k, options.leave_out_rated)
     facts = personal_facts(explainer, hidden, person, found)
@@ -62,8 +65,6 @@ def answer(options: RecommendOptions, path: Path, dataset: Dataset, data: SeerDa
     if all(len(one.explanation.scores) < 2 for one in found) and options.protocol == "corrected":
         steps = seer.architecture.sequence_length
         print(f"In training the model read {steps} steps of each song, hardly a section; --whole-song looks further.")
-    names = f"for-{person.name}-{loaded.name}".replace(" ", "-").replace("/", "-")
-    folder = options.output or PROJECT / "runs" / "seer" / names
     with replacing_folder(folder, lambda _: False) as beside:
         write_json(beside / "recommendations.json", request)
         midi_dir = options.midi_dir or (dataset.raw / "midi" if (dataset.raw / "midi").is_dir() else None)
@@ -88,12 +89,19 @@ def answer(options: RecommendOptions, path: Path, dataset: Dataset, data: SeerDa
     return request
 
 
+def _folder(options: RecommendOptions, person: Person, loaded: Loaded) -> Path:
+    if options.output is not None:
+        return replaceable(options.output, "--output")
+    name = re.sub(r"[^\w.]+", "-", f"for-{person.name[:60]}-{loaded.name[:60]}")
+    return replaceable(PROJECT / "runs" / "seer" / name, "the default --output")
+
+
 def personal_note(person: Person, facts: dict[str, float], variant: str) -> str:
     """In words: what of these recommendations is personal, and what is not."""
     users, songs, found = (int(facts[key]) for key in ("users_compared", "songs", "recommended"))
     level = f"{abs(facts['level']):.2f} {'above' if facts['level'] >= 0 else 'below'} the average user's"
     rankings = f"the first {users} users get {_count(facts['distinct_rankings'], 'ranking')} of the {songs} songs"
-    sections = f"{facts['distinct_sections'] / found:.3g}" if found else "no"
+    sections = _count(float(f"{facts['distinct_sections'] / found:.3g}"), "section")
     if variant == "concat":
         return (
             f"Not personal: this model adds a number for the user to a number for the song, so that {rankings} and the "
@@ -101,7 +109,7 @@ def personal_note(person: Person, facts: dict[str, float], variant: str) -> str:
             "where songs already rated are left out."
         )
     return (
-        f"Personal: this model multiplies user and song; {rankings} and {sections} different sections of each song "
+        f"Personal: this model multiplies user and song; {rankings} and on average {sections} of each song "
         f"here. {_capital(person.name)}'s ratings are {level}; {facts['shared_with_average_top5']:g} of the five songs "
         "rated highest are among the average user's five."
     )
@@ -155,7 +163,8 @@ def print_recommendations(title: str, found: list[Recommended], data: SeerData) 
         when = "–" if section is None else "-".join(clock(us / SECOND) for us in section)
         table.add_row(str(rank), _plain(about["title"]), _plain(about["artist_name"]), f"{one.rating:.2f}", when)
     console = Console(markup=False)
-    Console(width=None if console.is_terminal else max(console.width, 120), markup=False).print(table)
+    width = None if console.is_terminal else max(console.width, 120)
+    Console(width=width, markup=False, emoji=False).print(table)
 
 
 def _plain(text: str) -> str:
@@ -187,6 +196,9 @@ def _card(
     (folder / f"{rank}.png").write_bytes(picture.png)
     if chosen is None:
         return page.Recommendation(explanation="No section: the model found no note in this song.", **known)
+    if heard is None and explainer.protocol == "corrected":
+        text = f"No section: all that the model reads of this song lies at one time ({clock(chosen[0])})."
+        return page.Recommendation(explanation=text, **known)
     if heard is None:
         text = (
             f"The section that the released code chooses runs backwards ({clock(chosen[0])}-{clock(chosen[1])}): "

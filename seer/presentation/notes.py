@@ -56,7 +56,7 @@ def song_notes(folder: Path | None, number: int, steps: NDArray[Any], times_us: 
     try:
         midi = read_midi(path)
     except UserError as error:
-        raise UserError(f"{error} Replace the file, or remove it to use the dataset's array instead") from error
+        raise UserError(f"{error}; replace the file, or remove it to use the dataset's array instead") from error
     return SongNotes(midi, f"the MIDI file {path.name}")
 
 

@@ -142,6 +142,8 @@ def resampled(models: Mapping[str, ByUser], seed: int, samples: int = 1000) -> S
 
 
 def with_interval(value: float, samples: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
-    """``value`` with the ends of its percentile interval."""
+    """``value`` with the ends of its percentile interval; they are NaN if no sample is a number."""
+    if np.isnan(samples).all():
+        return value, np.nan, np.nan
     low, high = np.nanquantile(samples, [(1 - level) / 2, (1 + level) / 2])
     return value, float(low), float(high)

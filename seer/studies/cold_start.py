@@ -61,6 +61,8 @@ def song_split(ratings: Ratings, songs: int, share: float, seed: int) -> Split:
 
 def run(options: ColdStart, dataset: Dataset, data: SeerData) -> dict[str, Any]:
     """Train on the other songs, once per seed, and compare with baselines that need no ratings of the song."""
+    # Once before there is a folder: too few songs are a mistake of the options.
+    song_split(Ratings(data.users, data.songs, data.ratings), data.num_songs, options.share, options.seed)
     experiment = Experiment("cold-start", options, dataset, data)
     pooled: dict[str, ByUser] = {}
     by_seed: dict[str, list[dict[str, float]]] = {}

@@ -12,7 +12,7 @@ from seer.batches import Ratings
 from seer.evaluation import Split, catalogue_metrics, released_metrics
 from seer.preprocess import SeerData
 from seer.studies import content
-from seer.studies.by_user import FIGURES, ByUser, by_user, released_by_user, resampled
+from seer.studies.by_user import FIGURES, ByUser, by_user, released_by_user, resampled, with_interval
 from seer.studies.cold_start import run, song_split
 from seer.studies.options import ColdStart
 
@@ -112,6 +112,12 @@ def test_seeds_add_up_and_bootstrap_draws_the_same_users_for_all_models():
 
 
 # --- baselines -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_undefined_figure_has_an_undefined_interval():
+    assert np.isnan(with_interval(float("nan"), np.full(5, np.nan))).all()
+    assert with_interval(2.0, np.array([1.0, np.nan, 3.0]), level=1.0) == (2.0, 1.0, 3.0)
 
 
 def test_midi_statistics_of_a_small_song():

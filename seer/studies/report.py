@@ -34,6 +34,8 @@ class Experiment:
     def __init__(self, name: str, options: ExperimentOptions, dataset: Dataset, data: SeerData) -> None:
         self.started = time.perf_counter()
         self.name, self.options = name, options
+        if not options.weights:  # a mistake in what training needs is told before there is a folder
+            options.completed(dataset.synthetic, data.num_steps)
         runtime.configure(options)
         self.facts = dataset_facts(dataset, data)
         self.folder: Path = open_run("seer", f"{name}-{dataset.name}", options, self.facts)

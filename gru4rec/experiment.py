@@ -20,7 +20,7 @@ from common.rundir import open_run, read_run, resumable
 from common.sources import Dataset
 from common.training import Progress, write_history
 from common.weights import load_own_weights
-from gru4rec.baselines import evaluate_baselines
+from gru4rec import baselines
 from gru4rec.evaluation import Evaluator, Ties
 from gru4rec.losses import make_loss
 from gru4rec.model import Architecture, GRU4Rec
@@ -78,8 +78,7 @@ def run(options: GruOptions, dataset: Dataset, data: SessionData) -> dict[str, A
         rows = {row: ranks.figures()}
         official = {mode: ranks.figures(ties=mode) for mode in OFFICIAL_TIES}
         if options.baselines:
-            found = evaluate_baselines(data.train, data.test, data.support)
-            rows |= {kind: ranked.figures() for kind, ranked in found.items()}
+            rows |= baselines.figures(data.train, data.test, len(data.item_ids))
     summary = {"official_ties": official, "epochs": progress.epochs, "train_seconds": progress.seconds}
     summary["seconds"] = time.perf_counter() - started
     return finish(folder, name, options, facts, rows, row, summary)

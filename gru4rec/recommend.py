@@ -1,0 +1,229 @@
+"""Recommend the next items of a session with a trained GRU4Rec."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from common.options import OptionalPath, UserError, require, run_script
+from common.rundir import read_run
+from common.sessions import Sessions
+
+if TYPE_CHECKING:  # imported late: a mistake in the options or the sessions is reported without waiting for TensorFlow
+    from gru4rec.model import Architecture, GRU4Rec
+
+BLOCK = 256
+"""Sessions that are scored at a time."""
+
+
+@dataclass(frozen=True)
+class RecommendOptions:
+    """Options of this script."""
+
+    ids: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ID ...", help_behavior_hint="")] = ()
+    """Items of the session, the oldest first. Default: those of --session-file, or else of the standard input."""
+    run_dir: OptionalPath = None
+    """Folder of a run of gru4rec/train.py. Required."""
+    session_file: OptionalPath = None
+    """Text file with a session in every line, items separated by spaces, tabs or commas."""
+    top_k: int = 20
+    """Items to recommend (the papers evaluate 20)."""
+    exclude_seen: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Leave out the items that the session already has."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print JSON instead of a table."""
+
+    def __post_init__(self) -> None:
+        require(self.top_k >= 1, f"--top-k is {self.top_k}; it must be 1 or more")
+        require(self.run_dir is not None, "--run-dir is missing: name the folder of a run of gru4rec/train.py")
+        require(bool(self.run_dir and self.run_dir.is_dir()), f"--run-dir {self.run_dir}: no such folder")
+        require(
+            not (self.ids and self.session_file), "items and --session-file both give sessions; leave out one of them"
+        )
+        require(
+            self.session_file is None or self.session_file.is_file(),
+            f"--session-file {self.session_file}: no such file",
+        )
+
+
+def read_vocabulary(folder: Path) -> list[str]:
+    """Item number -> id in the raw data, of a run.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    file = folder / "vocabulary.json"
+    try:
+        ids = json.loads(file.read_text("utf-8"))["item_ids"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file}: cannot be read ({error}); it must lie beside the weights of a run") from None
+    require(isinstance(ids, list) and len(ids) > 0, f"{file}: item_ids must be a list of the items of the run's model")
+    return [str(item) for item in ids]
+
+
+def load_model(folder: Path, items: int) -> GRU4Rec:
+    """The model of a finished run with a vocabulary of ``items``.
+
+    Raises:
+        UserError: a file of the run is missing, damaged or does not fit the others.
+    """
+    import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets TensorFlow)
+    from common.weights import load_own_weights
+    from gru4rec.model import Architecture, GRU4Rec
+
+    run = read_run(folder)
+    try:
+        fields = dict(run["architecture"])
+        architecture = Architecture(**fields | {"layers": tuple(fields["layers"])})
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{folder / 'options.json'}: not of a training run of gru4rec/train.py") from None
+    require(
+        architecture.num_items == items,
+        f"{folder / 'vocabulary.json'}: holds {items:,} items; the run's model has {architecture.num_items:,}",
+    )
+    weights = folder / "model.weights.h5"
+    advice = "the run is not finished: continue it with gru4rec/train.py --resume"
+    require(weights.is_file(), f"{weights}: not there; {advice}")
+    features = _features(folder / "features.npy", architecture) if architecture.input_table is None else None
+    model = GRU4Rec(architecture, features)
+    load_own_weights(model, weights)
+    return model
+
+
+def _features(file: Path, architecture: Architecture) -> np.ndarray:
+    try:
+        features = np.load(file, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read ({error}); it must lie beside the weights of a run") from None
+    shape = (architecture.num_items, architecture.features)
+    require(features.shape == shape, f"{file}: has shape {features.shape}; the run's model expects {shape}")
+    return features.astype(np.float32)
+
+
+def next_scores(model: GRU4Rec, sessions: list[list[int]]) -> Iterator[np.ndarray]:
+    """Scores of all items (items,) after each of the sessions, which are item numbers, none empty."""
+    from gru4rec.evaluation import Evaluator
+
+    wy, by = (np.asarray(model.named[name]) for name in ("Wy", "By"))
+    for start in range(0, len(sessions), BLOCK):
+        block = sessions[start : start + BLOCK]
+        # The last event of a session has no state of its own there, so each gets one more event, of no meaning.
+        offsets = np.concatenate([[0], np.cumsum([len(session) + 1 for session in block])])
+        items = np.concatenate([[*session, 0] for session in block]).astype(np.int32)
+        extended = Sessions(items, offsets, np.zeros(len(block)))
+        states = Evaluator(model, len(block), jit=False).states(extended)
+        yield from states[offsets[1:] - 2] @ wy.T + by[:, 0]
+
+
+def recommend(
+    model: GRU4Rec, sessions: list[list[int]], top_k: int, exclude_seen: bool
+) -> list[list[tuple[int, float]]]:
+    """The best (item, score) of each session, best first, equal ones by item number.
+
+    Raises:
+        UserError: the scores are not finite.
+    """
+    found = []
+    for session, scores in zip(sessions, next_scores(model, sessions), strict=True):
+        require(bool(np.isfinite(scores).all()), "the model's scores are not finite: its training has diverged")
+        if exclude_seen:
+            scores[session] = -np.inf
+        order = np.argsort(-scores, kind="stable")[: min(top_k, int(np.isfinite(scores).sum()))]
+        found.append([(int(item), float(scores[item])) for item in order])
+    return found
+
+
+def read_sessions(options: RecommendOptions) -> list[tuple[str, list[str]]]:
+    """Where each session comes from, for messages, and its item ids; empty lines are skipped.
+
+    Raises:
+        UserError: there is none, or the text is not UTF-8.
+    """
+    if options.ids:
+        return [("the session", list(options.ids))]
+    source = str(options.session_file or "standard input")
+    if options.session_file is None:
+        require(not sys.stdin.isatty(), "no session: name items, or a file with --session-file, or pipe one in")
+    try:
+        data = options.session_file.read_bytes() if options.session_file else sys.stdin.buffer.read()
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(f"{source}, line {line}: not UTF-8 text; expected item ids, a session per line") from None
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        ids = [name for name in re.split(r"[\s,]+", line) if name]
+        if ids:
+            found.append((f"{source}, line {number}", ids))
+    require(bool(found), f"{source}: no session in it; expected item ids, a session per line")
+    return found
+
+
+def known_items(sessions: list[tuple[str, list[str]]], numbers: dict[str, int]) -> list[list[int]]:
+    """Item numbers of each session; unknown ids are named on stderr and skipped.
+
+    Raises:
+        UserError: a session has unknown ids only.
+    """
+    known = []
+    for where, ids in sessions:
+        unknown = [name for name in ids if name not in numbers]
+        some = " ".join(unknown[:3]) + " ..." * (len(unknown) > 3)
+        require(
+            len(unknown) < len(ids),
+            f"{where}: none of its items was in the training data: {some}",
+        )
+        for name in unknown:
+            print(f"{where}: item {name} was not in the training data; it is skipped", file=sys.stderr)
+        known.append([numbers[name] for name in ids if name in numbers])
+    return known
+
+
+def main(options: RecommendOptions) -> dict[str, Any]:
+    """Recommend the next items of a session, or of several, with a trained GRU4Rec."""
+    assert options.run_dir is not None
+    sessions = read_sessions(options)
+    ids = read_vocabulary(options.run_dir)
+    numbers = {name: number for number, name in enumerate(ids)}
+    known = known_items(sessions, numbers)
+    best = recommend(load_model(options.run_dir, len(ids)), known, options.top_k, options.exclude_seen)
+    found = {
+        "sessions": [
+            {
+                "session": [ids[item] for item in session],
+                "skipped": [name for name in names if name not in numbers],
+                "recommended": [{"item": ids[item], "score": score} for item, score in items],
+            }
+            for (_, names), session, items in zip(sessions, known, best, strict=True)
+        ]
+    }
+    if options.json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        for session in found["sessions"]:
+            _print(session)
+    return found
+
+
+def _print(session: dict[str, Any]) -> None:
+    table = Table(title=Text(f"After {' '.join(session['session'])}"), title_justify="left")  # Text: ids are no markup
+    for name in ("", "item", "score"):
+        table.add_column(name, justify="left" if name == "item" else "right", overflow="fold")
+    for rank, one in enumerate(session["recommended"], 1):
+        table.add_row(str(rank), Text(one["item"]), f"{one['score']:.4f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    run_script(main, RecommendOptions)

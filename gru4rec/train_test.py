@@ -1,0 +1,144 @@
+"""The command ``python gru4rec/run.py`` as a user runs it: results, resume, official weights, mistakes."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from common.options import PROJECT, run_script
+from conftest import GOLDEN
+from gru4rec.options import GruOptions
+from gru4rec.train import main
+
+FOLDER = GOLDEN / "gru4rec"
+NOISE = ("WARNING", "absl", "cuda", "Traceback", "Warning", "oneDNN")
+SMALL = ("--layers", "8", "--negatives", "16", "--no-baselines")
+
+
+@pytest.fixture
+def data(tmp_path):
+    """The golden sessions alone, in a folder of their own."""
+    folder = tmp_path / "sessions"
+    folder.mkdir()
+    for name in ("train.tsv", "test.tsv"):
+        shutil.copy(FOLDER / name, folder)
+    return folder
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, private_data):
+    """Run the script in this process: exit status, stdout, stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["run.py", *map(str, arguments)])
+        try:
+            run_script(main, GruOptions)
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def metrics_of(folder):
+    return json.loads((folder / "metrics.json").read_text("utf-8"))
+
+
+def arrays_of(path):
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files if name != "progress"}
+
+
+@pytest.mark.slow
+def test_a_fresh_checkout_runs_the_whole_pipeline_on_the_sample(tmp_path, private_data):
+    run_dir = tmp_path / "run"
+    command = [sys.executable, "gru4rec/run.py", "--epochs", "2", "--layers", "16", "--run-dir", str(run_dir)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not any(word in done.stderr + done.stdout for word in NOISE), done.stderr
+    found = metrics_of(run_dir)
+    assert found["dataset"]["synthetic"] and "synthetic" in done.stdout
+    assert found["metrics"]["recall@20"] > found["baselines"]["most popular"]["recall@20"]
+    names = {path.name for path in run_dir.iterdir()}
+    expected = {"metrics.json", "options.json", "vocabulary.json", "report.md", "history.csv", "model.weights.h5"}
+    assert expected <= names and not any(name.startswith(".") for name in names)
+
+
+@pytest.mark.golden
+def test_it_reaches_the_recall_of_the_official_run_with_its_settings(cli, data, tmp_path):
+    """The official code's trained weights (eval_A) against ours after training with the same settings: two seeds."""
+    official = json.loads((FOLDER / "eval_metrics.json").read_text())["A_shared_xe_logq1"]["official_standard"]
+    found = []
+    for seed in (1, 2):
+        run_dir = tmp_path / str(seed)
+        arguments = ("--data-dir", data, "--layers", 32, "--negatives", 64, "--logq", 1, "--gru", "cudnn")
+        status, _, err = cli(*arguments, "--seed", seed, "--no-baselines", "--run-dir", run_dir)
+        assert status == 0, err
+        found.append(metrics_of(run_dir)["official_ties"]["standard"])
+    for key in ("recall@20", "mrr@20"):
+        mean = np.mean([row[key] for row in found])
+        assert mean > official[key] - 0.03, (key, mean, official[key])
+
+
+@pytest.mark.golden
+def test_official_weights_are_evaluated_as_officially(cli, data, tmp_path):
+    arrays = arrays_of(FOLDER / "eval_A_shared_xe_logq1.npz")
+    path = tmp_path / "official.npz"
+    np.savez(path, **{k.removeprefix("weights/"): v for k, v in arrays.items() if k.startswith("weights/")})
+    arguments = ("--data-dir", data, "--epochs", 0, "--weights", path, "--no-baselines", "--run-dir", tmp_path / "run")
+    status, _, err = cli(*arguments)
+    assert status == 0, err
+    expected = json.loads((FOLDER / "eval_metrics.json").read_text())["A_shared_xe_logq1"]
+    found = metrics_of(tmp_path / "run")["official_ties"]
+    for mode in ("standard", "conservative"):
+        for key, value in expected[f"official_{mode}"].items():
+            assert found[mode][key] == pytest.approx(value, abs=1e-6), (mode, key)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(cli, data, tmp_path):
+    options = ("--data-dir", data, *SMALL, "--dropout-hidden", 0.2, "--momentum", 0.1, "--deterministic")
+    assert cli(*options, "--epochs", 3, "--run-dir", tmp_path / "whole")[0] == 0
+    assert cli(*options, "--epochs", 1, "--run-dir", tmp_path / "parts")[0] == 0
+    status, _, err = cli(*options, "--epochs", 3, "--run-dir", tmp_path / "parts", "--resume")
+    assert status == 0, err
+    whole, parts = (arrays_of(tmp_path / name / "checkpoint.npz") for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, parts[name], err_msg=name)
+    assert metrics_of(tmp_path / "whole")["metrics"] == metrics_of(tmp_path / "parts")["metrics"]
+
+
+def test_mistakes_end_in_one_line(cli, data, tmp_path):
+    run = ("--data-dir", data, *SMALL, "--epochs", 1)
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(b"PK\3\4 no npz")
+    other = tmp_path / "other.npz"
+    np.savez(other, a=np.zeros(3))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    cases = [
+        ((*run, "--inputs", "content"), "has none"),
+        ((*run, "--loss", "bpr-max", "--logq", 1), "--logq corrects cross-entropy"),
+        ((*run, "--optimizer", "adam", "--momentum", 0.1), "--momentum belongs to"),
+        ((*run, "--negatives", 0, "--batch-size", 1), "needs --batch-size of 2"),
+        ((*run, "--alpha", 2), "--alpha is 2"),
+        ((*run, "--layers", 0), "--layers"),
+        ((*run, "--preset", "none"), "--preset is none"),
+        ((*run, "--protocol", "released"), "one protocol"),
+        (("--data-dir", data, "--epochs", 0), "--weights FILE"),
+        (("--data-dir", data, "--epochs", 0, "--weights", broken), "cannot be read as npz"),
+        (("--data-dir", data, "--epochs", 0, "--weights", other), "not weights of GRU4Rec"),
+        (("--data-dir", empty), "holds no"),
+        (("--data-dir", tmp_path / "none"), "no such folder"),
+    ]
+    for arguments, words in cases:
+        status, _, err = cli(*arguments, "--run-dir", tmp_path / "run")
+        assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and words in err, (arguments, err)
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    (data / "test.tsv").write_text("SessionId\tItemId\tTime\n1\tnobody\t5\n1\tnothing\t6\n")
+    status, _, err = cli(*run, "--run-dir", tmp_path / "run")
+    assert status == 2 and err.count("\n") == 1, err

@@ -90,7 +90,7 @@ def render_page(content: Content) -> str:
     """The page as HTML."""
     template = _template.read_text("utf-8")
     styles, scripts = (re.findall(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL) for tag in ("style", "script"))
-    synthetic = '<p class="badge">Made-up data: no real users, songs or ratings</p>'
+    synthetic = '<p class="badge">Synthetic data: users and ratings are made up</p>'
     return Template(template).substitute(
         policy=f"default-src 'none'; img-src data:; media-src data:; style-src {_hash(styles[0])}; "
         f"script-src {_hash(scripts[0])}; base-uri 'none'; form-action 'none'",

@@ -66,7 +66,7 @@ def with_song(**changes: object) -> Content:
 
 def test_content() -> None:
     page = Reader(render_page(CONTENT))
-    for text in ("One song for user 12", "SeER (dot) on the sample", "Made-up data", "Personal: 4.2", "Loved", "3.5"):
+    for text in ("One song for user 12", "SeER (dot) on the sample", "Synthetic data", "Personal: 4.2", "Loved", "3.5"):
         assert text in page.text
     for text in (
         "First song",
@@ -147,7 +147,7 @@ def test_bar_is_clipped_but_not_the_number(rating: float, width: str) -> None:
 def test_what_is_missing_is_left_out() -> None:
     bare = replace(CONTENT, synthetic=False, rated=(), recommendations=(), sound="")
     page = Reader(render_page(bare))
-    assert "Made-up" not in page.text and "highest ratings" not in page.text and "No song" in page.text
+    assert "Synthetic" not in page.text and "highest ratings" not in page.text and "No song" in page.text
     quiet = replace(EXPLAINED, wav=None, midi=None, picture=replace(PICTURE, section=None))
     page = Reader(render_page(with_song(explanation=quiet, album="", year=None)))
     assert page.all("audio") == [] and "MIDI" not in page.text and "1:12.4–1:22.4" in page.text

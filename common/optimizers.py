@@ -125,13 +125,13 @@ class RowAdagrad(RowOptimizer):
 
     def whole(self, name: str, gradient: Any) -> None:
         """See :class:`RowOptimizer`."""
-        weight, sums = self.variables[name].value, self._sums[name]
-        total = sums.assign_add(self._tf.square(gradient))
-        step = self._step(gradient, total)
+        tf, weight, sums = self._tf, self.variables[name].value, self._sums[name]
         if not self.momentum:
-            weight.assign_sub(step)
-        else:
-            weight.assign_add(self._moves[name].assign(self.momentum * self._moves[name] - step))
+            rate = tf.constant(self.learning_rate, tf.float32)
+            tf.raw_ops.ResourceApplyAdagrad(var=weight.handle, accum=sums.handle, lr=rate, grad=gradient)
+            return
+        step = self._step(gradient, sums.assign_add(tf.square(gradient)))
+        weight.assign_add(self._moves[name].assign(self.momentum * self._moves[name] - step))
 
     def _step(self, gradient: Any, total: Any) -> Any:
         return self.learning_rate * gradient * self._tf.math.rsqrt(total)

@@ -138,16 +138,19 @@ class SessionTrainer:
             weights = {name: tf.convert_to_tensor(value) for name, value in weights.items()}
             value, d_dense, d_rows, hidden = gradients(weights, rows, hidden, live, offset, seeds)
             # Rows of absent sessions have zero gradients, but must not count as touched: a momentum would move them.
+            # So they pass for one more occurrence of the first row's item.
             counted = tf.range(batch_size) < live
-            columns = tf.concat([counted, tf.fill([negatives.shape[0]], True)], 0)
-            optimizer.rows("By", *_touched(outputs, d_rows["By"], columns))
+            targets, inputs = (tf.where(counted, items, items[0]) for items in (targets, inputs))
+            outputs = tf.concat([targets, negatives], 0)
+            distinct, sums = _summed(outputs, d_rows["Wy"], d_rows["By"])
+            optimizer.rows("By", distinct, sums[1])
             if a_table == "Wy":
                 both = tf.concat([d_rows["Wy"], d_rows["x"]], 0)
-                optimizer.rows("Wy", *_touched(asked, both, tf.concat([columns, counted], 0)))
-            else:
-                optimizer.rows("Wy", *_touched(outputs, d_rows["Wy"], columns))
-                if a_table is not None:
-                    optimizer.rows(a_table, *_touched(inputs, d_rows["x"], counted))
+                distinct, sums = _summed(tf.concat([outputs, inputs], 0), both)
+            optimizer.rows("Wy", distinct, sums[0])
+            if a_table not in (None, "Wy"):
+                distinct, sums = _summed(inputs, d_rows["x"])
+                optimizer.rows(a_table, distinct, sums[0])
             for name in dense:
                 optimizer.whole(name, d_dense[name])
             return value, hidden
@@ -193,8 +196,7 @@ def _mask(shape: tuple[int, ...], rate: float, seeds: Any) -> Any:
     return tf.cast(tf.random.stateless_uniform(shape, seeds) >= rate, tf.float32) / (1.0 - rate)
 
 
-def _touched(items: Any, gradients: Any, counted: Any) -> tuple[Any, Any]:
-    """The distinct ones of the counted items, and the sum of each one's gradients."""
-    kept = tf.where(counted)[:, 0]
-    distinct, place = tf.unique(tf.gather(items, kept))
-    return distinct, tf.math.unsorted_segment_sum(tf.gather(gradients, kept), place, tf.size(distinct))
+def _summed(items: Any, *gradients: Any) -> tuple[Any, list[Any]]:
+    """The distinct ones of ``items``, and the sum of each one's rows in each of ``gradients``."""
+    distinct, place = tf.unique(items)
+    return distinct, [tf.math.unsorted_segment_sum(rows, place, tf.size(distinct)) for rows in gradients]

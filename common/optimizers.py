@@ -7,6 +7,7 @@ Nadam need the square of their sum: after three Adam steps weights are off by 0.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,7 +59,7 @@ def make_optimizer(name: str, learning_rate: float, mixed_float16: bool = False)
     return keras.optimizers.LossScaleOptimizer(optimizer) if mixed_float16 else optimizer
 
 
-class RowOptimizer:
+class RowOptimizer(ABC):
     """Updates named weights, of tables only the rows that a step has touched; for the TensorFlow backend.
 
     A table's row keeps its state while it is not touched, so a step costs what its rows cost. Gradients of a row that
@@ -69,17 +70,17 @@ class RowOptimizer:
         self.variables, self.learning_rate = dict(variables), learning_rate
 
     @property
+    @abstractmethod
     def state(self) -> dict[str, Any]:
         """Name -> variable of everything that a checkpoint has to keep."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self, name: str, indices: Any, gradients: Any) -> None:
         """Apply ``gradients`` (n, ...) to the distinct rows ``indices`` (n,) of a table."""
-        raise NotImplementedError
 
+    @abstractmethod
     def whole(self, name: str, gradient: Any) -> None:
         """Apply ``gradient`` to a weight all of whose rows are used in every step."""
-        raise NotImplementedError
 
 
 class RowAdagrad(RowOptimizer):

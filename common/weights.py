@@ -90,6 +90,13 @@ def load_weights(model: keras.Model, path: Path, weights: Weights, layers: Mappi
         variable.assign(array)
 
 
+def save_own_weights(path: Path, model: keras.Model) -> None:
+    """Write ``model``'s weights in Keras 3's own format, atomically."""
+    beside = path.with_name(f".writing.{path.name}")
+    model.save_weights(beside)
+    beside.replace(path)
+
+
 def load_own_weights(model: keras.Model, path: Path) -> None:
     """Load a ``.weights.h5`` that a run of this project wrote (Keras 3's own format) into the same model.
 

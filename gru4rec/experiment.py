@@ -16,14 +16,14 @@ from common import runtime
 from common.optimizers import RowAdagrad, RowAdam, RowOptimizer
 from common.options import UserError, replacing, require, write_json
 from common.report import markdown_table, plot_comparison, plot_curves, print_table
-from common.rundir import open_run, read_run, resumable
+from common.rundir import open_run, resumable
 from common.sources import Dataset
 from common.training import Progress, write_history
-from common.weights import load_own_weights
+from common.weights import load_own_weights, save_own_weights
 from gru4rec import baselines
 from gru4rec.evaluation import Evaluator, Ties
 from gru4rec.losses import make_loss
-from gru4rec.model import Architecture, GRU4Rec
+from gru4rec.model import Architecture, GRU4Rec, architecture_of_run
 from gru4rec.negatives import Negatives
 from gru4rec.official import build, from_official
 from gru4rec.options import GruOptions
@@ -70,9 +70,7 @@ def run(options: GruOptions, dataset: Dataset, data: SessionData) -> dict[str, A
         progress = fit(model, options, data, folder)
         if progress.history:
             plot_curves(folder / "curves.png", f"GRU4Rec, {name}", progress.history, progress.best_epoch)
-        beside = folder / ".writing.model.weights.h5"
-        model.save_weights(beside)
-        beside.replace(folder / "model.weights.h5")
+        save_own_weights(folder / "model.weights.h5", model)
         row = f"GRU4Rec ({architecture.inputs}, {options.loss})"
         ranks = Evaluator(model, jit=not options.deterministic)(data.test)
         rows = {row: ranks.figures()}
@@ -123,12 +121,7 @@ def load_weights(path: Path, data: SessionData) -> GRU4Rec:
         architecture, weights = from_official(arrays)
         check_items(path, architecture, data)
         return build(architecture, weights)
-    run = read_run(path.parent)
-    try:
-        described = dict(run["architecture"])
-        architecture = Architecture(**(described | {"layers": tuple(described["layers"])}))
-    except (KeyError, TypeError):
-        raise UserError(f"{path.parent / 'options.json'}: not a run of gru4rec/run.py") from None
+    architecture = architecture_of_run(path.parent)
     check_items(path, architecture, data)
     model = GRU4Rec(architecture, features_of(architecture, data))
     load_own_weights(model, path)

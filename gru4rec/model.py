@@ -17,12 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from common.options import UserError
+from common.rundir import read_run
 from gru4rec.kinds import GruKind, InputKind
 
 MLP_UNITS = 64
@@ -67,6 +70,19 @@ class Architecture:
                 shapes |= {f"Wh{i}": (units, 3 * units), f"Bh{i}": (3 * units,)}
             width = units
         return shapes
+
+
+def architecture_of_run(folder: Path) -> Architecture:
+    """The architecture that the ``options.json`` of a run describes.
+
+    Raises:
+        UserError: it is missing, or not of a training run of GRU4Rec.
+    """
+    try:
+        described = dict(read_run(folder)["architecture"])
+        return Architecture(**(described | {"layers": tuple(described["layers"])}))
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{folder / 'options.json'}: not of a training run of gru4rec/train.py") from None
 
 
 def gru(kind: GruKind, weights: Weights, layer: int, x: Any, h: Any) -> Any:

@@ -17,7 +17,6 @@ from rich.table import Table
 from rich.text import Text
 
 from common.options import OptionalPath, UserError, require, run_script
-from common.rundir import read_run
 from common.sessions import Sessions
 
 if TYPE_CHECKING:  # imported late: a mistake in the options or the sessions is reported without waiting for TensorFlow
@@ -80,14 +79,9 @@ def load_model(folder: Path, items: int) -> GRU4Rec:
     """
     import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets TensorFlow)
     from common.weights import load_own_weights
-    from gru4rec.model import Architecture, GRU4Rec
+    from gru4rec.model import GRU4Rec, architecture_of_run
 
-    run = read_run(folder)
-    try:
-        fields = dict(run["architecture"])
-        architecture = Architecture(**fields | {"layers": tuple(fields["layers"])})
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{folder / 'options.json'}: not of a training run of gru4rec/train.py") from None
+    architecture = architecture_of_run(folder)
     require(
         architecture.num_items == items,
         f"{folder / 'vocabulary.json'}: holds {items:,} items; the run's model has {architecture.num_items:,}",

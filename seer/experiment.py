@@ -12,7 +12,7 @@ from common.options import UserError, require
 from common.report import plot_curves
 from common.rundir import open_run, read_run, resumable
 from common.sources import Dataset
-from common.weights import load_own_weights
+from common.weights import load_own_weights, save_own_weights
 from seer import baselines
 from seer.baselines import Recommender
 from seer.batches import Ratings
@@ -22,7 +22,7 @@ from seer.model import Architecture, SeER
 from seer.options import SeerOptions, with_defaults
 from seer.preprocess import SeerData
 from seer.released import is_released_layout, read_released
-from seer.results import dataset_facts, finish, save_predictions, save_weights, title
+from seer.results import dataset_facts, finish, save_predictions, title
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def train(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str, A
         seer, recommender, progress = fitted.seer, fitted.recommender, fitted.progress
         best = progress.best_epoch or progress.epochs
         plot_curves(run_dir / "curves.png", title(options, dataset), progress.history, progress.best_epoch)
-        save_weights(run_dir / "model.weights.h5", seer.model)
+        save_own_weights(run_dir / "model.weights.h5", seer.model)
 
         figures, predicted = evaluate(split, recommender, options.interaction_threshold, data.num_songs, not released)
         save_predictions(run_dir / "predictions.npz", split, predicted)

@@ -39,11 +39,19 @@ class Person:
 
 @dataclass(frozen=True)
 class Recommended:
-    """A recommended song: its number, the rating predicted for the whole of it, and its explanation."""
+    """A recommended song.
+
+    Attributes:
+        song: its number.
+        rating: predicted for the whole of it.
+        explanation: its section for this user.
+        sections_of_others: how many different sections the first users of the dataset would be shown of it.
+    """
 
     song: int
     rating: float
     explanation: Explanation
+    sections_of_others: int
 
 
 def find_person(options: RecommendOptions, seer: SeER, data: SeerData, hidden: np.ndarray) -> Person:
@@ -85,29 +93,36 @@ def recommend(
     require(bool(candidates.any()), f"{person.name} has rated all songs; add --include-rated")
     order = np.argsort(-scores, kind="stable")
     chosen = order[candidates[order]][:count]
-    explained = explainer.explain_vectors(np.tile(person.vector, (len(chosen), 1)), chosen)
-    return [Recommended(int(s), float(scores[s]), e) for s, e in zip(chosen, explained, strict=True)]
+    everybody = np.vstack([person.vector, _first_users(explainer.seer)])
+    explained = explainer.explain_vectors(
+        np.repeat(everybody, len(chosen), axis=0), np.tile(chosen, len(everybody))
+    )  # in one call, which encodes the sections once
+    found = []
+    for place, song in enumerate(chosen):
+        own, *others = explained[place :: len(chosen)]
+        sections = {other.best for other in others} - {None}
+        found.append(Recommended(int(song), float(scores[song]), own, len(sections)))
+    return found
 
 
-def personal_facts(
-    explainer: Explainer, hidden: np.ndarray, person: Person, found: list[Recommended]
-) -> dict[str, float]:
+def _first_users(seer: SeER) -> np.ndarray:
+    """Vectors of the users that a request is compared with."""
+    return seer.user_vectors(np.arange(min(_OTHERS, seer.architecture.num_users)))
+
+
+def personal_facts(seer: SeER, hidden: np.ndarray, person: Person, found: list[Recommended]) -> dict[str, float]:
     """What of a request is personal, measured against the first users of the dataset."""
-    seer = explainer.seer
-    users = seer.user_vectors(np.arange(min(_OTHERS, seer.architecture.num_users)))
+    users = _first_users(seer)
     everybody = seer.user_vectors(np.arange(seer.architecture.num_users)).mean(axis=0)
     scores = seer.score_matrix(np.vstack([users, person.vector, everybody]), hidden)
     order = np.argsort(-scores, axis=1, kind="stable")
     count = min(5, len(hidden))
-    songs = np.array([one.song for one in found])
-    pairs = explainer.explain_vectors(np.repeat(users, len(songs), axis=0), np.tile(songs, len(users)))
-    sections = {(e.song, e.best) for e in pairs if e.best is not None}
     return {
         "users_compared": len(users),
         "songs": len(hidden),
         "distinct_rankings": len(np.unique(order[: len(users)], axis=0)),
         "distinct_top5": len(np.unique(order[: len(users), :count], axis=0)),
-        "distinct_sections": len(sections),
+        "distinct_sections": sum(one.sections_of_others for one in found),
         "recommended": len(found),
         "level": float((scores[-2] - scores[-1]).mean()),
         "shared_with_average_top5": len(np.intersect1d(order[-2, :count], order[-1, :count])),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from common import runtime
@@ -39,13 +38,6 @@ def save_predictions(path: Path, split: Split, predicted: np.ndarray) -> None:
     test = split.test
     with replacing(path) as file:
         np.savez_compressed(file, user=test.users, song=test.songs, true=test.values, predicted=predicted)
-
-
-def save_weights(path: Path, model: keras.Model) -> None:
-    """Write ``model``'s weights in Keras 3's own format, atomically."""
-    beside = path.with_name(f".writing.{path.name}")
-    model.save_weights(beside)
-    beside.replace(path)
 
 
 def finish(

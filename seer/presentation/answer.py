@@ -46,7 +46,7 @@ def answer(options: RecommendOptions, path: Path, dataset: Dataset, data: SeerDa
     folder = _folder(options, person, loaded)
     explainer = Explainer(seer, data, options.section_seconds, options.protocol, options.whole_song)
     found = recommend(explainer, hidden, person, options.top_k, options.leave_out_rated)
-    facts = personal_facts(explainer, hidden, person, found)
+    facts = personal_facts(seer, hidden, person, found)
     request = {
         "user": person.number,
         "name": person.name,

@@ -141,16 +141,17 @@ class SessionTrainer:
             # So they pass for one more occurrence of the first row's item.
             counted = tf.range(batch_size) < live
             targets, inputs = (tf.where(counted, items, items[0]) for items in (targets, inputs))
-            outputs = tf.concat([targets, negatives], 0)
-            distinct, sums = _summed(outputs, d_rows["Wy"], d_rows["By"])
-            optimizer.rows("By", distinct, sums[1])
-            if a_table == "Wy":
-                both = tf.concat([d_rows["Wy"], d_rows["x"]], 0)
-                distinct, sums = _summed(tf.concat([outputs, inputs], 0), both)
-            optimizer.rows("Wy", distinct, sums[0])
+            touched = tf.concat([targets, negatives, inputs] if a_table == "Wy" else [targets, negatives], 0)
+            of_wy = tf.concat([d_rows["Wy"], d_rows["x"]], 0) if a_table == "Wy" else d_rows["Wy"]
+            distinct, place = tf.unique(touched)
+            optimizer.rows("Wy", distinct, _summed(of_wy, place, tf.size(distinct)))
+            # Items are numbered as they come, so those that are scored are the first ones.
+            place = place[: outputs.shape[0]]
+            scored = tf.reduce_max(place) + 1
+            optimizer.rows("By", distinct[:scored], _summed(d_rows["By"], place, scored))
             if a_table not in (None, "Wy"):
-                distinct, sums = _summed(inputs, d_rows["x"])
-                optimizer.rows(a_table, distinct, sums[0])
+                distinct, place = tf.unique(inputs)
+                optimizer.rows(a_table, distinct, _summed(d_rows["x"], place, tf.size(distinct)))
             for name in dense:
                 optimizer.whole(name, d_dense[name])
             return value, hidden
@@ -196,7 +197,6 @@ def _mask(shape: tuple[int, ...], rate: float, seeds: Any) -> Any:
     return tf.cast(tf.random.stateless_uniform(shape, seeds) >= rate, tf.float32) / (1.0 - rate)
 
 
-def _summed(items: Any, *gradients: Any) -> tuple[Any, list[Any]]:
-    """The distinct ones of ``items``, and the sum of each one's rows in each of ``gradients``."""
-    distinct, place = tf.unique(items)
-    return distinct, [tf.math.unsorted_segment_sum(rows, place, tf.size(distinct)) for rows in gradients]
+def _summed(rows: Any, place: Any, count: Any) -> Any:
+    """(count, ...): the sums of those of ``rows`` that have the same number in ``place``."""
+    return tf.math.unsorted_segment_sum(rows, place, count)

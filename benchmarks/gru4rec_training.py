@@ -23,11 +23,11 @@ for variable in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):  # read when the 
 import common.runtime  # noqa: F401, E402  # isort: skip
 import numpy as np  # noqa: E402
 
+from common.negatives import Negatives  # noqa: E402
 from common.optimizers import RowAdagrad  # noqa: E402
 from common.sessions import Sessions  # noqa: E402
 from gru4rec.losses import make_loss  # noqa: E402
 from gru4rec.model import Architecture, GRU4Rec  # noqa: E402
-from gru4rec.negatives import Negatives  # noqa: E402
 from gru4rec.training import CHUNK, Chunk, SessionTrainer, chunks  # noqa: E402
 
 UNITS, NEGATIVES, RATE, ALPHA = 100, 2048, 0.05, 0.5

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from common.csvtext import Column, is_archive, open_sources, read_table
-from common.options import require
+from common.options import UserError, require
 
 LOG_COLUMNS = (
     *("session_id", "session_position", "session_length", "track_id_clean", "skip_1", "skip_2", "skip_3"),
@@ -33,6 +33,8 @@ FEATURES = (*NUMERIC_FEATURES, "mode")
 """Names of the columns that :func:`read_features` makes: the numbers, and last mode as 0 (minor) or 1 (major)."""
 FEATURE_COLUMNS = ("track_id", *FEATURES[:15], "mode", *NUMERIC_FEATURES[15:])
 """The 30 columns of a table of track features, in the released order."""
+SINGLE = (-1e30, 1e30)
+"""Features that single precision holds with room for their squares' sum in double."""
 LOG_PATTERNS = ("log_*.csv", "log_*.csv.gz")
 FEATURE_PATTERNS = ("tf_*.csv", "tf_*.csv.gz")
 
@@ -87,7 +89,7 @@ def read_features(
     Raises:
         UserError: no table is found, or a table is wrong (the message names the file, the line and what was expected).
     """
-    columns = {"track_id": Column("text"), **{name: Column("number") for name in NUMERIC_FEATURES}}
+    columns = {"track_id": Column("text"), **{name: Column("number", *SINGLE) for name in NUMERIC_FEATURES}}
     columns["mode"] = Column("text", choices=("major", "minor"))
     values = np.zeros((len(track_ids), len(FEATURES)), dtype=np.float32)
     found = np.zeros(len(track_ids), dtype=bool)
@@ -99,9 +101,14 @@ def read_features(
             for table in read_table(source, stream, columns, rows=100_000):
                 place = wanted.get_indexer(pd.Index(table["track_id"]))
                 here = place >= 0
-                rows = table[here]
-                values[place[here], :-1] = rows[list(NUMERIC_FEATURES)].to_numpy(np.float32)
-                values[place[here], -1] = rows["mode"] == "major"
-                found[place[here]] = True
+                place, rows = place[here], table[here]
+                new = np.column_stack([rows[list(NUMERIC_FEATURES)].to_numpy(np.float32), rows["mode"] == "major"])
+                old = np.where(found[place, None], values[place], new)
+                values[place] = new
+                found[place] = True
+                twice = np.flatnonzero((old != new).any(1) | (values[place] != new).any(1))  # in two tables, or in this
+                if twice.size:
+                    track = rows["track_id"].iloc[twice[0]]
+                    raise UserError(f"{source}: the track {track} has two rows that differ; remove one of them")
     require(tables > 0, f"{', '.join(map(str, paths))}: holds no track features; expected files named tf_*.csv")
     return values, found

@@ -6,15 +6,17 @@ in tables of a bounded number of rows, several files at once.
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,10 +31,16 @@ MAX_POSITION = 20
 """Longest session in the released logs, which were cut there."""
 PARALLEL_BYTES = 64 * 2**20
 """From this size on, the files are read by processes of their own."""
+BIG_BYTES = 8 * 2**30
+"""From this size on, logs are read on disk if DuckDB is installed."""
+Engine = Literal["auto", "numpy", "duckdb"]
+LONGEST_ID = 500
+"""Characters; those of the released files have 42."""
 
 _READ = {
     "session_id": Column("text"),
     "session_position": Column("integer", 1, MAX_POSITION),
+    "session_length": Column("integer", 1, MAX_POSITION),
     "track_id_clean": Column("text"),
     "skip_2": Column("flag"),
     "hour_of_day": Column("integer", 0, 23),
@@ -48,6 +56,8 @@ class Log:
     """(sessions,)"""
     starts: NDArray[np.float64]
     """(sessions,) date and hour of the first event kept, in seconds since 1970 (UTC)."""
+    session_lengths: NDArray[np.uint8]
+    """(sessions,) ``session_length`` of the first event: more than the events here if some are not in the log."""
     offsets: NDArray[np.int64]
     """(sessions + 1,): session s has the events ``offsets[s]:offsets[s + 1]``."""
     positions: NDArray[np.uint8]
@@ -63,24 +73,64 @@ class Log:
         return len(self.starts)
 
 
-def read_logs(paths: Sequence[Path], scratch: Path, workers: int | None = None) -> Log:
+def read_logs(paths: Sequence[Path], scratch: Path, workers: int | None = None, engine: Engine = "numpy") -> Log:
     """Read logs and bring them into the order of their dates (the median of the starts, then the name).
 
     Args:
         paths: CSV files and archives of them.
         scratch: an existing folder for temporary files; they are removed at the end.
         workers: processes at once; None is one for each core. Small files are read in this process.
+        engine: numpy, in memory; duckdb, on disk, with the same result; auto, the latter for logs of many gigabytes.
 
     Raises:
         UserError: no log is found, a log is wrong (the message names the file, the line and what was expected),
             or a session occurs in two of them.
     """
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        parts = _convert(paths, Path(folder), workers or available_cores())
-        require(bool(parts), f"{', '.join(map(str, paths))}: no log_*.csv or log_*.csv.gz is in there")
-        loaded = [(str(np.load(part / "source.npy")), _load_log(part)) for part in parts]
-    loaded.sort(key=lambda pair: (float(np.median(pair[1].starts)), pair[0]))
+    if engine == "auto":
+        engine = "duckdb" if sum(path.stat().st_size for path in paths) >= BIG_BYTES and _has_duckdb() else "numpy"
+    if engine == "duckdb":
+        from common.mssd_duckdb import read_logs_on_disk  # it is built on this module
+
+        return read_logs_on_disk(paths, scratch)
+    with converted_logs(paths, scratch, workers) as parts:
+        loaded = [(part.source, part.load()) for part in parts]
     return _join(loaded)
+
+
+@dataclass(frozen=True)
+class LogPart:
+    """One log as arrays in a folder, to be loaded when its turn comes."""
+
+    source: str
+    """The file, and the member of the archive: for messages."""
+    folder: Path
+
+    def load(self) -> Log:
+        """The log; as large as the file's own."""
+        return Log(**{field.name: np.load(self.folder / f"{field.name}.npy") for field in fields(Log)})
+
+    @property
+    def date(self) -> float:
+        """The median of the starts, in seconds since 1970 (UTC)."""
+        return float(np.median(np.load(self.folder / "starts.npy")))
+
+
+@contextlib.contextmanager
+def converted_logs(paths: Sequence[Path], scratch: Path, workers: int | None = None) -> Iterator[list[LogPart]]:
+    """The logs in the order of their dates, for those who want no more than one in memory at a time.
+
+    Arguments and errors are those of :func:`read_logs`, but that nobody has looked for sessions in two logs. The
+    arrays are removed at the end of the block.
+    """
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        converted = _convert(paths, Path(folder), workers or available_cores())
+        require(bool(converted), f"{', '.join(map(str, paths))}: no log_*.csv or log_*.csv.gz is in there")
+        parts = [LogPart(str(np.load(part / "source.npy")), part) for part in converted]
+        yield sorted(parts, key=lambda part: (part.date, part.source))
+
+
+def _has_duckdb() -> bool:
+    return importlib.util.find_spec("duckdb") is not None
 
 
 def available_cores() -> int:
@@ -103,6 +153,11 @@ def _convert(paths: Sequence[Path], folder: Path, workers: int) -> list[Path]:
             pool.shutdown(cancel_futures=True)
 
 
+def is_log(source: Source) -> bool:
+    """Whether a member of an archive has what listeners did, which the second halves of a test (log_input) lack."""
+    return not source.member or not Path(source.member).name.startswith("log_input_")
+
+
 def _convert_elsewhere(path: Path, folder: Path) -> list[Path]:
     """:func:`_convert_file` in a fresh Python, which knows nothing of TensorFlow and its threads."""
     command = [sys.executable, "-m", "common.mssd_logs", "--log", str(path), "--out", str(folder)]
@@ -118,7 +173,7 @@ def _convert_file(path: Path, folder: Path) -> list[Path]:
     """Write the arrays of each log in ``path`` to a folder of its own below ``folder``; returns these folders."""
     parts: list[Path] = []
     for source, stream in open_sources(path, *LOG_PATTERNS):
-        if source.member and Path(source.member).name.startswith("log_input_"):
+        if not is_log(source):
             continue
         log = read_log(source, stream)
         part = folder / f"{len(parts):06}"
@@ -128,10 +183,6 @@ def _convert_file(path: Path, folder: Path) -> list[Path]:
         np.save(part / "source.npy", np.array(str(source)))
         parts.append(part)
     return parts
-
-
-def _load_log(part: Path) -> Log:
-    return Log(**{field.name: np.load(part / f"{field.name}.npy") for field in fields(Log)})
 
 
 def read_log(source: Source, stream: IO[bytes]) -> Log:
@@ -146,15 +197,16 @@ def read_log(source: Source, stream: IO[bytes]) -> Log:
         days = {text: np.datetime64(text, "s").astype(np.float64) for text in table["date"].unique()}
         pieces.append(
             (
-                sessions(table["session_id"]),
+                sessions(table["session_id"], source),
                 table["session_position"].to_numpy(np.uint8),
-                tracks(table["track_id_clean"]),
+                table["session_length"].to_numpy(np.uint8),
+                tracks(table["track_id_clean"], source),
                 table["skip_2"].to_numpy(bool),
                 table["date"].map(days).to_numpy(np.float64) + 3600.0 * table["hour_of_day"].to_numpy(),
             )
         )
     require(bool(pieces), f"{source}: holds no row; expected one for each track played")
-    session, position, track, skipped, time = (np.concatenate(column) for column in zip(*pieces, strict=True))
+    session, position, length, track, skipped, time = (np.concatenate(column) for column in zip(*pieces, strict=True))
     del pieces
     order = np.lexsort((position, session))
     session, position = session[order], position[order]
@@ -165,7 +217,7 @@ def read_log(source: Source, stream: IO[bytes]) -> Log:
         raise UserError(f"{source}: session {name} has session_position {at} twice; remove one of the rows")
     offsets = np.concatenate([[0], np.cumsum(np.bincount(session))])
     first = order[offsets[:-1]]
-    return Log(ids, time[first], offsets, position, track[order], skipped[order], tracks.names())
+    return Log(ids, time[first], length[first], offsets, position, track[order], skipped[order], tracks.names())
 
 
 class Numbering:
@@ -174,11 +226,19 @@ class Numbering:
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
 
-    def __call__(self, texts: pd.Series) -> NDArray[np.int32]:
-        """The number of each text."""
+    def __call__(self, texts: pd.Series, source: Source) -> NDArray[np.int32]:
+        """The number of each text of a column of ``source``.
+
+        Raises:
+            UserError: a text cannot be an id: one holds a NUL character or is too long.
+        """
         codes, distinct = pd.factorize(texts.to_numpy(dtype=object))
-        numbers = self._numbers
-        known = [numbers.setdefault(text, len(numbers)) for text in distinct.tolist()]
+        numbers, ids = self._numbers, distinct.tolist()
+        for text in ids:  # in an array all texts take the space of the longest, and lose NULs at their ends
+            if len(text) > LONGEST_ID or "\0" in text:
+                what = "a NUL character" if "\0" in text else f"{len(text):,} characters, over {LONGEST_ID}"
+                raise UserError(f"{source}: {texts.name} {text[:20]!r} is no id: it has {what}; mend the file")
+        known = [numbers.setdefault(text, len(numbers)) for text in ids]
         return np.array(known, dtype=np.int32)[codes]
 
     def names(self) -> NDArray[np.bytes_]:
@@ -196,7 +256,8 @@ def _join(loaded: list[tuple[str, Log]]) -> Log:
         tracks.append(np.array(known, dtype=np.int32)[log.tracks])
         lengths.append(np.diff(log.offsets))
     parts = {
-        name: [getattr(log, name) for _, log in loaded] for name in ("session_ids", "starts", "positions", "skipped")
+        name: [getattr(log, name) for _, log in loaded]
+        for name in ("session_ids", "starts", "session_lengths", "positions", "skipped")
     }
     loaded.clear()
     return Log(
@@ -228,7 +289,7 @@ class ConvertOptions:
 
 
 def main(options: ConvertOptions) -> dict[str, object]:
-    """Turn a log of the Music Streaming Sessions Dataset into arrays; a step of gru4rec/preprocess.py."""
+    """Turn a log of the Music Streaming Sessions Dataset into arrays; a step of the preprocess.py of two papers."""
     return {"parts": [str(part) for part in _convert_file(options.log, options.out)]}
 
 

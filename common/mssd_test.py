@@ -158,6 +158,18 @@ def test_wrong_features(tmp_path):
         read_features([path], np.array([b"x"]))
 
 
+def test_a_track_with_two_different_rows(tmp_path):
+    same = features_row("x", 1)
+    (tmp_path / "tf_0.csv").write_text(FEATURES_HEADER + same + same)
+    (tmp_path / "tf_1.csv").write_text(FEATURES_HEADER + features_row("y", 2) + same)
+    paths = [tmp_path / "tf_0.csv", tmp_path / "tf_1.csv"]
+    assert read_features(paths, np.array([b"x", b"y"]))[1].all()
+    for rows in (features_row("x", 3), features_row("y", 3) + features_row("y", 4)):
+        (tmp_path / "tf_1.csv").write_text(FEATURES_HEADER + rows)
+        with pytest.raises(UserError, match=r"tf_1.csv: the track . has two rows that differ"):
+            read_features(paths, np.array([b"x", b"y"]))
+
+
 def test_released_folders_and_archives_are_found(tmp_path):
     for name in ("training_set/log_0.csv", "track_features/tf_0.csv", "sample/log_0.csv", "log_input_0.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -45,17 +45,21 @@ def sum_rows(gradient: Any) -> Any:
     return tf.convert_to_tensor(gradient)
 
 
-def make_optimizer(name: str, learning_rate: float, mixed_float16: bool = False) -> keras.optimizers.Optimizer:
+def make_optimizer(
+    name: str, learning_rate: Any, mixed_float16: bool = False, clip: float | None = None
+) -> keras.optimizers.Optimizer:
     """The optimizer ``name`` with Keras's defaults (Adam: beta 0.9 and 0.999, epsilon 1e-7, as in Keras 2).
 
     Args:
         name: one of :data:`OPTIMIZERS`.
-        learning_rate: step size.
+        learning_rate: step size, or a Keras schedule of it.
         mixed_float16: wrap it with dynamic loss scaling.
+        clip: largest norm of the gradient of all weights together; a longer one is shortened to it.
     """
     require(name in _CLASSES, f"--optimizer {name}: expected one of {', '.join(OPTIMIZERS)}")
     kind = _CLASSES[name]
-    optimizer = type(f"Exact{kind.__name__}", (SummedRows, kind), {})(learning_rate=learning_rate)
+    exact = type(f"Exact{kind.__name__}", (SummedRows, kind), {})
+    optimizer = exact(learning_rate=learning_rate, global_clipnorm=clip)
     return keras.optimizers.LossScaleOptimizer(optimizer) if mixed_float16 else optimizer
 
 

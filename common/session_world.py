@@ -41,6 +41,9 @@ GENRE_SHARE, FEATURE_SHARE = 0.75, 0.85
 SKIP_BASE, SKIP_MOOD, SKIP_AGAIN, SKIP_TRACK, SKIP_TASTE = 0.16, 0.95, 0.66, 0.60, 0.55
 """Log-odds of a skip: constant, deviation of the session's mood, a skip (or none) just before, qualities of the
 track, and how far they are from the session's taste."""
+TASTE_SPREAD, USUAL_DISTANCE = 0.7, 1.3
+"""Standard deviation of a session's taste about its genre's centre, and mean square distance of a track from it at
+which taste makes no difference."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def draw_sessions(world: World, count: int, rng: np.random.Generator) -> Play:
     # A stride without a common factor with the length meets every track of a playlist before one comes again.
     stride = np.where(shuffled, rng.choice([3, 7, 9, 11, 13, 17], size=count), 1)
     genre = world.playlist_genres[playlist]
-    taste = world.centres[genre] + 0.7 * rng.standard_normal((count, LATENT))
+    taste = world.centres[genre] + TASTE_SPREAD * rng.standard_normal((count, LATENT))
     first_list = np.searchsorted(world.playlist_genres, np.arange(GENRES + 1))
     chances = np.concatenate([[0.0], np.cumsum(world.popularity)])
     chance = chances[np.searchsorted(world.genres, np.arange(GENRES + 1))]
@@ -153,7 +156,7 @@ def draw_sessions(world: World, count: int, rng: np.random.Generator) -> Play:
             back = ends[:, step - 1] == ENDS.index("backbtn")
             track = np.where(back, tracks[:, step - 1], track)
             place = np.where(back, place - stride, place)  # afterwards the playlist goes on where it was
-        distance = ((world.qualities[track] - taste) ** 2).mean(axis=1) - 1.3
+        distance = ((world.qualities[track] - taste) ** 2).mean(axis=1) - USUAL_DISTANCE
         logit = mood + SKIP_AGAIN * again - SKIP_TRACK * world.appeal[track] + SKIP_TASTE * distance
         skip = rng.random(count) < 1 / (1 + np.exp(-logit))
         again = np.where(skip, 1.0, -1.0)

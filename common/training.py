@@ -8,12 +8,10 @@ sum(weight * loss) / sum(weight) over all replicas, whatever the padding.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import time
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +22,9 @@ from keras import ops
 from tqdm import tqdm
 
 from common import runtime
+from common.checkpoint import Progress, restore_checkpoint, save_checkpoint
 from common.optimizers import sum_rows
-from common.options import UserError, replacing, require
+from common.options import require
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ class Batch:
 
     Attributes:
         inputs: what the model takes, by input name.
-        targets: (n,).
-        weights: (n,); 0 marks padding, real examples have weight 1 (or any positive weight).
+        targets: (n, ...).
+        weights: as the targets; 0 marks padding, real examples have weight 1 (or any positive weight).
     """
 
     inputs: dict[str, np.ndarray]
@@ -51,9 +50,9 @@ CPU_PARTS = 2
 number of cores, as dropout depends on it: the same seed should give the same model on every machine."""
 
 
-def squared_error(targets: Any, predictions: Any) -> Any:
-    """(target - prediction)^2 of each example."""
-    return ops.square(ops.cast(targets, predictions.dtype) - predictions)
+def squared_error(targets: Any, predictions: Any, weights: Any) -> Any:
+    """sum(weight * (target - prediction)^2) over the examples."""
+    return ops.sum(weights * ops.cast(ops.square(ops.cast(targets, predictions.dtype) - predictions), "float32"))
 
 
 def epoch_order(size: int, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray:
@@ -73,25 +72,6 @@ def padded(array: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([array, np.zeros((size - len(array), *array.shape[1:]), array.dtype)])
 
 
-@dataclass
-class Progress:
-    """What a run has reached: it is saved after every epoch and is all that ``--resume`` needs.
-
-    Attributes:
-        epochs: whole epochs done.
-        history: one row of figures per epoch.
-        batch_losses: loss of every batch of the last epoch.
-        best_epoch: epoch (from 1) with the best monitored figure; 0 before the first.
-        seconds: time spent in training and validation, over all sessions.
-    """
-
-    epochs: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    batch_losses: list[float] = field(default_factory=list)
-    best_epoch: int = 0
-    seconds: float = 0.0
-
-
 class Trainer:
     """Fits a model and keeps a resumable checkpoint, ``history.csv`` and TensorBoard events in a run directory.
 
@@ -100,7 +80,7 @@ class Trainer:
         optimizer: see :func:`common.optimizers.make_optimizer`.
         seed: seed of dropout; the order of the batches is the caller's.
         run_dir: folder of the run, or None to keep nothing.
-        loss: (targets, predictions) -> loss of each example.
+        loss: (targets, predictions, weights) -> sum(weight * loss) over the examples, in float32.
         jit: compile the step with XLA.
         monitor: figure of ``evaluate`` to choose the best epoch by (lower is better); None keeps the last epoch.
     """
@@ -111,16 +91,20 @@ class Trainer:
         optimizer: keras.optimizers.Optimizer,
         seed: int,
         run_dir: Path | None = None,
-        loss: Callable[[Any, Any], Any] = squared_error,
+        loss: Callable[[Any, Any, Any], Any] = squared_error,
         jit: bool = True,
         monitor: str | None = None,
     ) -> None:
         self.model, self.optimizer, self.seed, self.run_dir, self.monitor = model, optimizer, seed, run_dir, monitor
         self.strategy = tf.distribute.get_strategy()
         self.progress = Progress()
-        self.best: list[np.ndarray] = []
+        self.best: dict[str, np.ndarray] = {}
         self._prefetched = _Prefetcher()
         optimizer.build(model.trainable_variables)
+        self._variables = {f"model_{i}": variable for i, variable in enumerate(model.weights)}
+        trained = {id(variable) for variable in model.trainable_variables}
+        self._trained = [name for name, variable in self._variables.items() if id(variable) in trained]
+        self._variables |= {f"optimizer_{i}": variable for i, variable in enumerate(optimizer.variables)}
 
         @tf.function(jit_compile=jit, reduce_retracing=True)
         def gradients(trainable: Any, state: Any, inputs: Any, targets: Any, weights: Any) -> Any:
@@ -128,7 +112,7 @@ class Trainer:
             with tf.GradientTape() as tape:
                 tape.watch(trainable)
                 predictions, state = model.stateless_call(trainable, state, inputs, training=True)
-                value = ops.sum(weights * ops.cast(loss(targets, predictions), "float32"))
+                value = loss(targets, predictions, weights)
                 scaled = optimizer.scale_loss(value)
             found = tape.gradient(scaled, trainable)
             # Rows of embeddings are summed here, within the compiled part; SummedRows then has nothing left to do.
@@ -182,20 +166,18 @@ class Trainer:
             self.progress.history.append(row)
             self.progress.epochs = epoch + 1
             if self.monitor and row[self.monitor] <= min(past[self.monitor] for past in self.progress.history):
-                self.progress.best_epoch, self.best = (
-                    epoch + 1,
-                    [ops.convert_to_numpy(v).copy() for v in self.model.trainable_variables],
-                )
+                self.progress.best_epoch = epoch + 1
+                self.best = {name: np.array(self._variables[name]) for name in self._trained}
             self.progress.seconds += time.perf_counter() - started
             if self.run_dir and writer:
-                self._save()
+                save_checkpoint(self.run_dir, self._variables, self.progress, self.best)
                 with writer.as_default(step=epoch + 1):
                     for name, value in row.items():
                         tf.summary.scalar(name, value)
                     writer.flush()
-        if self.monitor and self.best:
-            for variable, best in zip(self.model.trainable_variables, self.best, strict=True):
-                variable.assign(best)
+        if self.monitor:
+            for name, best in self.best.items():
+                self._variables[name].assign(best)
         return self.progress
 
     def _epoch(self, batches: Iterable[Sequence[Batch]], title: str, quiet: bool) -> float:
@@ -224,46 +206,14 @@ class Trainer:
         values = [choose(lambda c, i=i: flat[c.replica_id_in_sync_group][i]) for i in range(len(flat[0]))]
         return (tf.nest.pack_sequence_as(parts[0], values),)
 
-    def _save(self) -> None:
-        """Write everything an uninterrupted run would have in memory here, as one file, in one rename."""
-        arrays = {f"model_{i}": ops.convert_to_numpy(v).copy() for i, v in enumerate(self.model.weights)}
-        arrays |= {f"optimizer_{i}": ops.convert_to_numpy(v).copy() for i, v in enumerate(self.optimizer.variables)}
-        arrays |= {f"best_{i}": value for i, value in enumerate(self.best)}
-        assert self.run_dir
-        with replacing(self.run_dir / "checkpoint.npz") as file:
-            np.savez(file, progress=np.array(json.dumps(vars(self.progress))), **arrays)
-        write_history(self.run_dir / "history.csv", self.progress.history)
-
     def resume(self) -> None:
         """Continue from the checkpoint in the run directory (from the beginning if there is none yet).
 
         Raises:
             UserError: the checkpoint is damaged or of another model.
         """
-        path = self.run_dir / "checkpoint.npz" if self.run_dir else None
-        if not path or not path.exists():
-            return
-        groups = {"model": self.model.weights, "optimizer": self.optimizer.variables}
-        try:
-            with np.load(path, allow_pickle=False) as saved:
-                arrays = {name: saved[name] for name in saved.files}
-            progress = Progress(**json.loads(str(arrays.pop("progress"))))
-            if progress.best_epoch:
-                groups["best"] = self.model.trainable_variables
-            expected = {f"{g}_{i}": tuple(v.shape) for g, variables in groups.items() for i, v in enumerate(variables)}
-            found = {name: array.shape for name, array in arrays.items()}
-            if found != expected:
-                raise ValueError(f"it holds {len(found)} arrays, this model needs {len(expected)}, of other shapes")
-        except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(
-                f"{path}: damaged, or of another model ({error}); delete it to let --resume start from the first epoch"
-            ) from None
-        for group in ("model", "optimizer"):
-            for i, variable in enumerate(groups[group]):
-                variable.assign(arrays[f"{group}_{i}"])
-        self.best = [arrays[f"best_{i}"] for i in range(len(groups.get("best", ())))]
-        self.progress = progress
-        write_history(path.with_name("history.csv"), progress.history)  # a kill may have left the one before
+        if self.run_dir:
+            self.progress, self.best = restore_checkpoint(self.run_dir, self._variables, self._trained)
 
 
 def _overflow_together(gradients: list[Any]) -> list[Any]:
@@ -276,14 +226,6 @@ def _overflow_together(gradients: list[Any]) -> list[Any]:
     context = tf.distribute.get_replica_context()
     anywhere = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(broken, tf.float32)) > 0
     return [tf.where(anywhere, tf.constant(math.nan, gradient.dtype), gradient) for gradient in gradients]
-
-
-def write_history(path: Path, rows: Sequence[dict[str, float]]) -> None:
-    """Write one line of figures per epoch as CSV, every digit kept."""
-    with replacing(path, "w") as file:
-        if rows:
-            file.write(",".join(rows[0]) + "\n")
-            file.writelines(",".join(repr(value) for value in row.values()) + "\n" for row in rows)
 
 
 class _Prefetcher:

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from common import runtime, training
+from common import checkpoint, runtime
 from common.optimizers import make_optimizer
 from common.options import UserError
 from common.training import Batch, BlockPredictor, Trainer, epoch_order, padded
@@ -116,7 +116,7 @@ def test_killed_at_any_moment_and_resumed_equals_uninterrupted(epoch, moment, tm
 
     else:  # while the checkpoint is written, or between its rename and history.csv
         target = "write_history" if moment == "history" else "replacing"
-        original = getattr(training, target)
+        original = getattr(checkpoint, target)
 
         def counted(path, *rest):
             calls.append(path)
@@ -126,7 +126,7 @@ def test_killed_at_any_moment_and_resumed_equals_uninterrupted(epoch, moment, tm
                     raise_killed()
             return original(path, *rest)
 
-        monkeypatch.setattr(training, target, counted)
+        monkeypatch.setattr(checkpoint, target, counted)
     with pytest.raises((Killed, tf.errors.OpError)):
         trainer.fit(source, EPOCHS, evaluate, quiet=True)
     monkeypatch.undo()
@@ -418,7 +418,7 @@ def test_loss_scaling_saves_small_gradients_and_skips_overflows():
             model,
             make_optimizer("sgd", 1e6, scaled),
             1,
-            loss=lambda t, p: 1e-9 * keras.ops.cast(p, "float32") * t,
+            loss=lambda t, p, w: keras.ops.sum(w * 1e-9 * keras.ops.cast(p, "float32") * t),
         )
         parts = [Batch({"x": np.ones((2, 1), np.float32)}, targets, np.ones(2, np.float32))]
         for _ in range(steps):

@@ -88,7 +88,7 @@ def build(files: SessionFiles, options: DataOptions, scratch: Path) -> Built:
 
 
 def _read_mssd(files: SessionFiles, options: DataOptions, scratch: Path) -> Parts:
-    log = read_logs(files.events, scratch)
+    log = read_logs(files.events, scratch, engine=options.engine)
     times = np.repeat(log.starts, np.diff(log.offsets)) + log.positions  # a second for each position
     events = Events(log.tracks, times, np.arange(len(log.tracks)), log.offsets, log.session_ids)
     if not files.others:
@@ -182,6 +182,7 @@ def _standardise(parts: Parts, vocabulary: NDArray[np.int32], files: SessionFile
     features = parts.features[vocabulary].astype(np.float64)
     numbers = features[:, : len(NUMERIC_FEATURES)]
     deviation = numbers.std(axis=0)
+    constant = deviation <= 1e-6 * np.abs(numbers).max(axis=0)  # what is left of it is rounding
     numbers -= numbers.mean(axis=0)
-    numbers /= np.where(deviation > 0, deviation, 1.0)
+    numbers /= np.where(constant, 1.0, deviation)
     return features.astype(np.float32).reshape(-1, len(FEATURES))

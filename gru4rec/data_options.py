@@ -49,6 +49,9 @@ class DataOptions:
     """Drop an event whose item is that of the event before."""
     drop_featureless: bool = False
     """mssd: drop tracks that have no features; else one such track is an error."""
+    engine: Literal["auto", "numpy", "duckdb"] = "auto"
+    """mssd: what reads the logs, with the same result: numpy in memory; duckdb (extra big) on disk, for logs larger
+    than the memory; auto: duckdb from 8 GB of logs on, if it is installed."""
 
     def __post_init__(self) -> None:
         for name, least, below in (
@@ -60,9 +63,21 @@ class DataOptions:
             bounds = f"{least} or more" + ("" if below == float("inf") else f" and below {below}")
             message = f"--{name.replace('_', '-')} is {value}; it must be {bounds}"
             require(value is None or least <= value < below, message)
+        keys = {"--session-key": self.session_key, "--item-key": self.item_key, "--time-key": self.time_key}
+        require(
+            len({*keys.values()} - {""}) == 3, f"{', '.join(keys)} are {', '.join(keys.values())}; name three columns"
+        )
+        require(self.train_file != self.test_file, f"--train-file and --test-file are both {self.train_file}")
 
     def completed(self, kind: Kind) -> DataOptions:
-        """These options with the defaults of ``kind`` filled in; the shares stay open."""
+        """These options with the defaults of ``kind`` filled in; the shares stay open.
+
+        Raises:
+            UserError: an option does not fit ``kind``.
+        """
+        require(
+            kind == "mssd" or not self.drop_featureless, f"--drop-featureless belongs to mssd, but the files are {kind}"
+        )
         values = {
             "validation_days": 1.0 if kind == "mssd" else 0.0,
             "min_support": 5 if kind == "rsc15" else 1,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,22 +11,24 @@ import numpy as np
 from tqdm import tqdm
 
 from common import runtime
+from common.checkpoint import Progress, restore_checkpoint, save_checkpoint
+from common.negatives import Negatives
 from common.optimizers import RowAdagrad, RowAdam, RowOptimizer
-from common.options import UserError, replacing, require, write_json
+from common.options import replacing, require, write_json
 from common.report import markdown_table, plot_comparison, plot_curves, print_table
 from common.rundir import open_run, resumable
 from common.sources import Dataset
-from common.training import Progress, write_history
-from common.weights import load_own_weights, save_own_weights
+from common.vocabulary import digest, save_vocabulary
+from common.weights import save_own_weights
 from gru4rec import baselines
 from gru4rec.evaluation import Evaluator, Ties
 from gru4rec.losses import make_loss
-from gru4rec.model import Architecture, GRU4Rec, architecture_of_run
-from gru4rec.negatives import Negatives
-from gru4rec.official import build, from_official
+from gru4rec.model import Architecture, GRU4Rec
 from gru4rec.options import GruOptions
 from gru4rec.preprocess import SessionData
+from gru4rec.stored import WEIGHTS
 from gru4rec.training import SessionTrainer, chunks
+from gru4rec.weights import load_weights
 
 COLUMNS = ("recall@5", "recall@10", "recall@20", "mrr@5", "mrr@10", "mrr@20", "recall@20_session", "mrr@20_session")
 OFFICIAL_TIES: tuple[Ties, ...] = ("standard", "conservative", "median")
@@ -58,10 +58,11 @@ def run(options: GruOptions, dataset: Dataset, data: SessionData) -> dict[str, A
             "counts": counts,
             "fingerprint": data.fingerprint,
         },
+        "vocabulary": digest(data.item_ids),
     }
     name = f"{options.preset or f'{options.inputs}-{options.loss}'}-{dataset.name}"
     folder = open_run("gru4rec", name, options, facts)
-    write_json(folder / "vocabulary.json", {"item_ids": list(data.item_ids)})
+    save_vocabulary(folder, data.item_ids)
     if data.features is not None:
         with replacing(folder / "features.npy") as file:
             np.save(file, data.features)
@@ -70,7 +71,7 @@ def run(options: GruOptions, dataset: Dataset, data: SessionData) -> dict[str, A
         progress = fit(model, options, data, folder)
         if progress.history:
             plot_curves(folder / "curves.png", f"GRU4Rec, {name}", progress.history, progress.best_epoch)
-        save_own_weights(folder / "model.weights.h5", model)
+        save_own_weights(folder / WEIGHTS, model)
         row = f"GRU4Rec ({architecture.inputs}, {options.loss})"
         ranks = Evaluator(model, jit=not options.deterministic)(data.test)
         rows = {row: ranks.figures()}
@@ -106,37 +107,6 @@ def features_of(architecture: Architecture, data: SessionData) -> np.ndarray | N
     return np.asarray(data.features, np.float32) if architecture.inputs.startswith("content") else None
 
 
-def load_weights(path: Path, data: SessionData) -> GRU4Rec:
-    """A model from ``model.weights.h5`` of a run, or from an official npz (PyTorch ``state_dict``, Theano arrays).
-
-    Raises:
-        UserError: not such a file, damaged, or of another dataset.
-    """
-    if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {key: file[key] for key in file.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path}: cannot be read as npz ({error})") from None
-        architecture, weights = from_official(arrays)
-        check_items(path, architecture, data)
-        return build(architecture, weights)
-    architecture = architecture_of_run(path.parent)
-    check_items(path, architecture, data)
-    model = GRU4Rec(architecture, features_of(architecture, data))
-    load_own_weights(model, path)
-    return model
-
-
-def check_items(path: Path, architecture: Architecture, data: SessionData) -> None:
-    """Refuse weights of a catalogue of another size."""
-    items = len(data.item_ids)
-    require(
-        architecture.num_items == items,
-        f"{path}: holds {architecture.num_items:,} items, but the dataset has {items:,}; use the dataset it belongs to",
-    )
-
-
 def make_optimizer(options: GruOptions, model: GRU4Rec) -> RowOptimizer:
     """The optimizer that complete options name."""
     assert options.learning_rate is not None and options.momentum is not None
@@ -156,8 +126,10 @@ def fit(model: GRU4Rec, options: GruOptions, data: SessionData, folder: Path) ->
     if options.epochs == 0:
         return progress
     optimizer = make_optimizer(options, model)
+    variables: dict[str, Any] = {f"model.{name}": variable for name, variable in model.named.items()}
+    variables |= {f"optimizer.{name}": variable for name, variable in optimizer.state.items()}
     if options.resume:
-        progress = restore(folder / "checkpoint.npz", model, optimizer)
+        progress, _ = restore_checkpoint(folder, variables)
     negatives = Negatives(data.support, options.alpha or 0.0, options.negatives or 0, options.seed)
     trainer = SessionTrainer(
         model,
@@ -185,48 +157,13 @@ def fit(model: GRU4Rec, options: GruOptions, data: SessionData, folder: Path) ->
             np.isfinite(loss).item(),
             f"{title}: the loss is {loss}; try a smaller --learning-rate (earlier epochs are kept in {folder})",
         )
-        row = {"epoch": epoch + 1, "loss": loss, "events_per_second": live.sum() / (time.perf_counter() - begun)}
+        row = {"epoch": epoch + 1, "loss": loss, "events_per_second": float(live.sum()) / (time.perf_counter() - begun)}
         if evaluator:
             found = evaluator(data.validation).figures()
             row |= {f"val_{key}": found[key] for key in ("recall@20", "mrr@20")}
         progress.history.append(row)
         progress.epochs, progress.seconds = epoch + 1, progress.seconds + time.perf_counter() - begun
-        save(folder / "checkpoint.npz", model, optimizer, progress)
-        write_history(folder / "history.csv", progress.history)
-    return progress
-
-
-def save(path: Path, model: GRU4Rec, optimizer: RowOptimizer, progress: Progress) -> None:
-    """Write what an uninterrupted run would have in memory here, as one file, in one rename."""
-    arrays = {f"model.{name}": np.asarray(variable) for name, variable in model.named.items()}
-    arrays |= {f"optimizer.{name}": variable.numpy() for name, variable in optimizer.state.items()}
-    with replacing(path) as file:
-        np.savez(file, allow_pickle=False, progress=np.array(json.dumps(vars(progress), default=float)), **arrays)
-
-
-def restore(path: Path, model: GRU4Rec, optimizer: RowOptimizer) -> Progress:
-    """Go on from a checkpoint; from the beginning if there is none yet.
-
-    Raises:
-        UserError: it is damaged, or of another model.
-    """
-    if not path.exists():
-        return Progress()
-    targets = {f"model.{name}": variable for name, variable in model.named.items()}
-    targets |= {f"optimizer.{name}": variable for name, variable in optimizer.state.items()}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        progress = Progress(**json.loads(str(arrays.pop("progress"))))
-        shapes = {name: tuple(variable.shape) for name, variable in targets.items()}
-        if {name: array.shape for name, array in arrays.items()} != shapes:
-            raise ValueError("its arrays are not those of this model")
-    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path}: damaged, or of another model ({error}); delete it to let --resume start from the first epoch"
-        ) from None
-    for name, array in arrays.items():
-        targets[name].assign(array)
+        save_checkpoint(folder, variables, progress)
     return progress
 
 

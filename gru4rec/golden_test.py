@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.negatives import cumulative, invert
 from common.optimizers import RowAdagrad
 from common.sessions import Sessions
 from conftest import GOLDEN
 from gru4rec.batches import session_parallel
 from gru4rec.losses import make_loss
-from gru4rec.negatives import cumulative, invert
 from gru4rec.official import build, from_official, to_official
 from gru4rec.training import SessionTrainer, chunks
 

@@ -115,13 +115,16 @@ class GruOptions(TrainingOptions, DataOptions):
             all(1 <= units <= 8192 for units in self.layers), f"--layers is {self.layers}; each must lie in 1..8192"
         )
         for name, low, high in (
-            ("momentum", 0, 1), ("embedding", 1, 8192), ("bpreg", 0, 1e6), ("elu", 0, 1e3), ("negatives", 0, 10**6),
+            ("batch_size", 1, 16384), ("momentum", 0, 1), ("embedding", 1, 8192),
+            ("bpreg", 0, 1e6), ("elu", 0, 1e3), ("negatives", 0, 10**6),
             ("alpha", 0, 1), ("logq", 0, 1), ("dropout_input", 0, 0.99), ("dropout_hidden", 0, 0.99),
         ):  # fmt: skip
             value = getattr(self, name)
             flag = f"--{name.replace('_', '-')}"
             require(value is None or low <= value <= high, f"{flag} is {value}; it must lie in {low}..{high:g}")
         require(len(self.weights) <= 1, "--weights names several files; name one")
+        require(self.precision in ("auto", "float32"), f"--precision {self.precision}: GRU4Rec computes in float32")
+        require(self.distribute == "none", f"--distribute {self.distribute}: GRU4Rec trains on one device")
         require(self.protocol == "corrected", "--protocol released: GRU4Rec has one protocol, the official one")
         require(self.epochs != 0 or bool(self.weights), "--epochs 0 evaluates weights: name them with --weights FILE")
 

@@ -92,7 +92,7 @@ def _state(files: SessionFiles, options: DataOptions) -> dict[str, Any]:
     return {
         "version": VERSION,
         "sources": [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in sources],
-        "options": dataclasses.asdict(options),
+        "options": dataclasses.asdict(dataclasses.replace(options, engine="auto")),  # which has no effect on the arrays
     }
 
 
@@ -107,7 +107,7 @@ def _load(folder: Path, state: dict[str, Any]) -> SessionData | None:
             for part in _parts
         }
         features = _map(folder / "features.npy") if meta["features"] else None
-        return SessionData(
+        data = SessionData(
             **parts,
             item_ids=[item.decode() for item in np.load(folder / "item_ids.npy").tolist()],
             support=_map(folder / "support.npy"),
@@ -117,8 +117,23 @@ def _load(folder: Path, state: dict[str, Any]) -> SessionData | None:
             dropped=meta["dropped"],
             fingerprint=meta["fingerprint"],
         )
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return data if _fits(data) else None
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError):
         return None
+
+
+def _fits(data: SessionData) -> bool:
+    """Whether the arrays have the shapes and types that belong together; their values are not read."""
+    expected: list[tuple[NDArray[Any], tuple[int, ...], type]] = [(data.support, (len(data.item_ids),), np.int64)]
+    for part in _parts:
+        sessions = getattr(data, part)
+        count, events = len(sessions.offsets) - 1, int(sessions.offsets[-1])
+        expected.append((sessions.items, (events,), np.int32))
+        expected.append((sessions.offsets, (count + 1,), np.int64))
+        expected.append((sessions.starts, (count,), np.float64))
+    if data.features is not None:
+        expected.append((data.features, (len(data.item_ids), len(FEATURES)), np.float32))
+    return all(array.shape == shape and array.dtype == kind for array, shape, kind in expected)
 
 
 def _map(path: Path) -> NDArray[Any]:

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import gzip
+import io
 import os
+import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +14,7 @@ import pandas as pd
 import pytest
 
 import gru4rec.preprocess as preprocess
-from common.mssd import FEATURES, NUMERIC_FEATURES
+from common.mssd import FEATURES, LOG_COLUMNS, NUMERIC_FEATURES
 from common.options import PROJECT, UserError
 from common.session_sample import SessionSampleOptions, write_sample
 from common.sessions import Sessions
@@ -150,6 +154,15 @@ def test_damaged_arrays_are_made_anew(sample, tmp_path):
     assert prepare(sample, tmp_path / "prepared").fingerprint == first.fingerprint
 
 
+def test_duckdb_makes_the_same_arrays_and_does_not_make_them_again(sample, tmp_path, monkeypatch):
+    pytest.importorskip("duckdb", reason="DuckDB is not installed: the extra big")
+    first = prepare(sample, tmp_path / "numpy", DataOptions(engine="numpy"))
+    other = prepare(sample, tmp_path / "duckdb", DataOptions(engine="duckdb"))
+    assert other.fingerprint == first.fingerprint and other.dropped == first.dropped
+    monkeypatch.setattr(preprocess, "build", lambda *args: pytest.fail("the arrays are there"))
+    assert prepare(sample, tmp_path / "numpy", DataOptions(engine="duckdb")).fingerprint == first.fingerprint
+
+
 def test_tracks_without_features(sample, tmp_path):
     raw = tmp_path / "raw"
     raw.mkdir()
@@ -182,6 +195,141 @@ def test_nothing_left(tmp_path):
     ):
         prepare(tmp_path / "raw", tmp_path / "prepared")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
+
+
+HOSTILE = {
+    "a gzip that ends early": ("log_0.csv.gz", lambda text: gzip.compress(text)[:-9], "the archive is damaged"),
+    "a gzip with rubbish after it": ("log_0.csv.gz", lambda text: gzip.compress(text) + b"rubbish", "is damaged"),
+    "a gzip that is none": ("log_0.csv.gz", lambda text: text, "the archive is damaged"),
+    "a csv that is a gzip": ("log_0.csv", gzip.compress, "line 1: expected the names of the columns"),
+    "a tar that ends early": ("set.tar.gz", lambda text: tarred({"log_0.csv": text * 9})[:900], "is damaged"),
+    "a tar of links": ("set.tar", lambda text: tarred({"log_0.csv": None, "log_1.csv": None}), "no log_"),
+    "UTF-16": ("log_0.csv", lambda text: text.decode().encode("utf-16"), "line 1: expected the names"),
+    "Latin-1": ("log_0.csv", lambda text: text.replace(b",t_", b",\xe9", 1), "is not UTF-8"),
+    "a NUL in an id": ("log_0.csv", lambda text: text.replace(b",t_", b",t\0_"), "is no id: it has a NUL"),
+    "a NUL after an id": ("log_0.csv", lambda text: re.sub(rb"(,t_\d)", rb"\1\0", text), "is no id: it has a NUL"),
+    "an endless id": ("log_0.csv", lambda text: text.replace(b",t_", b",t_" + b"x" * 5000, 1), "is no id: it has 5,"),
+    "semicolons": ("log_0.csv", lambda text: text.replace(b",", b";"), "are missing among"),
+    "an open quote": ("log_0.csv", lambda text: text.replace(b",t_", b',"t_', 1), "line 2: has 4 values; expected 21"),
+    "a row that ends early": ("log_0.csv", lambda text: text[:-30], "values; expected 21"),
+    "a surrogate": ("log_0.csv", lambda text: text.replace(b",t_", b",\xed\xa0\x80", 1), "line 2: is not UTF-8"),
+}
+HARMLESS = {
+    "a byte order mark": lambda text: b"\xef\xbb\xbf" + text,
+    "CRLF": lambda text: text.replace(b"\n", b"\r\n"),
+    "empty lines": lambda text: text.replace(b"\n", b"\n\n"),
+    "no last line end": lambda text: text.rstrip(b"\n"),
+    "positions in disorder": lambda text: in_disorder(text),
+}
+
+
+def in_disorder(log: bytes) -> bytes:
+    """The rows of each session, of which there are four, from the last to the first."""
+    header, *rows = log.splitlines(keepends=True)
+    return header + b"".join(b"".join(rows[first : first + 4][::-1]) for first in range(0, len(rows), 4))
+
+
+def tarred(members: dict[str, bytes | None]) -> bytes:
+    """A tar.gz; None is a link to a file outside."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        for name, text in members.items():
+            info = tarfile.TarInfo(f"../../{name}")
+            if text is None:
+                info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+                archive.addfile(info)
+            else:
+                info.size = len(text)
+                archive.addfile(info, io.BytesIO(text))
+    return content.getvalue()
+
+
+def small_log() -> bytes:
+    rest = "False,False,False,True,0,1,0,0,0,0,False,6,2018-07-{day},True,radio,trackdone,fwdbtn"
+    rows = [
+        f"s_{number:02},{position},4,t_{number * position % 7},{rest.format(day=15 + number % 4)}\n"
+        for number in range(40)
+        for position in range(1, 5)
+    ]
+    return (",".join(LOG_COLUMNS) + "\n" + "".join(rows)).encode()
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_logs_end_in_one_line_and_leave_nothing(case, tmp_path):
+    name, damage, told = HOSTILE[case]
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / name).write_bytes(damage(small_log()))
+    with pytest.raises(UserError, match=told) as caught:
+        prepare(tmp_path / "raw", tmp_path / "out/prepared")
+    assert len(str(caught.value)) < 900 and "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.rglob("*")] in (
+        ["raw", "out", name],
+        ["raw", name, "out"],
+        ["out", "raw", name],
+    )
+
+
+@pytest.mark.parametrize("case", HARMLESS)
+def test_harmless_oddities_of_logs_change_nothing(case, tmp_path):
+    found = []
+    for folder, text in (("plain", small_log()), ("odd", HARMLESS[case](small_log()))):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "log_0.csv").write_bytes(text)
+        found.append(prepare(tmp_path / folder, tmp_path / folder / "prepared").fingerprint)
+    assert found[0] == found[1]
+
+
+def test_hostile_archives_write_nothing_outside(tmp_path):
+    (tmp_path / "a/b/raw").mkdir(parents=True)
+    (tmp_path / "a/b/raw/set.tar.gz").write_bytes(tarred({"log_0.csv": small_log()}))
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="holds no track features"):
+        prepare(tmp_path / "a/b/raw", tmp_path / "a/b/prepared")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e300", "x"])
+def test_features_that_are_no_usable_numbers(sample, tmp_path, value):
+    for path in sample.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    lines = (tmp_path / "tf_0.csv").read_text().splitlines(keepends=True)
+    cells = lines[3].split(",")
+    lines[3] = ",".join([cells[0], value, *cells[2:]])
+    (tmp_path / "tf_0.csv").write_text("".join(lines))
+    with pytest.raises(UserError, match=rf"tf_0.csv, line 4: duration is '{value}'; expected a number"):
+        prepare(tmp_path, tmp_path / "prepared")
+
+
+def test_a_feature_that_never_varies_is_zero(sample, tmp_path):
+    for path in sample.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    table = pd.read_csv(tmp_path / "tf_0.csv")
+    table["duration"] = 0.1
+    table.to_csv(tmp_path / "tf_0.csv", index=False)
+    features = prepare(tmp_path, tmp_path / "prepared").features
+    assert features is not None and np.abs(features[:, 0]).max() < 1e-6 and np.isfinite(features).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", "half", None, "floats", "short"])
+def test_arrays_damaged_in_any_way_are_made_anew(content, tmp_path):
+    write_tsv(tmp_path / "raw/train.tsv", [(s, i, 40_000 * s + i) for s in range(10) for i in range(3)])
+    first = prepare(tmp_path / "raw", tmp_path / "prepared").fingerprint
+    for path in sorted((tmp_path / "prepared").iterdir()):
+        whole = path.read_bytes()
+        array = np.load(path) if path.suffix == ".npy" else None
+        if content is None:
+            path.unlink()
+        elif content == "half":
+            path.write_bytes(whole[: len(whole) // 2])
+        elif content in ("floats", "short") and array is not None and array.dtype.kind != "S":
+            np.save(path, array.astype(np.float32) if content == "floats" else array[:1])
+        elif isinstance(content, bytes):
+            path.write_bytes(content)
+        assert prepare(tmp_path / "raw", tmp_path / "prepared").fingerprint == first
+        if path.suffix == ".npy":
+            assert path.read_bytes() == whole, path
 
 
 def test_missing_files(tmp_path):

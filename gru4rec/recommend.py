@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -16,11 +15,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from common.mssd_logs import LONGEST_ID
 from common.options import OptionalPath, UserError, require, run_script
 from common.sessions import Sessions
+from common.vocabulary import read_vocabulary
+from gru4rec.stored import WEIGHTS, load_model
 
 if TYPE_CHECKING:  # imported late: a mistake in the options or the sessions is reported without waiting for TensorFlow
-    from gru4rec.model import Architecture, GRU4Rec
+    from gru4rec.model import GRU4Rec
 
 BLOCK = 256
 """Sessions that are scored at a time."""
@@ -56,67 +58,19 @@ class RecommendOptions:
         )
 
 
-def read_vocabulary(folder: Path) -> list[str]:
-    """Item number -> id in the raw data, of a run.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    file = folder / "vocabulary.json"
-    try:
-        ids = json.loads(file.read_text("utf-8"))["item_ids"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); it must lie beside the weights of a run") from None
-    require(isinstance(ids, list) and len(ids) > 0, f"{file}: item_ids must be a list of the items of the run's model")
-    return [str(item) for item in ids]
-
-
-def load_model(folder: Path, items: int) -> GRU4Rec:
-    """The model of a finished run with a vocabulary of ``items``.
-
-    Raises:
-        UserError: a file of the run is missing, damaged or does not fit the others.
-    """
-    import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets TensorFlow)
-    from common.weights import load_own_weights
-    from gru4rec.model import GRU4Rec, architecture_of_run
-
-    architecture = architecture_of_run(folder)
-    require(
-        architecture.num_items == items,
-        f"{folder / 'vocabulary.json'}: holds {items:,} items; the run's model has {architecture.num_items:,}",
-    )
-    weights = folder / "model.weights.h5"
-    advice = "the run is not finished: continue it with gru4rec/train.py --resume"
-    require(weights.is_file(), f"{weights}: not there; {advice}")
-    features = _features(folder / "features.npy", architecture) if architecture.input_table is None else None
-    model = GRU4Rec(architecture, features)
-    load_own_weights(model, weights)
-    return model
-
-
-def _features(file: Path, architecture: Architecture) -> np.ndarray:
-    try:
-        features = np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); it must lie beside the weights of a run") from None
-    shape = (architecture.num_items, architecture.features)
-    require(features.shape == shape, f"{file}: has shape {features.shape}; the run's model expects {shape}")
-    return features.astype(np.float32)
-
-
 def next_scores(model: GRU4Rec, sessions: list[list[int]]) -> Iterator[np.ndarray]:
     """Scores of all items (items,) after each of the sessions, which are item numbers, none empty."""
     from gru4rec.evaluation import Evaluator
 
     wy, by = (np.asarray(model.named[name]) for name in ("Wy", "By"))
+    evaluator = Evaluator(model, min(BLOCK, len(sessions)), jit=False)
     for start in range(0, len(sessions), BLOCK):
         block = sessions[start : start + BLOCK]
         # The last event of a session has no state of its own there, so each gets one more event, of no meaning.
         offsets = np.concatenate([[0], np.cumsum([len(session) + 1 for session in block])])
         items = np.concatenate([[*session, 0] for session in block]).astype(np.int32)
         extended = Sessions(items, offsets, np.zeros(len(block)))
-        states = Evaluator(model, len(block), jit=False).states(extended)
+        states = evaluator.states(extended)
         yield from states[offsets[1:] - 2] @ wy.T + by[:, 0]
 
 
@@ -173,15 +127,21 @@ def known_items(sessions: list[tuple[str, list[str]]], numbers: dict[str, int]) 
     known = []
     for where, ids in sessions:
         unknown = [name for name in ids if name not in numbers]
-        some = " ".join(unknown[:3]) + " ..." * (len(unknown) > 3)
+        some = " ".join(map(_printable, unknown[:3])) + " ..." * (len(unknown) > 3)
         require(
             len(unknown) < len(ids),
             f"{where}: none of its items was in the training data: {some}",
         )
         for name in unknown:
-            print(f"{where}: item {name} was not in the training data; it is skipped", file=sys.stderr)
+            print(f"{where}: item {_printable(name)} was not in the training data; it is skipped", file=sys.stderr)
         known.append([numbers[name] for name in ids if name in numbers])
     return known
+
+
+def _printable(name: str) -> str:
+    """An id of the user for a message: no control characters, which a terminal would obey, and not too long."""
+    short = name if len(name) <= LONGEST_ID else f"{name[:50]}..."
+    return short if short.isprintable() else repr(short)
 
 
 def main(options: RecommendOptions) -> dict[str, Any]:
@@ -191,7 +151,8 @@ def main(options: RecommendOptions) -> dict[str, Any]:
     ids = read_vocabulary(options.run_dir)
     numbers = {name: number for number, name in enumerate(ids)}
     known = known_items(sessions, numbers)
-    best = recommend(load_model(options.run_dir, len(ids)), known, options.top_k, options.exclude_seen)
+    model = load_model(options.run_dir / WEIGHTS, len(ids))
+    best = recommend(model, known, options.top_k, options.exclude_seen)
     found = {
         "sessions": [
             {
@@ -205,18 +166,19 @@ def main(options: RecommendOptions) -> dict[str, Any]:
     if options.json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
     else:
+        console = Console()
         for session in found["sessions"]:
-            _print(session)
+            _print(session, console)
     return found
 
 
-def _print(session: dict[str, Any]) -> None:
+def _print(session: dict[str, Any], console: Console) -> None:
     table = Table(title=Text(f"After {' '.join(session['session'])}"), title_justify="left")  # Text: ids are no markup
     for name in ("", "item", "score"):
         table.add_column(name, justify="left" if name == "item" else "right", overflow="fold")
     for rank, one in enumerate(session["recommended"], 1):
         table.add_row(str(rank), Text(one["item"]), f"{one['score']:.4f}")
-    Console().print(table)
+    console.print(table)
 
 
 if __name__ == "__main__":

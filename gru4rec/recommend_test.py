@@ -5,12 +5,15 @@ import json
 import sys
 from dataclasses import asdict
 
+import h5py
 import numpy as np
 import pytest
 
 from common.options import UserError, parse
+from common.vocabulary import digest, save_vocabulary
 from gru4rec.model import Architecture, GRU4Rec
-from gru4rec.recommend import RecommendOptions, load_model, main, next_scores
+from gru4rec.recommend import RecommendOptions, main, next_scores
+from gru4rec.stored import WEIGHTS, load_model
 
 ITEMS = 30
 
@@ -27,9 +30,14 @@ def write_run(folder, **settings):
     for variable in model.named.values():
         variable.assign(rng.normal(0, 0.5, variable.shape).astype(np.float32))
     model.save_weights(folder / "model.weights.h5")
-    (folder / "options.json").write_text(json.dumps({"options": {}, "architecture": asdict(architecture)}))
-    (folder / "vocabulary.json").write_text(json.dumps({"item_ids": [f"t{i}" for i in range(ITEMS)]}))
+    name_items(folder, [f"t{i}" for i in range(ITEMS)], architecture)
     return model
+
+
+def name_items(folder, ids, architecture):
+    facts = {"options": {}, "architecture": asdict(architecture), "vocabulary": digest(ids)}
+    (folder / "options.json").write_text(json.dumps(facts))
+    save_vocabulary(folder, ids)
 
 
 def best_by_hand(model, session):
@@ -72,8 +80,8 @@ def test_a_table_is_printed_and_more_items_than_there_are_is_all(run, capsys):
 
 
 def test_ids_are_no_markup(run, capsys):
-    folder, _ = run
-    (folder / "vocabulary.json").write_text(json.dumps({"item_ids": [f"[red]{i}[/]" for i in range(ITEMS)]}))
+    folder, model = run
+    name_items(folder, [f"[red]{i}[/]" for i in range(ITEMS)], model.architecture)
     recommend(folder, "[red]3[/]", "--top-k", "30")
     assert capsys.readouterr().out.count("[red]") == ITEMS + 1
 
@@ -119,7 +127,7 @@ def test_more_sessions_than_are_scored_at_a_time(run, monkeypatch):
     folder, model = run
     monkeypatch.setattr("gru4rec.recommend.BLOCK", 2)
     sessions = [[1], [2, 3], [4, 5, 6], [7], [8, 9]]
-    for session, scores in zip(sessions, next_scores(load_model(folder, ITEMS), sessions), strict=True):
+    for session, scores in zip(sessions, next_scores(load_model(folder / WEIGHTS, ITEMS), sessions), strict=True):
         np.testing.assert_allclose(scores, best_by_hand(model, session), atol=1e-5)
 
 
@@ -176,11 +184,14 @@ def test_options_that_do_not_fit(arguments, message):
         ("options.json", '{"options": {}}', "not of a training run"),
         ("options.json", '{"options": {}, "architecture": {"variant": "dot", "layers": [3]}}', "not of a training run"),
         ("vocabulary.json", None, "cannot be read"),
-        ("vocabulary.json", '{"item_ids": ["t1"]}', "holds 1 items; the run's model has 30"),
-        ("vocabulary.json", '{"item_ids": "t1"}', "must be a list"),
+        ("vocabulary.json", '{"ids": ["t1"]}', "holds other ids than the run was trained on"),
+        ("vocabulary.json", '{"ids": "t1"}', "must be a list"),
+        ("vocabulary.json", '{"ids": [1, null]}', "must be a list"),
+        ("vocabulary.json", "[" * 100_000, "cannot be read"),
         ("vocabulary.json", "[]", "cannot be read"),
         ("features.npy", None, "cannot be read"),
         ("features.npy", "no array", "cannot be read"),
+        ("options.json", '{"options": {}, "architecture": {"num_items": 30, "layers": [8]}}', "not of a training run"),
         ("model.weights.h5", None, "the run is not finished"),
         ("model.weights.h5", "no weights", "do not fit"),
     ],
@@ -193,6 +204,92 @@ def test_a_run_that_is_not_whole(tmp_path, file, content, message):
         (tmp_path / file).write_text(content)
     with pytest.raises(UserError, match=message):
         recommend(tmp_path, "t1")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"layers": []},
+        {"layers": ["x"]},
+        {"layers": [4.0, 6]},
+        {"layers": [10**9]},
+        {"inputs": "none"},
+        {"gru": 3},
+        {"features": True},
+        {"num_items": 10**15},
+        {"num_items": "x"},
+    ],
+)
+def test_a_damaged_architecture(tmp_path, wrong):
+    write_run(tmp_path, inputs="content", features=5)
+    content = json.loads((tmp_path / "options.json").read_text())
+    content["architecture"] |= wrong
+    (tmp_path / "options.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"options.json: (not of a training run|its architecture has)"):
+        recommend(tmp_path, "t1")
+
+
+def test_the_vocabulary_of_another_run_with_as_many_items(run):
+    folder, _ = run
+    save_vocabulary(folder, [f"t{i}" for i in reversed(range(ITEMS))])
+    with pytest.raises(UserError, match=r"vocabulary.json: holds other ids than the run was trained on"):
+        recommend(folder, "t1")
+
+
+def _edit_weights(folder, edit):
+    with h5py.File(folder / "model.weights.h5", "a") as file:
+        names = []
+        file.visit(names.append)
+        name = next(name for name in names if isinstance(file[name], h5py.Dataset))
+        edit(file, name)
+
+
+def _replace(value):
+    def edit(file, name):
+        value_here = value(file[name]) if callable(value) else value
+        del file[name]
+        file[name] = value_here
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda file, name: file.pop(name),
+        lambda file, name: (file.pop(name), file.create_group(name)),
+        lambda file, name: file[name].write_direct(np.full(file[name].shape, np.nan, np.float32)),
+        _replace(lambda old: np.full(old.shape, b"x")),
+        _replace(lambda old: np.zeros((2, *old.shape), np.float32)),
+        _replace(h5py.SoftLink("/nowhere")),
+        _replace(h5py.ExternalLink("/etc/passwd", "/x")),
+    ],
+)
+def test_damaged_weights(run, edit):
+    folder, _ = run
+    _edit_weights(folder, edit)
+    with pytest.raises(UserError, match="do not fit the model"):
+        recommend(folder, "t1")
+
+
+@pytest.mark.parametrize(
+    "features",
+    [np.full((ITEMS, 5), np.nan, np.float32), np.full((ITEMS, 5), "x"), np.zeros((ITEMS, 5), np.int64)],
+)
+def test_features_that_are_no_numbers(tmp_path, features):
+    write_run(tmp_path, inputs="content", features=5)
+    np.save(tmp_path / "features.npy", features)
+    with pytest.raises(UserError, match=r"features.npy: holds values that are no finite numbers"):
+        recommend(tmp_path, "t1")
+
+
+def test_control_characters_and_endless_ids_are_not_printed(run, tmp_path, capsys):
+    folder, _ = run
+    file = tmp_path / "sessions.txt"
+    file.write_text(f"\x1b[2J {'x' * 100_000} t1\n")
+    assert recommend(folder, "--session-file", str(file))["sessions"][0]["session"] == ["t1"]
+    err = capsys.readouterr().err
+    assert "\x1b" not in err and len(err) < 1000 and err.count("\n") == 2
 
 
 def test_features_of_another_catalogue(tmp_path):

@@ -16,6 +16,8 @@ from common.sessions import Events, group_events
 
 RSC15_COLUMNS = ("SessionId", "Time", "ItemId", "Category")
 """The clicks have no header line."""
+SECONDS = (-1e18, 1e18)
+"""Times that can be told from each other, whatever their unit."""
 
 
 def read_events(path: Path, session: str, item: str, time: str, items: Numbering) -> Events:
@@ -30,12 +32,12 @@ def read_events(path: Path, session: str, item: str, time: str, items: Numbering
     Raises:
         UserError: a column is missing, a value is wrong, or there is no row.
     """
-    columns = {session: Column("text"), item: Column("text"), time: Column("number")}
+    columns = {session: Column("text"), item: Column("text"), time: Column("number", *SECONDS)}
     pieces: list[tuple[Any, ...]] = []
     sessions = Numbering()
     for source, stream in open_sources(path):
         for table in read_table(source, stream, columns, separator="\t"):
-            pieces.append((sessions(table[session]), items(table[item]), table[time].to_numpy(np.float64)))
+            pieces.append((sessions(table[session], source), items(table[item], source), table[time].to_numpy()))
     require(bool(pieces), f"{path}: holds no row; expected one for each event")
     numbers, events, times = (np.concatenate(column) for column in zip(*pieces, strict=True))
     return group_events(numbers, events, times, _integers(sessions.names()))

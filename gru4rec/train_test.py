@@ -118,6 +118,8 @@ def test_mistakes_end_in_one_line(cli, data, tmp_path):
     broken.write_bytes(b"PK\3\4 no npz")
     other = tmp_path / "other.npz"
     np.savez(other, a=np.zeros(3))
+    shapeless = tmp_path / "shapeless.npz"
+    np.savez(shapeless, Wy=np.zeros((3, 2)), By=np.zeros(3))
     empty = tmp_path / "empty"
     empty.mkdir()
     cases = [
@@ -132,6 +134,13 @@ def test_mistakes_end_in_one_line(cli, data, tmp_path):
         (("--data-dir", data, "--epochs", 0), "--weights FILE"),
         (("--data-dir", data, "--epochs", 0, "--weights", broken), "cannot be read as npz"),
         (("--data-dir", data, "--epochs", 0, "--weights", other), "not weights of GRU4Rec"),
+        (("--data-dir", data, "--epochs", 0, "--weights", shapeless), "other shapes than the official ones"),
+        ((*run, "--precision", "mixed_float16"), "computes in float32"),
+        ((*run, "--distribute", "mirrored"), "on one device"),
+        ((*run, "--batch-size", 10**6), "--batch-size is 1000000"),
+        ((*run, "--drop-featureless"), "belongs to mssd"),
+        ((*run, "--session-key", "ItemId"), "name three columns"),
+        ((*run, "--test-file", "train.tsv"), "are both train.tsv"),
         (("--data-dir", empty), "holds no"),
         (("--data-dir", tmp_path / "none"), "no such folder"),
     ]
@@ -142,3 +151,40 @@ def test_mistakes_end_in_one_line(cli, data, tmp_path):
     (data / "test.tsv").write_text("SessionId\tItemId\tTime\n1\tnobody\t5\n1\tnothing\t6\n")
     status, _, err = cli(*run, "--run-dir", tmp_path / "run")
     assert status == 2 and err.count("\n") == 1, err
+
+
+def official_arrays(items, units=4):
+    shapes = {"Wy": (items, units), "By": (items, 1), "G0.Wx": (units, 3 * units), "G0.Wrz": (units, 2 * units)}
+    shapes |= {"G0.Wh": (units, units), "G0.Bh": (1, 3 * units)}
+    rng = np.random.default_rng(1)
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def small_sessions(folder, prefix):
+    folder.mkdir()
+    rows = [f"{s}\t{prefix}{(s * k) % 9}\t{s * 10_000 + k}\n" for s in range(60) for k in range(4)]
+    (folder / "train.tsv").write_text("SessionId\tItemId\tTime\n" + "".join(rows))
+    return folder
+
+
+def test_weights_of_another_dataset_with_as_many_items_are_refused(cli, tmp_path):
+    one, other = (small_sessions(tmp_path / prefix, prefix) for prefix in "ab")
+    run = tmp_path / "run"
+    assert cli("--data-dir", one, *SMALL, "--epochs", 1, "--run-dir", run)[0] == 0
+    evaluate = ("--epochs", 0, "--no-baselines", "--weights", run / "model.weights.h5")
+    status, _, err = cli("--data-dir", one, *evaluate, "--run-dir", tmp_path / "again")
+    assert status == 0 and metrics_of(tmp_path / "again")["metrics"] == metrics_of(run)["metrics"], err
+    status, _, err = cli("--data-dir", other, *evaluate, "--run-dir", tmp_path / "refused")
+    assert status == 2 and err.startswith(f"error: {run / 'model.weights.h5'}: was trained on other items"), err
+    assert not (tmp_path / "refused").exists()
+
+    official = tmp_path / "official.npz"  # it cannot be told what its items are
+    np.savez(official, **official_arrays(9))
+    evaluate = ("--data-dir", other, "--epochs", 0, "--no-baselines", "--weights", official)
+    status, _, err = cli(*evaluate, "--run-dir", tmp_path / "official")
+    assert status == 0 and "does not name its items" in err
+    for wrong in (np.full((9, 4), np.nan, np.float32), np.full((9, 4), "x"), np.zeros((9, 4), np.int64)):
+        np.savez(official, **official_arrays(9) | {"Wy": wrong})
+        status, _, err = cli(*evaluate, "--run-dir", tmp_path / "refused")
+        assert status == 2 and "Wy holds values that are no finite numbers" in err and err.count("\n") == 1
+        assert not (tmp_path / "refused").exists()

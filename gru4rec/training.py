@@ -15,11 +15,11 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from common.negatives import NegativesOfEpoch
 from common.optimizers import RowOptimizer
 from common.sessions import Sessions
 from gru4rec.batches import session_parallel
 from gru4rec.model import GRU4Rec, advance
-from gru4rec.negatives import NegativesOfEpoch
 
 CHUNK = 128
 """Steps in one call of the compiled function."""

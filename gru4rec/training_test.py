@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.negatives import Negatives
 from common.optimizers import RowAdagrad, RowAdam
 from common.sessions import Sessions
 from gru4rec.batches import session_parallel
 from gru4rec.losses import make_loss
 from gru4rec.model import Architecture, GRU4Rec, advance
-from gru4rec.negatives import Negatives
 from gru4rec.training import SessionTrainer, chunks
 
 ITEMS = 12

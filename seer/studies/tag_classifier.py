@@ -168,5 +168,5 @@ def _models(features: int, units: int, tags: int) -> tuple[keras.Model, keras.Mo
     return keras.Model({"steps": steps}, p), keras.Model(steps, p)
 
 
-def _cross_entropy(targets: object, predictions: object) -> object:
-    return ops.mean(ops.binary_crossentropy(targets, predictions), axis=-1)
+def _cross_entropy(targets: object, predictions: object, weights: object) -> object:
+    return ops.sum(weights * ops.mean(ops.binary_crossentropy(targets, predictions), axis=-1))

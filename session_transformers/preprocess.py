@@ -1,0 +1,239 @@
+"""Turn logs of the Music Streaming Sessions Dataset into halves of sessions that load in an instant.
+
+Vocabulary, lengths and halves are those of Khan, Cui, Arora: Sessions Based Music Recommendations Using Deep Learning
+(2020). Unlike their code, every day is read once, and the parts are split by the session's id. The arrays are written
+once as ``.npy`` files, which are memory-mapped from then on.
+
+The released protocol keeps the released ids and the released choice and scaling of 26 features; that all tracks get
+the features of the first one is a switch of its own. It does not keep that one day stands for sixty, nor that the
+same sessions are chosen by and tested on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.mssd import MssdFiles, find_mssd
+from common.options import OptionalPath, UserError, require, run_script, write_json
+from common.sources import (
+    MARKER,
+    Dataset,
+    data_root,
+    dataset_folder,
+    fingerprint,
+    replacing_folder,
+    sample_dataset,
+)
+from session_transformers.building import ARRAYS, PARTS, build, feature_names
+from session_transformers.data_options import DataOptions
+from session_transformers.halves import Halves
+from session_transformers.kinds import Ids
+
+NOTHING_FOUND = "holds no log_*.csv (.csv.gz, .tar.gz); data/README.md says where to get the files"
+VERSION = 1
+"""Of the prepared arrays; arrays of another version are made anew."""
+SAMPLE_SESSIONS, SAMPLE_TRACKS = 20_000, 1_000
+"""Of the synthetic sample: about 24 training sessions of 20 tracks for each of its 400 playlists. (GRU4Rec's sample of
+4,000 sessions and 2,000 tracks has 2, too few for a next track to be learned from anything but its predecessor.)"""
+
+
+@dataclass(frozen=True)
+class SequenceData:
+    """Sessions to train on, to choose by and to test on; no session is in two of them.
+
+    The arrays are memory-mapped, for reading only.
+    """
+
+    train: Halves
+    validation: Halves
+    """May be empty."""
+    test: Halves
+    features: NDArray[np.float32]
+    """(V, 29): 28 numbers of mean 0 and variance 1 over the tracks, and last the mode, 0 (minor) or 1 (major). Zeros
+    for ids that are no tracks and tracks without features. Released protocol: (V, 26). Without features: (V, 0)."""
+    feature_names: list[str]
+    """The columns of ``features``."""
+    plays: NDArray[np.int64]
+    """(V,) plays of each track in the training part, in sessions of any length."""
+    track_ids: list[str]
+    """(V,) ids in the files; "" for the ids that are no tracks."""
+    ids: Ids
+    """The ids that are no tracks."""
+    featureless: int
+    """Tracks without features."""
+    dropped: dict[str, int]
+    """Sessions that each filter dropped."""
+    fingerprint: str
+    """SHA-256 of the prepared files: the same for the same sessions, however the files were packed."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V: the tracks and the ids that are no tracks."""
+        return len(self.track_ids)
+
+
+def prepare(raw: Path, prepared: Path, options: DataOptions | None = None) -> SequenceData:
+    """Load the arrays in ``prepared``; make them from the files in ``raw`` if need be.
+
+    They are made anew when a file or an option has changed.
+
+    Raises:
+        UserError: no log is found, a file is wrong (the message names the file, the line and what was expected),
+            a session is in two logs, the filters leave nothing, the track features are missing, or ``prepared``
+            cannot be written. Then ``prepared`` is as it was before.
+    """
+    options = (options or DataOptions()).completed(synthetic=(raw / MARKER).is_file())
+    files = find_mssd(raw)
+    require(bool(files.logs), f"{raw}: {NOTHING_FOUND}")
+    try:
+        state = _state(files, options)
+        data = _load(prepared, state, options)
+        if data is None:
+            with replacing_folder(prepared, lambda folder: _load(folder, state, options) is not None) as beside:
+                _write(files, options, state, beside)
+                # Opened before the rename: whatever another process then does with the folder, the maps stay.
+                data = _load(beside, state, options)
+        if data is None:
+            raise UserError(f"{prepared}: the arrays just written cannot be read back; is the disk full?")
+        return data
+    except OSError as error:
+        raise UserError(f"{error.filename or prepared}: {error.strerror or error}") from error
+
+
+def _state(files: MssdFiles, options: DataOptions) -> dict[str, Any]:
+    """The arrays are out of date once any of it differs: name, size and time of change of each file; an option."""
+    sources = [(path, path.stat()) for path in (*files.logs, *files.features)]
+    return {
+        "version": VERSION,
+        "sources": [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in sources],
+        "options": dataclasses.asdict(options),
+    }
+
+
+def _load(folder: Path, state: dict[str, Any], options: DataOptions) -> SequenceData | None:
+    """Open the arrays in ``folder``; None if they are missing, damaged or made from other files or options."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text("utf-8"))
+        if meta["state"] != state:
+            return None
+        parts = {part: Halves(*(_map(folder / f"{part}_{name}.npy") for name in ARRAYS)) for part in PARTS}
+        return SequenceData(
+            **parts,
+            features=_map(folder / "features.npy"),
+            feature_names=list(feature_names(options)),
+            plays=_map(folder / "plays.npy"),
+            track_ids=[name.decode() for name in np.load(folder / "track_ids.npy").tolist()],
+            ids=options.ids,
+            featureless=meta["featureless"],
+            dropped=meta["dropped"],
+            fingerprint=meta["fingerprint"],
+        )
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _map(path: Path) -> NDArray[Any]:
+    return np.load(path, mmap_mode="r")
+
+
+def _write(files: MssdFiles, options: DataOptions, state: dict[str, Any], folder: Path) -> None:
+    vocabulary, dropped = build(files, options, folder)
+    for name in ("track_ids", "plays", "features"):
+        np.save(folder / f"{name}.npy", getattr(vocabulary, name))
+    meta = {
+        "state": state,
+        "featureless": vocabulary.featureless,
+        "dropped": dropped,
+        "fingerprint": fingerprint(folder.glob("*.npy")),
+    }
+    write_json(folder / "meta.json", meta)
+
+
+def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> tuple[Dataset, SequenceData]:
+    """Find a dataset and prepare it; the arrays are kept in ``prepared/session_transformers`` of the dataset.
+
+    Each protocol has a folder of its own there.
+
+    Args:
+        data_dir: the user's folder. None is the released MSSD in ``data/mssd`` or ``data/mssd/released``, else the
+            synthetic sample in ``data/session_transformers/sample``, which is written on first use.
+
+    Raises:
+        UserError: ``data_dir`` holds no log, or as :func:`prepare`.
+    """
+    from common.session_sample import SAMPLE_FILES, write_sample
+
+    options = options or DataOptions()
+    home = data_root() / "mssd"
+    if data_dir is not None:
+        require(data_dir.is_dir(), f"--data-dir {data_dir}: no such folder")
+        require(bool(find_mssd(data_dir).logs), f"--data-dir {data_dir}: {NOTHING_FOUND}")
+        dataset = dataset_folder("mssd", data_dir, [], write_sample)
+    elif found := [place for place in (home, home / "released") if find_mssd(place).logs]:
+        dataset = dataset_folder("mssd", found[0], [], write_sample)
+    else:
+        print(
+            f"The released logs are missing in {home} (data/README.md says where to get them): a synthetic sample is "
+            "used.",
+            file=sys.stderr,
+        )
+        dataset = sample_dataset("session_transformers", SAMPLE_FILES, write_own_sample)
+    return dataset, prepare(dataset.raw, dataset.prepared / "session_transformers" / options.protocol, options)
+
+
+def write_own_sample(folder: Path) -> int:
+    """Write the synthetic sample of this paper, from the same generator as GRU4Rec's; returns the rows of its logs."""
+    from common.session_sample import SessionSampleOptions, write_sample
+
+    return write_sample(folder, SessionSampleOptions(folder, sessions=SAMPLE_SESSIONS, tracks=SAMPLE_TRACKS))
+
+
+@dataclass(frozen=True)
+class PreprocessOptions(DataOptions):
+    """Options of this script."""
+
+    data_dir: OptionalPath = None
+    """Folder with the logs and track features of MSSD. Default: the released files below data/mssd, else the synthetic
+    sample, which is written on first use."""
+
+
+def main(options: PreprocessOptions) -> dict[str, Any]:
+    """Check session logs, number the tracks, split the sessions, and turn them into memory-mapped arrays."""
+    started = time.perf_counter()
+    chosen = {field.name: getattr(options, field.name) for field in dataclasses.fields(DataOptions)}
+    dataset, data = load_dataset(options.data_dir, DataOptions(**chosen))
+    seconds = time.perf_counter() - started
+    sessions = {part: len(getattr(data, part)) for part in PARTS}
+    tracks = data.vocabulary_size - data.ids.first_track
+    where = dataset.prepared / "session_transformers" / options.protocol
+    print(
+        f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}: "
+        + ", ".join(f"{part} {count:,} sessions" for part, count in sessions.items())
+        + f". {tracks:,} tracks, {len(data.feature_names) or 'no'} features"
+        + (f" ({data.featureless:,} tracks without). " if data.featureless else ". ")
+        + "".join(f"{count:,} sessions dropped ({why}). " for why, count in data.dropped.items() if count)
+        + f"Prepared in {where} in {seconds:.1f} s."
+    )
+    return {
+        "dataset": dataclasses.asdict(dataset),
+        "protocol": options.protocol,
+        "sessions": sessions,
+        "tracks": tracks,
+        "featureless": data.featureless,
+        "dropped": data.dropped,
+        "fingerprint": data.fingerprint,
+        "seconds": seconds,
+    }
+
+
+if __name__ == "__main__":
+    run_script(main, PreprocessOptions)

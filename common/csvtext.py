@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import glob
 import gzip
 import re
 import tarfile
@@ -26,6 +27,8 @@ from common.options import UserError, require
 ROWS = 250_000
 """Rows in a table: about 150 MB while a log of 21 columns is read."""
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError)
+LONGEST_LINE = 2**20
+"""Bytes; a file without line ends would fill the memory."""
 _INTEGER = re.compile(r"[+-]?\d+")
 
 
@@ -175,7 +178,7 @@ def read_table(
         f"{'are' if len(missing) > 1 else 'is'} missing among {', '.join(names)}",
     )
     first_line = 1 if header is not None else 2
-    counted = _Counted(stream, separator)
+    counted = _Counted(source, stream, separator)
     try:
         with (
             _telling_damage(source.path),
@@ -213,14 +216,16 @@ def read_table(
 class _Counted:
     """A stream that counts the lines and separators in it; pandas takes its bytes as they are."""
 
-    def __init__(self, stream: IO[bytes], separator: str) -> None:
-        self._stream, self._separator, self._last = stream, separator.encode(), b"\n"
-        self.lines = self.separators = 0
+    def __init__(self, source: Source, stream: IO[bytes], separator: str) -> None:
+        self._source, self._stream, self._separator, self._last = source, stream, separator.encode(), b"\n"
+        self.lines = self.separators = self._open = 0
 
     def read(self, size: int = -1) -> bytes:
         block = self._stream.read(size)
         self.separators += block.count(self._separator)
         self.lines += block.count(b"\n")
+        self._open = len(block) - 1 - block.rfind(b"\n") if b"\n" in block else self._open + len(block)
+        require(self._open <= LONGEST_LINE, f"{self._source}: has a line of more than {LONGEST_LINE:,} bytes; mend it")
         if not block and self._last != b"\n":
             self.lines += 1  # the last one has no end
         self._last = block[-1:] or b"\n"
@@ -231,12 +236,17 @@ class _Counted:
 
 
 def _read_header(source: Source, stream: IO[bytes], separator: str) -> list[str]:
-    line = stream.readline()
+    line = stream.readline(LONGEST_LINE)
     require(bool(line.strip()), f"{source}, line 1: is empty; expected the names of the columns")
     try:
         return next(csv.reader([line.decode("utf-8-sig").strip("\r\n")], delimiter=separator))
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{source}, line 1: expected the names of the columns as UTF-8 text") from error
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    while line := stream.readline(LONGEST_LINE):
+        yield line
 
 
 def _raise_mistake(
@@ -247,11 +257,11 @@ def _raise_mistake(
     first_line: int,
 ) -> None:
     """Read ``source`` again, line by line, and raise a UserError for the first value that is not allowed, if any."""
-    pattern = PurePosixPath(source.member).name.lower() if source.member else ""
+    pattern = glob.escape(PurePosixPath(source.member).name.lower()) if source.member else ""
     for found, stream in open_sources(source.path, pattern):
         if found != source:
             continue
-        for number, line in enumerate(stream, start=1):
+        for number, line in enumerate(_lines(stream), start=1):
             where = f"{source}, line {number}"
             if number < first_line or not line.strip():
                 continue

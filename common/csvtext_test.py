@@ -119,3 +119,24 @@ def test_damaged_archives(tmp_path, name):
         path.write_bytes(broken)
         with pytest.raises(UserError, match="download the file again"):
             read(path, rows=100)
+
+
+def test_endless_lines_end_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("common.csvtext.LONGEST_LINE", 10_000)
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress((HEADER + ROW + "x" * 3_000_000).encode()))
+    with pytest.raises(UserError, match=r"a.csv.gz: has a line of more than 10,000 bytes"):
+        read(path)
+    path.write_bytes(gzip.compress(bytes(3_000_000)))
+    with pytest.raises(UserError, match=r"a.csv.gz, line 1: "):
+        read(path)
+
+
+def test_a_member_whose_name_has_wildcards(tmp_path):
+    content = (HEADER + "ada,x,x,2018-07-15,True\n").encode()
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        info = tarfile.TarInfo("log_[1].csv")
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+    with pytest.raises(UserError, match=r"log_\[1\].csv, line 2: age is 'x'"):
+        read(tmp_path / "a.tar")

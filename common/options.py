@@ -29,7 +29,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 _FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-_NO_PLACE = (errno.EBUSY, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
+_NO_PLACE = (errno.EBUSY, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 
 # Options that may be left open: their help says what happens then, so no "(default: None)" is shown.
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
@@ -64,7 +64,7 @@ class TrainingOptions:
     distribute: Literal["none", "mirrored"] = "none"
     """mirrored trains on all GPUs of this machine, each batch split between them."""
     resume: bool = False
-    """Continue the interrupted run in --run-dir from its last whole epoch."""
+    """Continue the interrupted run in --run-dir from its last whole epoch, with the options of its start."""
     weights: Paths = ()
     """Weight files (.h5 of the released code, or model.weights.h5 of a run). With --epochs 0 each is evaluated and
     compared; with more epochs training starts from the one given."""
@@ -100,10 +100,26 @@ def require(condition: bool, message: str) -> None:
 def parse(options: type[Options], arguments: Sequence[str] | None = None, description: str | None = None) -> Options:
     """Parse the command line into ``options``; hyphens and underscores are the same.
 
+    With ``--resume --run-dir FOLDER`` an option that is not given is what it was when the run was started.
+
     Raises:
         UserError: an option is unknown, lacks its value or has a value that is not allowed.
         SystemExit: after ``--help``.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    found = _parse(options, arguments, description)
+    if not isinstance(found, TrainingOptions) or not found.resume or found.run_dir is None:
+        return found
+    from common.rundir import arguments_of_run  # that module needs this one
+
+    started = arguments_of_run(found.run_dir, found)
+    try:
+        return _parse(options, [*started, *arguments], description)  # of an option given twice the last value counts
+    except UserError as error:
+        raise UserError(f"--resume, with the options in {found.run_dir / 'options.json'}: {error}") from None
+
+
+def _parse(options: type[Options], arguments: Sequence[str], description: str | None) -> Options:
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):

@@ -96,7 +96,7 @@ def test_ctrl_c_tells_how_to_go_on_where_that_is_possible(folder, capsys, monkey
         run_script(main, TrainingOptions)
     assert stop.value.code == 130
     err = capsys.readouterr().err
-    advice = "; repeat the command with --run-dir runs/x --resume to continue from its last whole epoch"
+    advice = "; continue from its last whole epoch with --run-dir runs/x --resume"
     assert err == f"interrupted{advice if folder else ''}\n"
 
 
@@ -249,12 +249,44 @@ def test_a_run_is_opened_once_and_resumed_with_the_same_options(tmp_path):
         open_run("seer", "x", resumed, FACTS | {"dataset": {"fingerprint": "xyz"}})
 
 
+@dataclasses.dataclass(frozen=True)
+class SomeOptions(TrainingOptions):
+    layers: tuple[int, ...] = ()
+    name: str = "a"
+    baselines: bool = True
+
+
+def test_resume_takes_the_options_that_the_run_was_started_with(tmp_path):
+    weights = tmp_path / "-odd name.h5"
+    weights.touch()
+    given = ["--layers", "8", "9", "--name=-b c", "--no-baselines", "--deterministic", "--learning-rate", "1e-05"]
+    given += ["--epochs", "3", "--weights", str(weights), "--seed", "5", "--run-dir", str(tmp_path / "run")]
+    started = parse(SomeOptions, given)
+    open_run("seer", "x", started, FACTS)
+    resume = ["--resume", "--run-dir", str(tmp_path / "run")]
+    assert parse(SomeOptions, resume) == dataclasses.replace(started, resume=True)
+    assert parse(SomeOptions, [*resume, *given]) == dataclasses.replace(started, resume=True)
+    longer = parse(SomeOptions, [*resume, "--epochs", "7"])
+    open_run("seer", "x", longer, FACTS)
+    assert parse(SomeOptions, resume).epochs == 7
+    for other in (["--seed", "1"], ["--layers", "8"], ["--baselines"], ["--no-deterministic"]):
+        with pytest.raises(UserError, match="was started with"):
+            open_run("seer", "x", parse(SomeOptions, [*resume, *other]), FACTS)
+
+
+@pytest.mark.parametrize("wrong", [{"seed": "x"}, {"layers": ["y"]}, {"precision": 3}, {"weights": ["/no/such"]}])
+def test_resume_with_damaged_options_is_told(tmp_path, wrong):
+    (tmp_path / "options.json").write_text(json.dumps({"options": wrong}))
+    with pytest.raises(UserError, match=r"--resume, with the options in .*options\.json: "):
+        parse(SomeOptions, ["--resume", "--run-dir", str(tmp_path)])
+
+
 def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
     with pytest.raises(UserError, match=r"holds no run \(no options\.json\)"):
         open_run("seer", "x", TrainingOptions(run_dir=tmp_path, resume=True), FACTS)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"options": 3}', "{}", "\0"])
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"options": 3}', "{}", "\0", "[" * 100_000])
 def test_damaged_options_of_a_run_are_told(content, tmp_path):
     (tmp_path / "options.json").write_text(content)
     with pytest.raises(UserError, match=r"options\.json: "):

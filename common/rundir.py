@@ -6,14 +6,15 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from common.options import PROJECT, TrainingOptions, UserError, require, write_json
 
-_MAY_DIFFER = {"data_dir", "epochs", "resume", "run_dir"}
-"""Options that a resumed run may change (the data themselves are compared by their fingerprint)."""
+_MAY_DIFFER = {"data_dir", "engine", "epochs", "resume", "run_dir"}
+"""Options that a resumed run may change (the data themselves are compared by their fingerprint, whichever
+engine read them)."""
 
 
 def open_run(paper: str, name: str, options: TrainingOptions, facts: dict[str, Any]) -> Path:
@@ -33,8 +34,7 @@ def open_run(paper: str, name: str, options: TrainingOptions, facts: dict[str, A
     file = folder / "options.json"
     now = json.loads(json.dumps(asdict(options), default=str))
     if options.resume:
-        require(file.is_file(), f"--resume: {folder} holds no run (no options.json)")
-        before = read_run(folder)
+        before = _read_started(folder)
         for key, value in now.items():
             same = key in _MAY_DIFFER or before["options"].get(key) == value
             old = before["options"].get(key)
@@ -42,6 +42,8 @@ def open_run(paper: str, name: str, options: TrainingOptions, facts: dict[str, A
         known = json.loads(json.dumps(facts, default=str))
         for key, value in known.items():
             require(before.get(key) == value, f"--resume: {key} differs from that of the run in {folder}")
+        # What may differ counts from now on, so that the next --resume goes on with it.
+        write_json(file, before | {"options": before["options"] | {key: now[key] for key in ("data_dir", "epochs")}})
         for left in folder.glob(".*"):  # half-written files of a run that was killed
             if left.is_file():
                 left.unlink()
@@ -57,6 +59,31 @@ def open_run(paper: str, name: str, options: TrainingOptions, facts: dict[str, A
     return folder
 
 
+def _read_started(folder: Path) -> dict[str, Any]:
+    require((folder / "options.json").is_file(), f"--resume: {folder} holds no run (no options.json)")
+    return read_run(folder)
+
+
+def arguments_of_run(folder: Path, options: TrainingOptions) -> list[str]:
+    """The command line that gives ``options`` of the same class the values that the run in ``folder`` was started with.
+
+    Raises:
+        UserError: there is no run, or its ``options.json`` is damaged.
+    """
+    before = _read_started(folder)["options"]
+    arguments: list[str] = []
+    for field in fields(options):
+        value, flag = before.get(field.name), field.name.replace("_", "-")
+        default = json.loads(json.dumps(field.default, default=str))
+        if field.name in ("resume", "run_dir") or value is None or value == default:
+            continue
+        if isinstance(value, bool):
+            arguments.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            arguments += [f"--{flag}", *map(str, value)] if isinstance(value, list) else [f"--{flag}={value}"]
+    return arguments
+
+
 def read_run(folder: Path) -> dict[str, Any]:
     """The content of the ``options.json`` of a run.
 
@@ -66,7 +93,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     file = folder / "options.json"
     try:
         found = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: cannot be read ({error}); it must lie beside the weights of a run") from None
     require(
         isinstance(found, dict) and isinstance(found.get("options"), dict),
@@ -81,5 +108,5 @@ def resumable(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        advice = f"repeat the command with --run-dir {folder} --resume to continue from its last whole epoch"
+        advice = f"continue from its last whole epoch with --run-dir {folder} --resume"
         raise KeyboardInterrupt(advice) from None

@@ -71,11 +71,11 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed_equals_uninterrupted(kind,
         assert done.returncode == -signal.SIGKILL
     else:
         assert done.returncode == 130
-        assert done.stderr.strip().splitlines()[-1].startswith("interrupted; repeat the command with --run-dir")
+        assert done.stderr.strip().splitlines()[-1].startswith("interrupted; continue from its last whole epoch")
     history = (run_dir / "history.csv").read_text().splitlines()
     assert len(history) == 2 and not (run_dir / "model.weights.h5").exists(), done.stderr
 
-    figures = train(data, run_dir, "--resume")
+    figures = main(parse(GruOptions, ["--resume", "--run-dir", str(run_dir)]))
     folder, expected = whole
     ours, theirs = (arrays_of(path / "checkpoint.npz") for path in (run_dir, folder))
     assert ours.keys() == theirs.keys()

@@ -149,7 +149,7 @@ def test_interrupted_and_killed_runs_end_bit_for_bit_like_an_uninterrupted_one(r
     assert done.returncode == 0, done.stderr
 
     status, err = start_and_signal([*arguments, "--run-dir", broken], broken, signal.SIGINT, 1)
-    advice = f"repeat the command with --run-dir {broken} --resume to continue from its last whole epoch"
+    advice = f"continue from its last whole epoch with --run-dir {broken} --resume"
     assert (status, err) == (130, f"interrupted; {advice}\n")
     resume = [*arguments, "--run-dir", broken, "--resume"]
     status, err = start_and_signal(resume, broken, signal.SIGKILL, 3)

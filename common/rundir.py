@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +71,32 @@ def arguments_of_run(folder: Path, options: TrainingOptions) -> list[str]:
         UserError: there is no run, or its ``options.json`` is damaged.
     """
     before = _read_started(folder)["options"]
-    arguments: list[str] = []
+    return _arguments(before, json.loads(json.dumps(_defaults(options), default=str)))
+
+
+def _defaults(options: Any) -> dict[str, Any]:
+    """Field -> default; of a field that is options itself, theirs."""
+    found = {}
     for field in fields(options):
-        value, flag = before.get(field.name), field.name.replace("_", "-")
-        default = json.loads(json.dumps(field.default, default=str))
-        if field.name in ("resume", "run_dir") or value is None or value == default:
+        if "Suppress" not in str(field.type):  # those cannot be given
+            inner = getattr(options, field.name)
+            found[field.name] = _defaults(inner) if is_dataclass(inner) else field.default
+    return found
+
+
+def _arguments(before: dict[str, Any], defaults: dict[str, Any], prefix: str = "--") -> list[str]:
+    arguments: list[str] = []
+    for name, default in defaults.items():
+        value, flag = before.get(name), name.replace("_", "-")
+        if name in ("resume", "run_dir") or value is None or value == default:
             continue
-        if isinstance(value, bool):
-            arguments.append(f"--{flag}" if value else f"--no-{flag}")
+        if isinstance(value, dict):
+            arguments += _arguments(value, default, f"{prefix}{flag}.")
+        elif isinstance(value, bool):
+            negated = f"--{prefix[2:]}no-{flag}"
+            arguments.append(prefix + flag if value else negated)
         else:
-            arguments += [f"--{flag}", *map(str, value)] if isinstance(value, list) else [f"--{flag}={value}"]
+            arguments += [prefix + flag, *map(str, value)] if isinstance(value, list) else [f"{prefix}{flag}={value}"]
     return arguments
 
 

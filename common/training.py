@@ -111,12 +111,13 @@ class Trainer:
             # Tensors in, tensors out: the parts of a batch run at the same time only if none of them holds a variable.
             with tf.GradientTape() as tape:
                 tape.watch(trainable)
-                predictions, state = model.stateless_call(trainable, state, inputs, training=True)
+                predictions, after = model.stateless_call(trainable, state, inputs, training=True)
                 value = loss(targets, predictions, weights)
                 scaled = optimizer.scale_loss(value)
             found = tape.gradient(scaled, trainable)
             # Rows of embeddings are summed here, within the compiled part; SummedRows then has nothing left to do.
-            return value, [sum_rows(g) for g in found], state
+            moved = {str(i): new for i, (new, old) in enumerate(zip(after, state, strict=True)) if new is not old}
+            return value, [sum_rows(g) for g in found], moved
 
         def step(parts: Any) -> Any:
             trainable = [tf.convert_to_tensor(v.value) for v in model.trainable_variables]
@@ -129,9 +130,11 @@ class Trainer:
             if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and self.strategy.num_replicas_in_sync > 1:
                 found = _overflow_together(found)
             optimizer.apply(found, model.trainable_variables)
-            for variable, *after in zip(model.non_trainable_variables, *states, strict=True):
-                # Statistics of the batch are averaged; a random generator moves on as its first part's did.
-                variable.assign(after[0] if runtime.is_seed(variable) else tf.add_n(after) / len(after))
+            for i, variable in enumerate(model.non_trainable_variables):
+                after = [state[str(i)] for state in states if str(i) in state]  # frozen tables do not move
+                if after:
+                    # Statistics of the batch are averaged; a random generator moves on as its first part's did.
+                    variable.assign(after[0] if runtime.is_seed(variable) else tf.add_n(after) / len(after))
             return tf.add_n(values)
 
         @tf.function(reduce_retracing=True)

@@ -16,9 +16,9 @@ import numpy as np
 from keras import ops
 
 from common.options import require
-from session_transformers.kinds import PAD
 from session_transformers.layers import MASKED
 from session_transformers.model import Bert, SessionModel, last_tracks
+from session_transformers.settings import AnyArchitecture
 
 NONE = -1
 """In place of a token that is not there yet."""
@@ -32,11 +32,23 @@ class Continued:
     """(B, K, N) int32."""
     log_probabilities: np.ndarray
     """(B, K, N) float32: of each token given those before it."""
-    ranks: np.ndarray | None
-    """(B, N) float32, if targets were given (K = 1): rank of the true token among all, given the tokens chosen before
-    it; tied ones share the mean of their ranks; 0 at padding."""
     hidden: np.ndarray | None
     """(B, K, N, C) states before the output layer, if asked for."""
+
+
+def candidates(architecture: AnyArchitecture, beams: int, forbid_repeats: bool) -> int:
+    """Best tokens to look at after each beam: enough of them, whatever is forbidden.
+
+    Raises:
+        UserError: there are not as many tracks.
+    """
+    found = beams + (2 * architecture.half if forbid_repeats else 0)
+    tracks = architecture.vocabulary - architecture.impossible
+    require(
+        found <= tracks,
+        f"a vocabulary of {tracks} tracks is too small for {beams} beams" + " without repeats" * forbid_repeats,
+    )
+    return found
 
 
 class Search(keras.Model):
@@ -58,34 +70,25 @@ class Search(keras.Model):
         require(beams >= 1, f"{beams} beams; there must be at least 1")
         self.model, self.beams, self.forbid_repeats = model, beams, forbid_repeats
         self.steps = architecture.half
-        self.candidates = beams + (2 * self.steps if forbid_repeats else 0)
-        tracks = architecture.vocabulary - architecture.impossible
-        require(
-            self.candidates <= tracks,
-            f"a vocabulary of {tracks} tracks is too small for {beams} beams"
-            + (" without repeats" if forbid_repeats else ""),
-        )
+        self.candidates = candidates(architecture, beams, forbid_repeats)
 
     def call(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Continue sessions.
 
         Args:
-            inputs: ``source`` (B, N), and where they are known ``source_skips`` (B, N), ``bert`` (B, N, C) features and
-                ``target`` (B, N).
+            inputs: ``source`` (B, N), and where they are known ``source_skips`` (B, N) and ``bert`` (B, N, C) features.
 
         Returns:
             The arrays of :class:`Continued` by name.
         """
         source = ops.cast(inputs["source"], "int32")
         rows, beams, steps = ops.shape(source)[0], self.beams, self.steps
-        target = inputs.get("target")
         states, carried = self._begin(source, inputs)
         zeros = ops.zeros((rows, beams, steps))
         state = {
             "tokens": ops.full((rows, beams, steps), NONE, dtype="int32"),
             "log_probabilities": zeros,
             "hidden": ops.zeros((rows, beams, steps, self.model.architecture.width), dtype=self.model.compute_dtype),
-            "ranks": ops.zeros((rows, steps)),
             # All beams are equal at first: only one of them counts.
             "scores": zeros[:, :, 0] + ops.where(ops.arange(beams) == 0, 0.0, MASKED),
             "last": ops.repeat(last_tracks(source), beams, axis=1),
@@ -98,21 +101,17 @@ class Search(keras.Model):
             logits = self.model.head(x)  # (B, K, V)
             chosen, token, log_probability, scores = self._choose(logits, state, source)  # (B, K) each
             kept = {name: self._of(state[name], chosen) for name in ("tokens", "log_probabilities", "hidden")}
-            ranks = state["ranks"]
-            if target is not None:
-                ranks = ops.where(here, rank(logits[:, 0], ops.take(target, position, axis=1))[:, None], ranks)
             return {
                 "tokens": ops.where(here, token[..., None], kept["tokens"]),
                 "log_probabilities": ops.where(here, log_probability[..., None], kept["log_probabilities"]),
                 "hidden": ops.where(here[:, None], self._of(x, chosen)[:, :, None], kept["hidden"]),
-                "ranks": ranks,
                 "scores": scores,
                 "last": token,
                 "carried": [self._of(cache, chosen) for cache in carried],
             }
 
         found = ops.fori_loop(0, steps, step, state)
-        return {name: found[name] for name in ("tokens", "log_probabilities", "hidden", "ranks")}
+        return {name: found[name] for name in ("tokens", "log_probabilities", "hidden")}
 
     def _begin(self, source: Any, inputs: dict[str, Any]) -> tuple[Any, list[Any]]:
         """The function (position, last tokens (B, K), caches) -> states (B, K, C), caches; and the first caches."""
@@ -170,20 +169,10 @@ class Search(keras.Model):
         return ops.take_along_axis(array, index, axis=1)
 
 
-def rank(logits: Any, target: Any) -> Any:
-    """(B,): 1 + scores (B, V) above the target's + half of the others equal to it; 0 where the target is padding."""
-    own = ops.take_along_axis(logits, ops.cast(target, "int32")[:, None], axis=1)
-    above = ops.sum(ops.cast(logits > own, "int32"), axis=1)
-    equal = ops.sum(ops.cast(logits == own, "int32"), axis=1)
-    found = 1.0 + ops.cast(above, "float32") + (ops.cast(equal, "float32") - 1.0) / 2.0
-    return ops.where(target == PAD, 0.0, found)
-
-
 def continue_sessions(
     search: Search,
     source: np.ndarray,
     source_skips: np.ndarray | None = None,
-    target: np.ndarray | None = None,
     bert: np.ndarray | None = None,
     batch_size: int = 256,
     with_hidden: bool = False,
@@ -194,23 +183,20 @@ def continue_sessions(
         search: see there.
         source: (B, N) first halves; each must hold a track.
         source_skips: (B, N) 0 played, 1 skipped, for models that are told.
-        target: (B, N) true second halves, for ranks; with one beam only.
         bert: (B, N, C) BERT's features, for an augmented model that has no BERT.
         batch_size: sessions in a batch.
         with_hidden: whether to return states.
 
     Raises:
-        UserError: there are no sessions, or ranks are asked of several beams.
+        UserError: there are no sessions.
     """
     require(len(source) > 0, "there is no session to continue")
-    require(target is None or search.beams == 1, f"ranks are of one continuation, not of {search.beams} beams")
-    given = {"source": source, "source_skips": source_skips, "target": target, "bert": bert}
+    given = {"source": source, "source_skips": source_skips, "bert": bert}
     inputs = {name: np.asarray(array) for name, array in given.items() if array is not None}
     if not search.compiled:
         search.compile()
     batch_size = min(batch_size, len(source))
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("tokens", "log_probabilities")}
-    parts |= {"ranks": []} if target is not None else {}
     parts |= {"hidden": []} if with_hidden else {}
     for start in range(0, len(source), batch_size):
         batch = {name: array[start : start + batch_size] for name, array in inputs.items()}
@@ -220,4 +206,4 @@ def continue_sessions(
         for name, part in parts.items():
             part.append(np.asarray(found[name])[:there])
     arrays = {name: np.concatenate(part) for name, part in parts.items()}
-    return Continued(arrays["tokens"], arrays["log_probabilities"], arrays.get("ranks"), arrays.get("hidden"))
+    return Continued(arrays["tokens"], arrays["log_probabilities"], arrays.get("hidden"))

@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from common import runtime
+from common.checkpoint import Progress
 from common.options import replacing, require, write_json
 from common.report import markdown_table, plot_comparison, plot_curves, print_table
 from common.rundir import open_run, resumable
 from common.sources import Dataset
-from common.vocabulary import digest, save_vocabulary, trained_vocabulary
-from common.weights import save_own_weights
-from session_transformers import baselines
-from session_transformers.architecture import Architecture
+from common.vocabulary import digest, save_vocabulary
+from common.weights import load_own_weights, save_own_weights
+from session_transformers import baselines, settings
+from session_transformers.autoencoder.model import AutoEncoder, fit_autoencoder
+from session_transformers.autoencoder.skip_rule import (
+    RELEASED_THRESHOLD,
+    choose_threshold,
+    last_heard,
+    predict_skips,
+    similarities,
+)
 from session_transformers.baselines import TrackResult
-from session_transformers.evaluation import CUTOFFS, Outcome, against_best
-from session_transformers.fitting import fit
-from session_transformers.model import Bert, SessionModel, build_model, copy_pretrained
+from session_transformers.decoding import candidates
+from session_transformers.evaluation import CUTOFFS, Outcome, against_best, skip_outcome
+from session_transformers.fitting import compiles, fit
+from session_transformers.model import Bert
 from session_transformers.options import SessionOptions
 from session_transformers.preprocess import SequenceData
-from session_transformers.released import architecture_of, from_torch, read_arrays
-from session_transformers.stored import WEIGHTS, load_bert, load_model
+from session_transformers.reinforcement import figures as reinforcement
+from session_transformers.reinforcement.learning import learn
+from session_transformers.reinforcement.stored import load_agent, save_agent
+from session_transformers.starting import make_model, same_vocabulary
+from session_transformers.stored import WEIGHTS
 from session_transformers.testing import Tester
 
 SKIP_COLUMNS = ("maa", "accuracy", "first_accuracy", "log_loss")
@@ -63,36 +75,30 @@ def run(options: SessionOptions, dataset: Dataset, data: SequenceData) -> dict[s
     started = time.perf_counter()
     runtime.configure(options)
     options = options.completed(dataset.synthetic)
-    strategy = runtime.strategy(options.distribute)
-    with strategy.scope():
-        model = make_model(options, data)
-        architecture = model.architecture
-        name = f"{options.model}-{options.task}-{dataset.name}"
-        facts = describe(architecture, dataset, data)
-        folder = open_run("session_transformers", name, options, facts)
-        save_vocabulary(folder, data.track_ids)
-        with resumable(folder):
-            progress = fit(model, options, data.train, data.validation, data.plays, folder)
-            if progress.history:
-                title = f"{options.model}, {options.task}{' (synthetic data)' if dataset.synthetic else ''}"
-                plot_curves(folder / "curves.png", title, progress.history, progress.best_epoch)
-            save_own_weights(folder / WEIGHTS, model)
-            measured = evaluate(model, options, data)
+    name = f"{options.model}-{options.task}-{dataset.name}"
+    facts = describe(dataset, data)
+    kind = settings.family(options.model)
+    of_kind = {"autoencoder": of_autoencoder, "ddpg": of_ddpg}.get(kind, of_network)
+    with runtime.strategy(options.distribute).scope():
+        judged = of_kind(options, data, name, facts)
+        measured = compare(judged, options, data)
+    if judged.progress.history:
+        title = f"{options.model}, {options.task}{' (synthetic data)' if dataset.synthetic else ''}"
+        plot_curves(judged.folder / "curves.png", title, judged.progress.history, judged.progress.best_epoch)
     summary = {
-        "epochs": progress.epochs,
-        "best_epoch": progress.best_epoch,
-        "train_seconds": progress.seconds,
+        "epochs": judged.progress.epochs,
+        "best_epoch": judged.progress.best_epoch,
+        "train_seconds": judged.progress.seconds,
         "seconds": time.perf_counter() - started,
     }
-    return finish(folder, name, options, facts, measured, summary)
+    return finish(judged.folder, name, options, facts | judged.facts, measured, summary)
 
 
-def describe(architecture: Architecture, dataset: Dataset, data: SequenceData) -> dict[str, Any]:
-    """What a later session needs to know of a run."""
+def describe(dataset: Dataset, data: SequenceData) -> dict[str, Any]:
+    """What a later session needs to know of the data of a run."""
     counts = {"tracks": data.vocabulary_size - data.ids.first_track}
     counts |= {f"{part}_sessions": len(getattr(data, part)) for part in ("train", "validation", "test")}
     return {
-        "architecture": asdict(architecture),
         "dataset": {
             "name": dataset.name,
             "synthetic": dataset.synthetic,
@@ -103,97 +109,127 @@ def describe(architecture: Architecture, dataset: Dataset, data: SequenceData) -
     }
 
 
-def make_model(options: SessionOptions, data: SequenceData) -> SessionModel:
-    """The model to train or to evaluate: new, from a pre-trained BERT, or from ``--weights``.
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A trained model and how it does on the test sessions."""
 
-    Raises:
-        UserError: weights or BERT are of another model, task or vocabulary.
-    """
+    folder: Path
+    progress: Progress
+    figures: dict[str, float]
+    details: dict[str, Any]
+    """Figures by position."""
+    outcome: Outcome | None
+    """For intervals and paired tests; None for a BERT that is only pre-trained."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What ``metrics.json`` tells of the model."""
+
+
+def _open(options: SessionOptions, name: str, facts: dict[str, Any], data: SequenceData) -> Path:
+    folder = open_run("session_transformers", name, options, facts)
+    save_vocabulary(folder, data.track_ids)
+    return folder
+
+
+def of_network(options: SessionOptions, data: SequenceData, name: str, facts: dict[str, Any]) -> Judged:
+    """A transformer or a recurrent model."""
+    model = make_model(options, data)
+    if options.task == "seq":
+        candidates(model.architecture, options.beam, options.forbid_repeats)  # before the training, not after it
+    mine = {"architecture": asdict(model.architecture)}
+    folder = _open(options, name, facts | mine, data)
+    with resumable(folder):
+        progress = fit(model, options, data.train, data.validation, data.plays, folder)
+        save_own_weights(folder / WEIGHTS, model)
+        tester = Tester(model, compiles(model, options))
+        figures, details, outcome = _judge(tester, options, data)
+    return Judged(folder, progress, figures, details, outcome, mine)
+
+
+def _judge(
+    tester: Tester, options: SessionOptions, data: SequenceData
+) -> tuple[dict[str, float], dict[str, Any], Outcome | None]:
+    if options.model == "bert":
+        return tester.masked(data.test, options.seed), {}, None
+    if options.task == "skip":
+        outcome = tester.skips(data.test)
+        return outcome.figures(), outcome.details(), outcome
+    outcome, free = tester.free(data.test, options.beam, options.forbid_repeats)
+    result = TrackResult(outcome, tester.forced(data.test))
+    figures = result.figures() | free.figures(CUTOFFS)
+    if not isinstance(tester.model, Bert):  # which is never told the true tracks before
+        figures["forced_log_loss"] = tester.mean_loss(data.test, options.seed)
+    return figures, outcome.details() | result.forced.by_position(CUTOFFS) | free.by_position(CUTOFFS), outcome
+
+
+def of_autoencoder(options: SessionOptions, data: SequenceData, name: str, facts: dict[str, Any]) -> Judged:
+    """The auto-encoder's rule for skips."""
+    require(not options.resume, "--resume: the auto-encoder is trained in seconds; start it anew")
+    vocabulary, first = data.vocabulary_size, data.ids.first_track
+    folder = _open(options, name, facts | {"architecture": {"model": "autoencoder"}}, data)
+    started = time.perf_counter()
     if options.weights:
-        return _from_weights(options, options.weights[0], data)
-    bert = None
-    if options.bert is not None:
-        _same_vocabulary(options.bert, data, f"--bert {options.bert}")
-        bert = load_bert(options.bert)
-    columns = data.features.shape[1]
-    architecture = options.architecture(data.vocabulary_size, columns, data.ids, bert.architecture if bert else None)
-    model = build_model(architecture, np.asarray(data.features), options.seed, options.initialisation)
-    if bert:
-        copy_pretrained(model, bert)
-    return model
-
-
-def _from_weights(options: SessionOptions, path: Path, data: SequenceData) -> SessionModel:
-    if path.suffix == ".npz":
-        arrays = read_arrays(path)
-        heads = options.architecture(data.vocabulary_size, 1, data.ids, None).heads
-        model = build_model(architecture_of(arrays, heads))
-        from_torch(model, arrays, str(path))
+        same_vocabulary(options.weights[0].parent, data, f"--weights {options.weights[0]}")
+        model = AutoEncoder(vocabulary)
+        load_own_weights(model, options.weights[0])
     else:
-        _same_vocabulary(path.parent, data, f"--weights {path}")
-        model = load_model(path)
-    found = model.architecture
-    require(
-        (found.model, found.task) == (options.model, options.task),
-        f"--weights {path}: of --model {found.model} --task {found.task}, not of {options.model} {options.task}",
-    )
-    require(
-        found.vocabulary == data.vocabulary_size,
-        f"--weights {path}: knows {found.vocabulary:,} ids, the dataset has {data.vocabulary_size:,}; use its own",
-    )
-    return model
+        model = fit_autoencoder(np.asarray(data.train.tracks), vocabulary, first, options.of_autoencoder, quiet=False)
+    save_own_weights(folder / WEIGHTS, model)
+    released = options.protocol == "released"
+    vectors = np.concatenate([model.vectors, data.features], axis=1) if released else model.vectors
+    threshold = RELEASED_THRESHOLD
+    if not released:
+        threshold = choose_threshold(similarities(vectors, data.validation), data.validation)
+    _, last = last_heard(data.test)
+    predicted = predict_skips(similarities(vectors, data.test, released), last, threshold)
+    outcome = skip_outcome(predicted, data.test.target_skips, data.test.target_mask)
+    progress = Progress(epochs=options.epochs or 0, seconds=time.perf_counter() - started)
+    return Judged(folder, progress, outcome.figures(), outcome.details(), outcome, {"threshold": threshold})
 
 
-def _same_vocabulary(folder: Path, data: SequenceData, where: str) -> None:
-    require(
-        trained_vocabulary(folder) == digest(data.track_ids),
-        f"{where}: was trained on other tracks than those of this dataset; name its own dataset with --data-dir",
-    )
+def of_ddpg(options: SessionOptions, data: SequenceData, name: str, facts: dict[str, Any]) -> Judged:
+    """The reinforcement learner."""
+    if options.weights:
+        path = options.weights[0]
+        same_vocabulary(path.parent, data, f"--weights {path}")
+        agent = load_agent(path.parent)
+        require(agent.options.task == options.task, f"--weights {path}: of --task {agent.options.task}")
+        folder = _open(options, name, facts | {"architecture": {"model": "ddpg"}}, data)
+        save_agent(folder, agent)
+        tracks = (data.ids.first_track, data.vocabulary_size)
+        outcome, figures, _ = reinforcement.evaluate(agent, data.test, tracks, options.seed)
+        return Judged(folder, Progress(), figures, outcome.details(), outcome)
+    folder = _open(options, name, facts | {"architecture": {"model": "ddpg"}}, data)
+    with resumable(folder):
+        found = learn(options.of_ddpg, data, folder, options.resume, quiet=False)
+    progress = Progress(len(found["history"]), found["history"], [], found["best_round"], found["seconds"])
+    told = {"parameters": found["parameters"], "steps": found["steps"], "validation": found["validation"]}
+    return Judged(folder, progress, found["test"], found["details"], found["outcome"], told)
 
 
-def evaluate(model: SessionModel, options: SessionOptions, data: SequenceData) -> dict[str, Any]:
-    """Figures on the test sessions: of the model, of the baselines, and how they compare.
+def compare(judged: Judged, options: SessionOptions, data: SequenceData) -> dict[str, Any]:
+    """The model beside the baselines, on the test sessions.
 
     Returns:
         ``rows`` (name -> figures, the model's first), ``metrics`` (the model's), ``details`` (by position),
         ``intervals`` and ``tests``.
     """
-    tester = Tester(model, jit=not options.deterministic)
-    name = f"{options.model} ({options.task})"
-    if options.model == "bert":
-        figures = tester.masked(data.test, options.seed)
-        return {"rows": {name: figures}, "metrics": figures, "details": {}, "intervals": {}, "tests": {}}
-    if options.task == "skip":
-        ours = tester.skips(data.test)
-        figures, details = ours.figures(), ours.details()
-        others: dict[str, Outcome] = {}
-        if options.baselines:
+    rows = {f"{options.model} ({options.task})": judged.figures}
+    others: dict[str, Outcome] = {}
+    if options.baselines and judged.outcome is not None:
+        if options.task == "skip":
             others = baselines.skip_results(data.train, data.test, data.vocabulary_size)
-        rows = {name: figures} | {key: other.figures() for key, other in others.items()}
-        judged = ours
-    else:
-        judged, free_ranks = tester.free(data.test, options.beam, options.forbid_repeats)
-        result = TrackResult(judged, tester.forced(data.test))
-        figures = result.figures() | free_ranks.figures(CUTOFFS)
-        if model.architecture.task == "seq" and not isinstance(model, Bert):
-            figures["forced_log_loss"] = tester.mean_loss(data.test, options.seed)
-        details = judged.details() | result.forced.by_position(CUTOFFS) | free_ranks.by_position(CUTOFFS)
-        tracks: dict[str, TrackResult] = {}
-        if options.baselines:
+            rows |= {name: other.figures() for name, other in others.items()}
+        else:
             tracks = baselines.track_results(data.train, data.test, data.vocabulary_size, data.ids)
-        rows = {name: figures} | {key: other.figures() for key, other in tracks.items()}
-        others = {key: other.free for key, other in tracks.items()}
+            rows |= {name: other.figures() for name, other in tracks.items()}
+            others = {name: other.free for name, other in tracks.items()}
     tests = {}
-    if others:
-        best, test = against_best(judged, others)
+    if others and judged.outcome is not None:
+        best, test = against_best(judged.outcome, others)
         tests["maa"] = {"best_baseline": best, **asdict(test)}
-    return {
-        "rows": rows,
-        "metrics": figures,
-        "details": details,
-        "intervals": {"maa": judged.interval(options.seed)},
-        "tests": tests,
-    }
+    intervals = {"maa": judged.outcome.interval(options.seed)} if judged.outcome is not None else {}
+    found = {"rows": rows, "metrics": judged.figures, "details": judged.details}
+    return found | {"intervals": intervals, "tests": tests}
 
 
 def finish(

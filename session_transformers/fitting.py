@@ -15,17 +15,22 @@ from common.checkpoint import Progress
 from common.negatives import Negatives
 from common.optimizers import make_optimizer
 from common.training import Batch, EpochBatches, Trainer, epoch_order, padded, parts_per_batch
-from session_transformers.architecture import Architecture
 from session_transformers.halves import Halves
 from session_transformers.kinds import HALF, PAD
 from session_transformers.masking import mask_randomly
 from session_transformers.model import SessionModel
 from session_transformers.options import SessionOptions
+from session_transformers.recurrent.architecture import RecurrentArchitecture, recurrent_examples
+from session_transformers.recurrent.model import RecurrentModel
+from session_transformers.settings import AnyArchitecture
 from session_transformers.softmax import cross_entropy, sampled_cross_entropy
+
+AnyNetwork = SessionModel | RecurrentModel
+"""A network that is trained by example."""
 
 
 def examples(
-    architecture: Architecture, tracks: np.ndarray, skips: np.ndarray, rng: np.random.Generator
+    architecture: AnyArchitecture, tracks: np.ndarray, skips: np.ndarray, rng: np.random.Generator
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """What the model reads of sessions, what it must tell, and where it must tell something.
 
@@ -37,6 +42,8 @@ def examples(
     Returns:
         Inputs of ``hidden``, labels (B, T) and weights (B, T): 1, or 0 where there is nothing to tell.
     """
+    if isinstance(architecture, RecurrentArchitecture):
+        return recurrent_examples(architecture, tracks, skips)
     labels = tracks[:, HALF:]
     if architecture.model == "bert":
         tracks, labels = mask_randomly(tracks, rng, architecture.vocabulary, architecture.ids)
@@ -55,7 +62,7 @@ def examples(
 class _Objective(keras.Model):
     """A model as the trainer sees it: its states and the output layer, so that the loss can choose what to score."""
 
-    def __init__(self, model: SessionModel) -> None:
+    def __init__(self, model: AnyNetwork) -> None:
         super().__init__(name="objective")
         self.model = model
         self.built = True
@@ -76,7 +83,11 @@ def _loss(labels: Any, predictions: Any, weights: Any) -> Any:
 
 
 def make_batches(
-    architecture: Architecture, halves: Halves, options: SessionOptions, parts: int, plays: np.ndarray
+    architecture: AnyArchitecture,
+    halves: Halves,
+    options: SessionOptions,
+    parts: int,
+    plays: np.ndarray,
 ) -> EpochBatches:
     """The batches of each epoch; order, masks and negatives follow from (seed, epoch)."""
     assert options.batch_size
@@ -112,7 +123,7 @@ def make_batches(
 class Loss:
     """The mean loss over sessions, exact over the whole vocabulary, without dropout; compiled once."""
 
-    def __init__(self, model: SessionModel, batch_size: int, jit: bool) -> None:
+    def __init__(self, model: AnyNetwork, batch_size: int, jit: bool) -> None:
         self.model, self.batch_size = model, batch_size
 
         @tf.function(jit_compile=jit, reduce_retracing=True)
@@ -135,6 +146,12 @@ class Loss:
         return total / count if count else math.nan
 
 
+def compiles(model: AnyNetwork, options: SessionOptions) -> bool:
+    """Whether to compile with XLA: not recurrent models on a CPU, which take longer to compile than they gain."""
+    slow = isinstance(model, RecurrentModel) and not tf.config.list_physical_devices("GPU")
+    return not (options.deterministic or slow)
+
+
 def learning_rate(options: SessionOptions, steps: int) -> Any:
     """The step size, or its schedule over ``steps`` steps in all."""
     assert options.learning_rate
@@ -152,7 +169,7 @@ def learning_rate(options: SessionOptions, steps: int) -> Any:
 
 
 def trainer_of(
-    model: SessionModel,
+    model: AnyNetwork,
     options: SessionOptions,
     train: Halves,
     plays: np.ndarray,
@@ -175,12 +192,12 @@ def trainer_of(
     scaled = keras.config.dtype_policy().name == "mixed_float16"
     optimizer = make_optimizer("adam", learning_rate(options, steps), scaled, options.clip or None)
     objective = _Objective(model)
-    trainer = Trainer(objective, optimizer, options.seed, folder, _loss, not options.deterministic, monitor)
+    trainer = Trainer(objective, optimizer, options.seed, folder, _loss, compiles(model, options), monitor)
     return trainer, make_batches(model.architecture, train, options, parts, plays)
 
 
 def fit(
-    model: SessionModel,
+    model: AnyNetwork,
     options: SessionOptions,
     train: Halves,
     validation: Halves,
@@ -206,7 +223,7 @@ def fit(
     trainer, batches = trainer_of(model, options, train, plays, folder, monitor)
     if options.resume:
         trainer.resume()
-    loss = Loss(model, min(options.batch_size, max(len(validation), 1)), not options.deterministic)
+    loss = Loss(model, min(options.batch_size, max(len(validation), 1)), compiles(model, options))
 
     def evaluate(epoch: int) -> dict[str, float]:
         return {"val_loss": loss(validation, options.seed)} if monitor else {}

@@ -81,6 +81,10 @@ class FirstHalves:
     """(sessions,) tracks left out."""
     missing: NDArray[np.int64]
     """(sessions,) tracks of the second half: what is to be foretold."""
+    following: Tokens
+    """(sessions, 10) ids of those tracks of the second half that the log tells, unknown ones left out as above."""
+    following_unknown: NDArray[np.int64]
+    """(sessions,) of those the tracks left out."""
 
 
 def choose_sessions(log: Log, any_length: bool) -> NDArray[np.bool_]:
@@ -111,7 +115,7 @@ def to_halves(log: Log, tokens: Tokens, chosen: NDArray[np.bool_]) -> Halves:
 
 
 def read_first_halves(path: Path, track_ids: list[str]) -> FirstHalves:
-    """Read the first halves of the sessions in a log; of whole sessions, the second halves are left unread.
+    """Read the first halves of the sessions in a log, and the tracks of the second ones where it goes on to them.
 
     Args:
         path: a log in the format of MSSD (``.csv``, ``.csv.gz`` or an archive of such).
@@ -132,15 +136,25 @@ def read_first_halves(path: Path, track_ids: list[str]) -> FirstHalves:
         f"{path}: no track of its first halves is among the {len(numbers):,} tracks that the model knows; is the model "
         "one of other data?",
     )
-    known = heard & (tokens != PAD)
-    count, left_out = (np.bincount(session[which], minlength=len(log)) for which in (known, heard & ~known))
+    tracks, skips, count, left_out = _closed_up(log, tokens, session, heard)
+    following, _, _, following_unknown = _closed_up(log, tokens, session, ~heard)
+    missing = log.session_lengths.astype(np.int64) - log.session_lengths // 2
+    names = [name.decode() for name in log.session_ids.tolist()]
+    return FirstHalves(names, tracks, skips, count, left_out, missing, following, following_unknown)
+
+
+def _closed_up(
+    log: Log, tokens: Tokens, session: NDArray[np.int64], chosen: NDArray[np.bool_]
+) -> tuple[Tokens, Skips, NDArray[np.int64], NDArray[np.int64]]:
+    """Tracks and skips (sessions, 10) of the chosen events whose tracks are known; how many are, how many are not."""
+    known = chosen & (tokens != PAD)
+    count, left_out = (np.bincount(session[which], minlength=len(log)) for which in (known, chosen & ~known))
     row = session[known]
     column = np.arange(len(row)) - (np.cumsum(count) - count)[row]
     tracks, skips = _empty(len(log), HALF)
     tracks[row, column] = tokens[known]
     skips[row, column] = log.skipped[known]
-    missing = log.session_lengths.astype(np.int64) - log.session_lengths // 2
-    return FirstHalves([name.decode() for name in log.session_ids.tolist()], tracks, skips, count, left_out, missing)
+    return tracks, skips, count, left_out
 
 
 def _empty(sessions: int, width: int) -> tuple[Tokens, Skips]:

@@ -8,6 +8,12 @@ from typing import Literal
 Task = Literal["seq", "skip"]
 """``seq`` predicts the tracks of a session's second half, ``skip`` which of them are skipped."""
 ModelName = Literal["transformer", "bert", "bert-finetuned", "bert-augmented", "bert-augmented-dropnet"]
+RecurrentName = Literal["lstm", "lstm-padding", "lstm-w2v", "bigru"]
+AnyModel = Literal[
+    "transformer", "bert", "bert-finetuned", "bert-augmented", "bert-augmented-dropnet",
+    "lstm", "lstm-padding", "lstm-w2v", "bigru", "autoencoder", "ddpg",
+]  # fmt: skip
+"""All of them, the auto-encoder's rule and the reinforcement learner included."""
 SkipInput = Literal["embedding", "token", "none"]
 """How the encoder learns what was skipped: an embedding added to the track's, a token in its place, or not at all."""
 

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
 from common.options import OptionalFloat, OptionalInt, OptionalPath, TrainingOptions, require
-from session_transformers.architecture import (
-    CORRECTED,
-    DEFAULTS,
-    RELEASED,
-    Architecture,
-    Switches,
-    default_architecture,
-)
+from session_transformers import settings
+from session_transformers.architecture import Architecture, default_architecture
+from session_transformers.autoencoder.options import AutoEncoderOptions
 from session_transformers.data_options import DataOptions
-from session_transformers.kinds import Ids, ModelName, SkipInput, Task
+from session_transformers.kinds import AnyModel, Ids, SkipInput, Task
+from session_transformers.recurrent.architecture import Replaced, default_recurrent
+from session_transformers.reinforcement.options import DdpgOptions, released_options
 
 Bug = Literal[
     "load_features", "equal_layers", "shared_final_norm", "decoder_residual", "mask_skips_eval", "dropnet_eval_random",
     "bert_train_mode", "bert_loss_everywhere", "padding_mask", "predict_specials",
+    "label_leak", "class_as_track", "free_training", "table_overwritten", "first_unscored", "unshifted_forcing",
+    "backward_only", "real_next_state", "done_at_end", "soft_updates", "own_actions", "inferred_users",
+    "judges_decision", "unit_actions", "critic_alone_teaches_state",
 ]  # fmt: skip
-"""The fields of :class:`Switches`."""
-SAMPLE: dict[str, Any] = {"batch_size": 64, "feed_forward": 256}
-"""On the synthetic sample, whose 9,600 sessions would give a full-size model 40 steps an epoch."""
-SAMPLE_EPOCHS: dict[tuple[ModelName, Task], int] = {}
-SAMPLE_RATE = 5e-4
+"""The fields of :class:`Switches`, of RecurrentSwitches and of DdpgSwitches."""
+SIZES = ("width", "encoder_layers", "decoder_layers", "heads", "feed_forward", "dropout", "dropnet", "skip_input")
+"""The options that are fields of a transformer's architecture and may be left open."""
+RECURRENT_SIZES = ("units", "vectors", "replaced", "dropout", "skip_input")
+"""The same of a recurrent model."""
 
 
 def _choice(*names: str) -> Any:
@@ -43,8 +43,10 @@ class SessionOptions(TrainingOptions, DataOptions):
     sample, which is written on first use."""
     task: Task = "seq"
     """seq: predict the tracks of the second half of a session; skip: predict which of them are skipped."""
-    model: ModelName = "transformer"
-    """bert is pre-trained on masked tracks; the other BERT models start from such a run, see --bert."""
+    model: AnyModel = "transformer"
+    """bert is pre-trained on masked tracks; the other BERT models start from such a run, see --bert. lstm, lstm-padding
+    (skipped tracks replaced), lstm-w2v (vectors of tracks) and bigru are recurrent. autoencoder is a rule for skips,
+    ddpg learns by reinforcement."""
     bert: OptionalPath = None
     """Folder of a run of --model bert on the same data: bert-finetuned starts from it, bert-augmented and
     bert-augmented-dropnet ask it in every layer."""
@@ -64,18 +66,27 @@ class SessionOptions(TrainingOptions, DataOptions):
     dropnet: OptionalFloat = None
     """Of bert-augmented-dropnet: share of the calls of a layer in which one of its two attentions is left out (released
     code: 0.8)."""
+    units: OptionalInt = None
+    """Of the recurrent models (released code: 512). On the sample: 128."""
+    vectors: OptionalInt = None
+    """Columns of the track vectors of lstm-w2v and bigru, made by skip-grams (released code: 100)."""
+    replaced: Annotated[Replaced | None, _choice(*get_args(Replaced))] = None
+    """Which tracks of the first half lstm-padding replaces (released code: by mistake those played). Default: those
+    skipped."""
     tied: bool = False
     """Score tracks by their own embedding and features instead of separate weights (released code: separate)."""
     skip_input: Annotated[SkipInput | None, _choice(*get_args(SkipInput))] = None
     """How the first half tells what was skipped: an embedding added to the track's, a token in its place, or not at
     all. Default: embedding for skips, none for tracks (released code: a token in training only, or not at all)."""
-    initialisation: Literal["torch", "normal"] = "torch"
-    """torch: as the released code, embeddings of variance 1; normal: all of deviation 0.02, as BERT."""
+    initialisation: Annotated[Literal["torch", "normal"] | None, _choice("torch", "normal")] = None
+    """Of a transformer. torch: as the released code, embeddings of variance 1; normal: all of deviation 0.02, as in
+    BERT. Default: torch; on the sample normal."""
     bugs: Annotated[tuple[Bug, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")] = ()
-    """Behaviour of the released code to bring back one by one; --protocol released has all: load_features (features are
-    never loaded), equal_layers, shared_final_norm, decoder_residual (lost beside BERT), mask_skips_eval (skips are told
-    in training only), dropnet_eval_random, bert_train_mode, bert_loss_everywhere, padding_mask (none),
-    predict_specials."""
+    """Behaviour of the released code to bring back one by one; --protocol released has all that a model has.
+    Transformers: load_features (never loaded), equal_layers, shared_final_norm, decoder_residual (lost beside BERT),
+    mask_skips_eval (skips told in training only), dropnet_eval_random, bert_train_mode, bert_loss_everywhere,
+    padding_mask (none), predict_specials. Recurrent: label_leak, class_as_track, free_training, table_overwritten,
+    first_unscored, unshifted_forcing, backward_only. ddpg: see its section on the page."""
     negatives: int = 0
     """Sampled softmax: tracks that a batch's targets are compared with in training; 0 compares with all. Evaluation
     always ranks all tracks."""
@@ -93,6 +104,8 @@ class SessionOptions(TrainingOptions, DataOptions):
     """Never predict a track twice in a second half."""
     baselines: bool = True
     """Evaluate the baselines too."""
+    ddpg: DdpgOptions = field(default_factory=DdpgOptions)
+    """Of the reinforcement learner."""
 
     def __post_init__(self) -> None:
         TrainingOptions.__post_init__(self)
@@ -100,12 +113,16 @@ class SessionOptions(TrainingOptions, DataOptions):
         for name, low, high in (
             ("width", 2, 8192), ("encoder_layers", 1, 48), ("decoder_layers", 1, 48), ("heads", 1, 128),
             ("feed_forward", 1, 65536), ("dropout", 0, 0.99), ("dropnet", 0, 1), ("negatives", 0, 10**6),
-            ("alpha", 0, 1), ("warmup", 0, 1), ("clip", 0, 1e9), ("beam", 1, 1000),
+            ("alpha", 0, 1), ("warmup", 0, 1), ("clip", 0, 1e9), ("beam", 1, 1000), ("units", 1, 8192),
+            ("vectors", 0, 8192),
         ):  # fmt: skip
             value = getattr(self, name)
             flag = f"--{name.replace('_', '-')}"
             require(value is None or low <= value <= high, f"{flag} is {value}; it must lie in {low}..{high:g}")
-        require((self.model, self.task) in DEFAULTS, f"--model {self.model} has no --task {self.task}")
+        require(settings.has_task(self.model, self.task), f"--model {self.model} has no --task {self.task}")
+        settings.switches(self.model, False, self.bugs)
+        self._only(RECURRENT_SIZES, SIZES, "recurrent")
+        self._only(SIZES, RECURRENT_SIZES, "transformer")
         require(len(self.weights) <= 1, "--weights names several files; name one")
         require(self.epochs != 0 or bool(self.weights), "--epochs 0 evaluates weights: name them with --weights FILE")
         needs = self.model.startswith("bert-") and not self.weights
@@ -118,6 +135,9 @@ class SessionOptions(TrainingOptions, DataOptions):
             self.bert is None or self.model.startswith("bert-"),
             f"--bert is for the models that start from a BERT; --model {self.model} is none of them",
         )
+        decodes = self.task == "seq" and self.model not in ("bert", "ddpg")
+        require(self.beam == 1 or decodes, "--beam is for --task seq, and not for a BERT that is only pre-trained")
+        require(not self.forbid_repeats or decodes, "--forbid-repeats is for --task seq, and not for a BERT alone")
         require(self.negatives == 0 or self.task == "seq", "--negatives is for --task seq: skips have only two classes")
 
     @property
@@ -125,44 +145,73 @@ class SessionOptions(TrainingOptions, DataOptions):
         """Those that choose the sessions."""
         return DataOptions(**{field.name: getattr(self, field.name) for field in fields(DataOptions)})
 
+    def _only(self, names: tuple[str, ...], but: tuple[str, ...], family: settings.Family) -> None:
+        """Refuse what is given of ``names`` without ``but`` unless the model is of the family."""
+        for name in names:
+            given = getattr(self, name) is not None and name not in but
+            require(
+                not given or settings.family(self.model) == family,
+                f"--{name.replace('_', '-')} is for {family} models; --model {self.model} is none",
+            )
+
     @property
-    def switches(self) -> Switches:
-        """The released behaviour that is asked for."""
-        if self.protocol == "released":
-            return RELEASED
-        return replace(CORRECTED, **{name: getattr(RELEASED, name) for name in self.bugs})
+    def switches(self) -> Any:
+        """The released behaviour that is asked for; of the kind that the model has."""
+        return settings.switches(self.model, self.protocol == "released", self.bugs)
 
     def completed(self, synthetic: bool) -> SessionOptions:
-        """These options with the settings of the training filled in; the architecture's stay open."""
-        setting = DEFAULTS[self.model, self.task]
-        chosen: dict[str, Any] = {
-            name: getattr(setting, name) for name in ("learning_rate", "epochs", "batch_size", "clip")
-        }
-        if synthetic:
-            chosen |= {"epochs": SAMPLE_EPOCHS.get((self.model, self.task), 10), "learning_rate": SAMPLE_RATE} | SAMPLE
-        chosen["clip"] = chosen["clip"] or 0.0
+        """These options with the settings of the training filled in; sizes stay open, but on the sample."""
+        chosen = settings.defaults(self.model, self.task, synthetic)
+        if self.weights or self.model == "bert-finetuned":  # those have their sizes already
+            chosen = {name: value for name, value in chosen.items() if name not in SIZES + RECURRENT_SIZES}
+        elif settings.family(self.model) == "recurrent":
+            chosen.pop("feed_forward", None)
         return replace(self, **{name: value for name, value in chosen.items() if getattr(self, name) is None})
 
-    def architecture(self, vocabulary: int, features: int, ids: Ids, bert: Architecture | None) -> Architecture:
+    def architecture(
+        self, vocabulary: int, features: int, ids: Ids, bert: Architecture | None = None
+    ) -> settings.AnyArchitecture:
         """The architecture that they describe, for data of ``vocabulary`` ids and ``features`` columns.
 
         Raises:
             UserError: sizes that do not go together.
         """
-        names = (
-            "width",
-            "encoder_layers",
-            "decoder_layers",
-            "heads",
-            "feed_forward",
-            "dropout",
-            "dropnet",
-            "skip_input",
-        )
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        recurrent = settings.family(self.model) == "recurrent"
+        sizes = RECURRENT_SIZES if recurrent else SIZES
+        given = {name: getattr(self, name) for name in sizes if getattr(self, name) is not None}
+        model: Any = self.model
+        if recurrent:
+            given |= {"ids": ids, "switches": self.switches}
+            return default_recurrent(model, self.task, vocabulary, features, self.protocol == "released", **given)
         return default_architecture(
-            self.model, self.task, vocabulary, features, ids, self.switches, bert, tied=self.tied, **given
+            model, self.task, vocabulary, features, ids, self.switches, bert, tied=self.tied, **given
         )
+
+    @property
+    def of_autoencoder(self) -> AutoEncoderOptions:
+        """How the auto-encoder is trained; of completed options."""
+        assert self.epochs is not None and self.batch_size and self.learning_rate
+        return AutoEncoderOptions(
+            epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate, seed=self.seed
+        )
+
+    @property
+    def of_ddpg(self) -> DdpgOptions:
+        """How the reinforcement learner learns; of completed options."""
+        assert self.epochs is not None
+        mine: dict[str, Any] = {
+            "task": self.task,
+            "rounds": self.epochs,
+            "seed": self.seed,
+            "jit": not self.deterministic,
+        }
+        mine |= {"switches": self.switches}
+        mine |= {name: getattr(self, name) for name in ("learning_rate", "batch_size") if getattr(self, name)}
+        if self.protocol == "released":
+            given = {f.name: getattr(self.ddpg, f.name) for f in fields(DdpgOptions)}
+            default = DdpgOptions()
+            return released_options(**{k: v for k, v in given.items() if v != getattr(default, k)} | mine)
+        return replace(self.ddpg, **mine)
 
     def described(self) -> dict[str, Any]:
         """What is set, as JSON."""

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from keras import ops
+from numpy.typing import NDArray
 
 from common.training import padded
 from session_transformers.decoding import Search, continue_sessions
 from session_transformers.evaluation import CUTOFFS, Outcome, TrackRanks, skip_outcome, track_outcome
-from session_transformers.fitting import Loss, examples
+from session_transformers.fitting import AnyNetwork, Loss, examples
 from session_transformers.halves import Halves
 from session_transformers.kinds import HALF, PAD
 from session_transformers.layers import MASKED
 from session_transformers.masking import mask_randomly
-from session_transformers.model import SessionModel
+from session_transformers.recurrent.decoding import RecurrentSearch
+from session_transformers.recurrent.model import RecurrentModel
 
 BLOCK = 64
 """Sessions at a time; with 104,000 tracks the scores of one position of theirs are 27 MB."""
@@ -30,7 +32,7 @@ class Tester:
         jit: compile with XLA.
     """
 
-    def __init__(self, model: SessionModel, jit: bool = True) -> None:
+    def __init__(self, model: AnyNetwork, jit: bool = True) -> None:
         self.model = model
         self._loss = Loss(model, BLOCK, jit)
 
@@ -56,14 +58,17 @@ class Tester:
         inputs, *_ = examples(self.model.architecture, tracks, skips, np.random.default_rng(0))
         return {name: padded(array, BLOCK) for name, array in inputs.items()}
 
-    def skips(self, halves: Halves) -> Outcome:
-        """The skips of the second halves; of a model for ``--task skip``."""
+    def skip_chances(self, halves: Halves) -> NDArray[np.float32]:
+        """(sessions, 10) the chance that each track of the second halves is skipped; of a model for ``--task skip``."""
         chances = [
             np.asarray(self._skip_chance(self.inputs(halves, slice(start, start + BLOCK))), np.float32)
             for start in range(0, len(halves), BLOCK)
         ]
-        chance = np.concatenate(chances)[: len(halves)]
-        return skip_outcome(chance, halves.target_skips, halves.target_mask)
+        return np.concatenate(chances)[: len(halves)]
+
+    def skips(self, halves: Halves) -> Outcome:
+        """The skips of the second halves; of a model for ``--task skip``."""
+        return skip_outcome(self.skip_chances(halves), halves.target_skips, halves.target_mask)
 
     def forced(self, halves: Halves) -> TrackRanks:
         """Where each true track stands among all, the true ones before it being known."""
@@ -72,7 +77,7 @@ class Tester:
 
     def free(self, halves: Halves, beam: int = 1, forbid_repeats: bool = False) -> tuple[Outcome, TrackRanks]:
         """The second halves told from the model's own predictions, and where each true track stood on the way."""
-        search = Search(self.model, beam, forbid_repeats)
+        search = search_of(self.model, beam, forbid_repeats)
         skips = halves.source_skips.astype(np.int32) if self.model.architecture.skip_input != "none" else None
         found = continue_sessions(search, np.asarray(halves.source), skips, with_hidden=True, batch_size=BLOCK)
         assert found.hidden is not None
@@ -93,11 +98,13 @@ class Tester:
 
     def masked(self, halves: Halves, seed: int) -> dict[str, float]:
         """How well a pre-trained BERT tells masked tracks: loss, and recall and MRR among all tracks."""
-        architecture = self.model.architecture
-        tracks, labels = mask_randomly(
-            np.asarray(halves.tracks), np.random.default_rng((seed, 2)), architecture.vocabulary, architecture.ids
-        )
-        blocks = [padded(tracks[start : start + BLOCK], BLOCK) for start in range(0, len(halves), BLOCK)]
+        architecture, rng = self.model.architecture, np.random.default_rng((seed, 2))
+        masked = [  # block by block, as the loss does: the same masks
+            mask_randomly(np.asarray(halves.tracks[s : s + BLOCK]), rng, architecture.vocabulary, architecture.ids)
+            for s in range(0, len(halves), BLOCK)
+        ]
+        labels = np.concatenate([labels for _, labels in masked])
+        blocks = (padded(tracks, BLOCK) for tracks, _ in masked)
         states = (self._hidden({"source": block[:, :HALF], "target": block[:, HALF:]}) for block in blocks)
         figures = self._ranks(states, labels, "forced").figures(CUTOFFS)
         figures = {name.replace("forced", "masked"): value for name, value in figures.items()}
@@ -106,6 +113,12 @@ class Tester:
     def mean_loss(self, halves: Halves, seed: int) -> float:
         """The mean loss over all labels, over the whole vocabulary."""
         return self._loss(halves, seed)
+
+
+def search_of(model: AnyNetwork, beams: int, forbid_repeats: bool) -> Search:
+    """The beam search that continues sessions with ``model``."""
+    kind = RecurrentSearch if isinstance(model, RecurrentModel) else Search
+    return kind(model, beams, forbid_repeats)
 
 
 def standing(table: Any, bias: Any, states: Any, target: Any) -> tuple[Any, Any]:

@@ -1,0 +1,222 @@
+"""The baselines by hand, against dense scores, and on the structured sample."""
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import session_transformers.track_baselines as track_baselines
+from common.session_sample import SessionSampleOptions, write_sample
+from session_transformers import skip_baselines
+from session_transformers.baselines import skip_results, track_results
+from session_transformers.ceiling import best_skip_chances, sample_world
+from session_transformers.data_options import DataOptions
+from session_transformers.evaluation import skip_outcome
+from session_transformers.halves import Halves
+from session_transformers.kinds import CORRECTED_IDS, RELEASED_IDS
+from session_transformers.preprocess import prepare
+from session_transformers.sparse_ranks import Popularity, ScoreRows
+from session_transformers.track_baselines import (
+    NONE,
+    Markov,
+    Popular,
+    RepeatLast,
+    SessionKnn,
+    forced_ranks,
+    free_running,
+    histories,
+)
+
+TRACKS = 12
+
+
+def made_up(count, seed, any_length=True):
+    """Halves of random sessions, token ids from 3."""
+    rng = np.random.default_rng(seed)
+    tracks, skips = np.zeros((count, 20), np.int32), np.zeros((count, 20), np.uint8)
+    for row in range(count):
+        length = rng.integers(10, 21) if any_length else 20
+        first = length // 2
+        columns = np.r_[:first, 10 : 10 + length - first]
+        tracks[row, columns] = 3 + (TRACKS * rng.random(length) ** 2).astype(int)
+        skips[row, columns] = rng.integers(0, 2, length)
+    return Halves(tracks, skips)
+
+
+def sequence(halves, row):
+    together = halves.tracks[row]
+    return (together[together > 0] - 3).tolist()
+
+
+@pytest.fixture(params=[2**15, 8], ids=["one-block", "many-blocks"])
+def setting(request, monkeypatch):
+    monkeypatch.setattr(track_baselines, "PAIRS", request.param)
+    monkeypatch.setattr(track_baselines, "ROWS", 4)
+    monkeypatch.setattr(track_baselines, "NEIGHBOURS", 5)
+    train, test = made_up(12, 1), made_up(9, 2)
+    learned, history = histories(train, 3), histories(test, 3)
+    plays = np.bincount(learned[learned >= 0], minlength=TRACKS)
+    plays[[2, 3]] = plays[2]  # a tie
+    return train, test, learned, history, plays
+
+
+def test_histories_join_the_halves():
+    halves = made_up(5, 3)
+    for row, history in enumerate(histories(halves, 3)):
+        wanted = sequence(halves, row)
+        first = int(halves.source_mask[row].sum())
+        assert history[10 - first : 10 - first + len(wanted)].tolist() == wanted
+        assert (history[: 10 - first] == NONE).all() and (history[10 - first + len(wanted) :] == NONE).all()
+
+
+def scores_of_markov(train, plays, so_far):
+    votes = Counter()
+    for row in range(len(train)):
+        known = sequence(train, row)
+        votes.update(b for a, b in itertools.pairwise(known) if a == so_far[-1])
+    return [(votes[track], plays[track]) for track in range(TRACKS)]
+
+
+def scores_of_knn(train, plays, so_far):
+    places = [
+        (row, place + 1)
+        for row in range(len(train))
+        for place, track in enumerate(sequence(train, row)[:-1])
+        if track == so_far[-1]
+    ]
+    votes = Counter()
+    for row, place in places[-5:]:
+        shared = len(set(sequence(train, row)) & set(so_far[-10:]))
+        votes[sequence(train, row)[place]] += shared**5
+    return [(votes[track], plays[track]) for track in range(TRACKS)]
+
+
+def scores_of_repeat(train, plays, so_far):
+    return [(track == so_far[-1], plays[track]) for track in range(TRACKS)]
+
+
+def scores_of_popular(train, plays, so_far):
+    return [(0, plays[track]) for track in range(TRACKS)]
+
+
+@pytest.mark.parametrize("name", ["popular", "repeat", "markov", "knn"])
+def test_next_tracks_and_ranks_against_dense_scores(setting, name):
+    train, test, learned, history, plays = setting
+    baseline = {
+        "popular": lambda: Popular(Popularity(plays)),
+        "repeat": lambda: RepeatLast(Popularity(plays)),
+        "markov": lambda: Markov(learned, Popularity(plays)),
+        "knn": lambda: SessionKnn(learned, Popularity(plays)),
+    }[name]()
+    score = {
+        "popular": scores_of_popular,
+        "repeat": scores_of_repeat,
+        "markov": scores_of_markov,
+        "knn": scores_of_knn,
+    }[name]
+    above, level = forced_ranks(baseline, history)
+    running = free_running(baseline, history[:, :10])
+    for row in range(len(test)):
+        first, known = int(test.source_mask[row].sum()), sequence(test, row)
+        for step in range(len(known) - first):
+            scores = score(train, plays, known[: first + step])
+            own = scores[known[first + step]]
+            assert above[row, step] == sum(s > own for s in scores), (row, step)
+            assert level[row, step] == sum(s == own for s in scores), (row, step)
+        so_far = known[:first]
+        for _ in range(10):
+            scores = score(train, plays, so_far)
+            so_far.append(scores.index(max(scores)))
+        assert running[row].tolist() == so_far[first:]
+
+
+def test_rows_without_a_score_follow_popularity():
+    plays = np.array([2, 5, 5, 0])
+    rows = ScoreRows(3, np.array([1, 1, 1]), np.array([0, 3, 0]), np.array([1, 1, 1]), Popularity(plays))
+    assert rows.best().tolist() == [1, 0, 1]
+    above, level = rows.ranks(np.array([0, 0, 1, 1, 1, 2]), np.array([3, 2, 0, 3, 1, 0]))
+    assert above.tolist() == [3, 0, 0, 1, 2, 2] and level.tolist() == [1, 2, 1, 1, 2, 1]
+
+
+def test_skips_by_hand():
+    tracks = np.zeros((3, 20), np.int32)
+    tracks[:, :4], tracks[:, 10:13] = [3, 4, 5, 6], [3, 3, 4]
+    skips = np.zeros((3, 20), np.uint8)
+    skips[0, :4], skips[1, :4], skips[2, :4] = [1, 1, 1, 0], [0, 0, 1, 1], [1, 1, 0, 0]
+    skips[0, 10:13] = [1, 1, 0]
+    halves = Halves(tracks, skips)
+    assert skip_baselines.all_skip(halves).all()
+    assert skip_baselines.repeat_last_skip(halves)[:, 0].tolist() == [False, True, False]
+    assert skip_baselines.session_majority(halves)[:, 0].tolist() == [True, True, False]  # ties: as the last one
+    found = skip_results(halves, halves, 7)
+    assert found["repeat last skip"].histogram().tolist()[:4] == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3])
+    assert found["all skip"].mask.sum() == 9 and found["all skip"].figures()["accuracy"] == pytest.approx(2 / 9)
+    general = (skips.sum() + 1) / (21 + 2)  # track 3: 4 skips of 9 plays, and 10 more at the general rate
+    rate = (2 + 2 + 10 * general) / (9 + 10)
+    np.testing.assert_allclose(skip_baselines.track_rate(halves, halves, 7)[0, 0], rate)
+
+
+def test_all_on_the_same_sessions_of_any_length_and_both_protocols():
+    train, test = made_up(40, 5), made_up(20, 6)
+    for outcome in skip_results(train, test, 3 + TRACKS).values():
+        assert len(outcome) == 20 and (outcome.mask == test.target_mask).all()
+    found = track_results(train, test, 3 + TRACKS, CORRECTED_IDS)
+    shifted = [Halves(np.maximum(halves.tracks - 1, 0), halves.skips) for halves in (train, test)]
+    released = track_results(*shifted, 2 + TRACKS, RELEASED_IDS)
+    assert list(found) == ["most popular", "repeat last track", "Markov", "session-kNN"]
+    for name, result in found.items():
+        assert result.forced.tracks == TRACKS and (result.free.mask == test.target_mask).all()
+        assert all(key.startswith(("free_", "forced_")) for key in result.figures())
+        assert released[name].figures() == result.figures()
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mssd")
+    write_sample(folder / "sample", SessionSampleOptions(folder, sessions=3000, tracks=300, days=2, seed=7))
+    return prepare(folder / "sample", folder / "prepared", DataOptions(test_share=0.3, validation_share=0))
+
+
+def test_the_sample_makes_tracks_learnable(sample):
+    found = track_results(sample.train, sample.test, sample.vocabulary_size, sample.ids)
+    first = {name: result.forced.figures()["forced_recall@1"] for name, result in found.items()}
+    assert first["session-kNN"] > 1.25 * first["Markov"] > 3 * first["most popular"]
+    maa = {name: result.free.figures()["free_maa"] for name, result in found.items()}
+    assert maa["session-kNN"] > maa["Markov"] > maa["repeat last track"] > maa["most popular"]
+
+
+def test_the_sample_makes_skips_learnable_up_to_a_ceiling(sample):
+    found = skip_results(sample.train, sample.test, sample.vocabulary_size)
+    accuracy = {name: outcome.figures()["accuracy"] for name, outcome in found.items()}
+    assert accuracy["logistic regression"] > accuracy["repeat last skip"] + 0.03
+    world = sample_world(300, 7)
+    chances = best_skip_chances(sample.test, sample.track_ids, world, draws=500)
+    best = skip_outcome(chances, sample.test.target_skips)
+    assert best.figures()["accuracy"] > accuracy["logistic regression"] > accuracy["session majority"]
+    # The chances are true: among the skips of about the same chance that share happens.
+    error = np.sqrt(0.25 / (len(sample.test)))
+    assert chances.mean() == pytest.approx(sample.test.target_skips.mean(), abs=4 * error)
+    assert best.figures()["accuracy"] == pytest.approx(np.maximum(chances, 1 - chances).mean(), abs=4 * error)
+    with pytest.raises(ValueError, match="only whole sessions of tracks of this world"):
+        best_skip_chances(sample.test, sample.track_ids, sample_world(300, 8))
+
+
+def test_nothing_is_learned_from_noise():
+    train, test = made_up(400, 7, any_length=False), made_up(400, 8, any_length=False)
+    for name, outcome in skip_results(train, test, 3 + TRACKS).items():
+        assert outcome.figures()["accuracy"] == pytest.approx(0.5, abs=0.04), name
+    popular, markov = (
+        track_results(train, test, 3 + TRACKS, CORRECTED_IDS)[name].forced.figures()["forced_recall@1"]
+        for name in ("most popular", "Markov")
+    )
+    assert markov <= popular + 0.03
+
+
+def test_one_training_session_and_tracks_never_seen():
+    train = Halves(np.full((1, 20), 3, np.int32), np.ones((1, 20), np.uint8))
+    test = Halves(np.full((2, 20), 5, np.int32), np.zeros((2, 20), np.uint8))
+    for result in track_results(train, test, 6, CORRECTED_IDS).values():
+        assert set(result.figures()) and len(result.free) == 2
+    for outcome in skip_results(train, test, 6).values():
+        assert len(outcome) == 2

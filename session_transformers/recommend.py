@@ -1,0 +1,248 @@
+"""Continue listening sessions, and foretell their skips, with trained session transformers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from common.options import OptionalPath, require, run_script
+from common.vocabulary import read_vocabulary
+from session_transformers.halves import Halves
+from session_transformers.heard import SKIPPED, Heard, from_log, from_texts, read_texts
+from session_transformers.kinds import HALF, PAD, Task
+from session_transformers.settings import AnyArchitecture
+from session_transformers.stored import WEIGHTS, load_model, read_architecture
+
+if TYPE_CHECKING:  # imported late: a mistake in the options or the sessions is reported without waiting for TensorFlow
+    from session_transformers.model import SessionModel
+
+TRAIN = "session_transformers/train.py"
+BLOCK = 256
+"""Sessions that are continued at a time."""
+_HEADS = {"probability": "probability", "skip_probability": "chance of a skip"}
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+Ids = Annotated[tuple[str, ...], tyro.conf.arg(metavar="ID ...", help_behavior_hint="")]
+
+
+@dataclass(frozen=True)
+class RecommendOptions:
+    """Options of this script."""
+
+    ids: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ID ...", help_behavior_hint="")] = ()
+    """Tracks that have been heard, the oldest first; the last ten count. ID:skipped is one that was skipped. Default:
+    those of --session-file or --log, or else of the standard input."""
+    run_dir: OptionalPath = None
+    """Folder of a run of session_transformers/train.py. Required. One of --task seq tells the ten next tracks, one of
+    --task skip how likely given ones are skipped."""
+    session_file: OptionalPath = None
+    """Text file with a session in every line, tracks separated by spaces, tabs or commas."""
+    log: OptionalPath = None
+    """Log in the format of MSSD (log_*.csv, .csv.gz or an archive): the first half of each session was heard."""
+    next: Ids = ()
+    """With a run of --task skip: the tracks that come next. With --log: those of the second halves."""
+    skip_run: OptionalPath = None
+    """Beside a run of --task seq: folder of a run of --task skip on the same data. It foretells which of the continued
+    tracks are skipped."""
+    beam: int = 1
+    """Continuations to keep while searching for the most probable one; all are shown. 1 is greedy."""
+    forbid_repeats: Flag = False
+    """Never continue with a track that the session has already."""
+    json: Flag = False
+    """Print JSON instead of tables."""
+
+    def __post_init__(self) -> None:
+        require(self.run_dir is not None, f"--run-dir is missing: name the folder of a run of {TRAIN}")
+        for flag, folder in (("--run-dir", self.run_dir), ("--skip-run", self.skip_run)):
+            require(folder is None or folder.is_dir(), f"{flag} {folder}: no such folder")
+        for flag, file in (("--session-file", self.session_file), ("--log", self.log)):
+            require(file is None or file.is_file(), f"{flag} {file}: no such file")
+        given = sum(map(bool, (self.ids, self.session_file, self.log)))
+        require(given <= 1, "tracks, --session-file and --log each give sessions; choose one of them")
+        require(len(self.next) <= HALF, f"--next names {len(self.next)} tracks; a second half has at most {HALF}")
+        require(not (self.next and self.log), "--next and --log both tell what comes next; leave out one of them")
+        require(1 <= self.beam <= 1000, f"--beam is {self.beam}; it must lie in 1..1000")
+
+
+def main(options: RecommendOptions) -> dict[str, Any]:
+    """Tell the ten next tracks of a session, or which of given ones are skipped, with a trained session transformer."""
+    assert options.run_dir is not None
+    texts = None if options.log else read_texts(options.ids, options.session_file)
+    track_ids = read_vocabulary(options.run_dir)
+    architecture = read_architecture(options.run_dir, len(track_ids))
+    check(options, architecture)
+    if options.skip_run:
+        _check_beside(options.skip_run, track_ids)
+    skips_only = architecture.task == "skip"
+    if texts is None:
+        assert options.log is not None
+        heard = from_log(options.log, track_ids, with_following=skips_only)
+    else:
+        heard = from_texts(texts, options.next, track_ids)
+        if heard.halves.skips.any() and architecture.skip_input == "none" and not options.skip_run:
+            print(f"the model in {options.run_dir} does not look at what was skipped", file=sys.stderr)
+    model = load_model(options.run_dir / WEIGHTS, len(track_ids))
+    skip_model = load_model(options.skip_run / WEIGHTS, len(track_ids)) if options.skip_run else None
+    names = name_tracks(track_ids, architecture)
+    if skips_only:
+        told = [{"next": tracks} for tracks in skips_of(model, heard.halves, names)]
+    else:
+        told = continuations(model, skip_model, heard.halves, names, options)
+    found = {"sessions": [described | one for described, one in zip(_described(heard, names), told, strict=True)]}
+    if options.json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        console = Console()
+        for session in found["sessions"]:
+            _print(session, console)
+    return found
+
+
+def check(options: RecommendOptions, architecture: AnyArchitecture) -> None:
+    """Refuse what the run of this architecture cannot answer.
+
+    Raises:
+        UserError: it is a pre-trained BERT, or an option is of the other task.
+    """
+    run, task = options.run_dir, architecture.task
+    require(
+        architecture.model != "bert",
+        f"--run-dir {run}: a BERT that is only pre-trained cannot continue sessions; fine-tune it with "
+        f"`python {TRAIN} --model bert-finetuned --bert {run}` and name that run",
+    )
+    if task == "seq":
+        require(not options.next, f"--next is for a run of --task skip; {run} is one of --task seq")
+        return
+    for flag, given in (
+        ("--skip-run", options.skip_run),
+        ("--beam", options.beam > 1),
+        ("--forbid-repeats", options.forbid_repeats),
+    ):
+        require(not given, f"{flag} is for a run of --task seq; {run} is one of --task skip")
+    require(
+        bool(options.next or options.log),
+        f"{run} is a run of --task skip: name the tracks whose skips it shall foretell with --next",
+    )
+
+
+def _check_beside(folder: Path, track_ids: list[str]) -> None:
+    """The skip run must know the same tracks by the same ids."""
+    theirs = read_vocabulary(folder)
+    found: Task = read_architecture(folder, len(theirs)).task
+    require(found == "skip", f"--skip-run {folder}: is a run of --task {found}; name one of --task skip")
+    require(theirs == track_ids, f"--skip-run {folder}: was trained on other tracks than the run in --run-dir")
+
+
+def name_tracks(track_ids: list[str], architecture: AnyArchitecture) -> list[str]:
+    """What to call each id: released models may predict ids that are no tracks."""
+    special = {PAD: "(padding)", architecture.ids.mask: "(mask)"}
+    return [name or special.get(token, "(skip)") for token, name in enumerate(track_ids)]
+
+
+def skips_of(model: SessionModel, halves: Halves, names: list[str]) -> list[list[dict[str, Any]]]:
+    """The tracks of each second half and the chance that each is skipped.
+
+    Raises:
+        UserError: a chance is not finite.
+    """
+    from session_transformers.testing import Tester
+
+    chances = Tester(model, jit=False).skip_chances(halves)
+    return [
+        [
+            {"track": names[token], "skip_probability": float(one)}
+            for token, one in zip(row, chance, strict=True)
+            if token
+        ]
+        for row, chance in zip(halves.target.tolist(), _finite(chances), strict=True)
+    ]
+
+
+def continuations(
+    model: SessionModel, skip_model: SessionModel | None, halves: Halves, names: list[str], options: RecommendOptions
+) -> list[dict[str, Any]]:
+    """The continuations of each first half, the most probable first.
+
+    Raises:
+        UserError: a probability is not finite, or there are more beams than tracks.
+    """
+    from session_transformers.decoding import Search, continue_sessions
+
+    search = Search(model, options.beam, options.forbid_repeats)
+    search.compile(jit_compile=len(halves) > BLOCK)  # for few sessions compiling would take longer than searching
+    told_skips = halves.source_skips.astype(np.int32) if model.architecture.skip_input != "none" else None
+    found = continue_sessions(search, halves.source, told_skips, batch_size=BLOCK)
+    logs = _finite(found.log_probabilities)
+    chances = _skips_of_continued(skip_model, halves, found.tokens) if skip_model is not None else None
+    told = []
+    for session, beams in enumerate(found.tokens):
+        listed = []
+        for beam, tokens in enumerate(beams.tolist()):
+            log = logs[session, beam]
+            tracks = [
+                {"track": names[token], "probability": float(np.exp(one))}
+                | ({} if chances is None else {"skip_probability": float(chances[session, beam, place])})
+                for place, (token, one) in enumerate(zip(tokens, log, strict=True))
+            ]
+            listed.append({"log_probability": float(log.sum(dtype=np.float64)), "tracks": tracks})
+        told.append({"continuations": listed})
+    return told
+
+
+def _skips_of_continued(model: SessionModel, halves: Halves, tokens: np.ndarray) -> np.ndarray:
+    """(sessions, beams, 10) the chance of a skip for each of ``tokens``, which continue the first halves."""
+    from session_transformers.testing import Tester
+
+    beams = tokens.shape[1]
+    source, skips = (np.repeat(array, beams, axis=0) for array in (halves.source, halves.source_skips))
+    continued = tokens.reshape(-1, HALF)
+    whole = Halves(np.concatenate([source, continued], axis=1), np.concatenate([skips, 0 * skips], axis=1))
+    return _finite(Tester(model, jit=False).skip_chances(whole)).reshape(tokens.shape)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    require(bool(np.isfinite(values).all()), "the model's scores are not finite: its training has diverged")
+    return values
+
+
+def _described(heard: Heard, names: list[str]) -> list[dict[str, Any]]:
+    """What was heard of each session, as JSON."""
+    halves = heard.halves
+    return [
+        {
+            "session": session,
+            "heard": [
+                {"track": names[token], "skipped": bool(skip)} for token, skip in zip(row, marks, strict=True) if token
+            ],
+        }
+        for session, row, marks in zip(heard.names, halves.source.tolist(), halves.source_skips.tolist(), strict=True)
+    ]
+
+
+def _print(session: dict[str, Any], console: Console) -> None:
+    heard = " ".join(one["track"] + SKIPPED * one["skipped"] for one in session["heard"])
+    console.print(Text(f"{session['session']}: after {heard}"))  # Text: ids are no markup
+    beams = session.get("continuations", [])
+    _print_tracks(beams[0]["tracks"] if beams else session["next"], console)
+    for number, beam in enumerate(beams if len(beams) > 1 else [], 1):
+        tracks = " ".join(one["track"] for one in beam["tracks"])
+        console.print(Text(f"beam {number}, log-probability {beam['log_probability']:.3f}: {tracks}"))
+
+
+def _print_tracks(tracks: list[dict[str, Any]], console: Console) -> None:
+    table = Table("", "track", *(_HEADS[name] for name in tracks[0] if name != "track"))
+    for number, one in enumerate(tracks, 1):
+        table.add_row(str(number), Text(one["track"]), *(f"{value:.4f}" for key, value in one.items() if key in _HEADS))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    run_script(main, RecommendOptions)

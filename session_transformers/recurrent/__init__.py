@@ -1,0 +1,1 @@
+"""The recurrent models: LSTM and GRU, encoder and decoder."""

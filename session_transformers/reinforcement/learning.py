@@ -1,0 +1,253 @@
+"""Learning from recorded sessions: walk, remember, learn; evaluate after every round; go on after a kill.
+
+Everything random of a round is drawn from (seed, round), and every round begins with new sessions: weights, optimizers
+and the past decisions are all that a checkpoint has to hold, and a run that is resumed equals one that was not stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from common.checkpoint import FILE, Progress, restore_checkpoint, save_checkpoint
+from common.options import require
+from session_transformers.halves import Halves
+from session_transformers.recurrent.word2vec import Word2VecOptions, fit_vectors
+from session_transformers.reinforcement.agent import decisions
+from session_transformers.reinforcement.environment import Rows, SessionEnvironment
+from session_transformers.reinforcement.figures import evaluate
+from session_transformers.reinforcement.networks import Sizes
+from session_transformers.reinforcement.noise import OrnsteinUhlenbeck, bernoulli_mask, strength
+from session_transformers.reinforcement.options import DdpgOptions
+from session_transformers.reinforcement.replay import PrioritisedReplay
+from session_transformers.reinforcement.stored import build_agent, save_agent
+
+if TYPE_CHECKING:
+    from session_transformers.preprocess import SequenceData
+
+MONITORS = {"skip": "maa", "seq": "hit@10_of_100"}
+"""Validation figure that chooses the best round. For tracks not the free-running MAA: it is 0 for long."""
+
+
+class Learner:
+    """An agent on its way: its environment, its past decisions and its clock.
+
+    Args:
+        options: of learning.
+        sessions: to learn from.
+        tracks: (first, end) of the ids that are tracks.
+        item_vectors: (V, E) first vectors of the tracks; None: noise.
+
+    Raises:
+        UserError: there are no sessions, or vectors of another shape.
+    """
+
+    def __init__(
+        self,
+        options: DdpgOptions,
+        sessions: Halves,
+        tracks: tuple[int, int],
+        item_vectors: NDArray[np.float32] | None = None,
+    ) -> None:
+        self.options, self.sessions, self.tracks = options, sessions, tracks
+        users = 0 if options.switches.inferred_users else len(sessions)
+        self.sizes = Sizes(
+            tracks[1],
+            options.embedding,
+            options.hidden,
+            options.memory,
+            spread=options.spread,
+            common=options.common,
+            users=users,
+        )
+        self.agent = build_agent(options, self.sizes)
+        if item_vectors is not None:
+            shape = (tracks[1], options.embedding)
+            require(item_vectors.shape == shape, f"first vectors have the shape {item_vectors.shape}; expected {shape}")
+            self.agent.networks.state.items.assign(item_vectors)
+        follow: Any = "choice" if options.task == "skip" else "recorded"
+        self.environment = SessionEnvironment(sessions, options.task, tracks, options.memory, follow=follow)
+        fields = decisions(options.embedding, options.memory)
+        self.replay = PrioritisedReplay(options.buffer, fields, options.priority)
+
+    def round(self, number: int, title: str = "", quiet: bool = True) -> dict[str, float]:
+        """Walk and learn for a round (from 0); the means of reward, losses and noise."""
+        options, environment = self.options, self.environment
+        rng = np.random.default_rng((options.seed, number))
+        rows = Rows(len(self.sessions), rng)
+        environment.begin(rows.take(options.walks), rng)
+        moving = OrnsteinUhlenbeck(options.walks, options.embedding, rng)
+        steps = options.round_steps // options.walks
+        rewards, losses = [], []
+        for step in tqdm(range(steps), desc=title, unit=" step", disable=True if quiet else None, leave=False):
+            noise = strength(options.noise_start, options.noise_decay, options.noise_floor, number * steps + step)
+            rewards.append(self._step(rows, moving, noise, rng))
+            if self.replay.count >= options.batch_size:
+                beta = options.correction + (1.0 - options.correction) * number / max(options.rounds - 1, 1)
+                places, past, weights = self.replay.sample(options.batch_size, min(beta, 1.0), rng)
+                learned = self.agent.learn(self.sessions, past, weights)
+                self.replay.update(places, learned.errors)
+                losses.append((learned.value_loss, learned.policy_loss))
+        value_loss, policy_loss = np.mean(losses, axis=0) if losses else (0.0, 0.0)
+        require(
+            bool(np.isfinite(value_loss) and np.isfinite(policy_loss)),
+            f"round {number + 1}: the loss is not finite; try a smaller --learning-rate",
+        )
+        found = {"reward": np.mean(rewards), "value_loss": value_loss, "policy_loss": policy_loss, "noise": noise}
+        return {name: float(value) for name, value in found.items()}
+
+    def _step(self, rows: Rows, moving: OrnsteinUhlenbeck, noise: float, rng: np.random.Generator) -> float:
+        """One step of all walks, remembered; its mean reward."""
+        options, environment = self.options, self.environment
+        seen = environment.observe()
+        moved = moving(noise) if options.noise == "ornstein-uhlenbeck" else None
+        action, scores = self.agent.act(self.sessions, seen, moved)
+        if options.noise == "bernoulli":
+            scores = bernoulli_mask(scores, noise, rng)
+        choices = (scores[:, 0] <= 0).astype(np.int64) if options.task == "skip" else scores.argmax(axis=1)
+        step = environment.step(choices)
+        environment.renew(step.done, rows.take(int(step.done.sum())))
+        moving.renew(step.done)
+        switches = options.switches
+        self.replay.add(
+            {
+                "rows": seen.rows,
+                "memory": seen.memory if switches.real_next_state else step.memory,
+                "next_memory": step.memory,
+                "action": action,
+                "track": seen.candidates[:, 0],
+                "next_track": environment.observe().candidates[:, 0],
+                "reward": step.reward,
+                "done": step.done if switches.done_at_end else step.reward,
+            }
+        )
+        return float(step.reward.mean())
+
+    def variables(self) -> dict[str, Any]:
+        """Name -> variable of everything that a checkpoint has to hold."""
+        past = {f"replay_{name}": _Kept(array) for name, array in self.replay.state().items()}
+        return self.agent.variables() | past
+
+    def restore(self, variables: dict[str, Any]) -> None:
+        """Take the past decisions back out of variables of :meth:`variables` that a checkpoint has been read into."""
+        kept = {n.removeprefix("replay_"): v.array for n, v in variables.items() if isinstance(v, _Kept)}
+        self.replay.restore(kept)
+
+
+def first_vectors(
+    options: DdpgOptions, sessions: Halves, tracks: tuple[int, int], quiet: bool = True
+) -> NDArray[np.float32] | None:
+    """(V, E) vectors of skip-grams, their numbers of mean square 1, as those of an action; None if noise is wanted."""
+    wanted = options.first_vectors
+    if wanted == "noise" or (wanted == "auto" and options.task == "skip"):
+        return None
+    settings = Word2VecOptions(columns=options.embedding, seed=options.seed)
+    vectors = fit_vectors(sessions.tracks, sessions.skips, tracks[1], tracks[0], settings, quiet)
+    return vectors / np.sqrt(np.mean(np.square(vectors[tracks[0] :])))
+
+
+class _Kept:
+    """An array that a checkpoint takes for a variable."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def assign(self, array: NDArray[Any]) -> None:
+        self.array = array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self.array
+
+
+def learn(
+    options: DdpgOptions,
+    data: SequenceData,
+    folder: Path | None = None,
+    resume: bool = False,
+    quiet: bool = True,
+    item_vectors: NDArray[np.float32] | None = None,
+) -> dict[str, Any]:
+    """Learn from the training part, choose the best round on the validation part, report on the test part once.
+
+    Args:
+        options: of learning.
+        data: prepared sessions.
+        folder: of the run: gets ``checkpoint.npz`` and ``history.csv`` after every round, ``model.weights.h5`` and
+            ``architecture.json`` at the end. None keeps nothing.
+        resume: go on from the checkpoint in ``folder``.
+        quiet: no progress bar.
+        item_vectors: (V, E) first vectors of the tracks; None: as the options say.
+
+    Returns:
+        ``test`` and ``validation`` (figures by name), ``details`` (figures by position), ``outcome`` (of the test
+        part, for intervals and paired tests), ``history`` (the learning curve: a row for each round), ``best_round``,
+        ``parameters``, ``steps``, ``seconds``, and the ``learner``.
+
+    Raises:
+        UserError: there are no sessions, the loss is no longer finite, or the checkpoint is of another run.
+    """
+    tracks = (data.ids.first_track, data.vocabulary_size)
+    require(not resume or folder is not None, "--resume needs --run-dir: the folder of the run to continue")
+    if item_vectors is None and not (resume and folder is not None and (folder / FILE).exists()):
+        item_vectors = first_vectors(options, data.train, tracks, quiet)
+    learner = Learner(options, data.train, tracks, item_vectors)
+    agent, progress, best = learner.agent, Progress(), dict[str, NDArray[Any]]()
+    networks = {name: v for name, v in agent.variables().items() if name.startswith("networks_")}
+    if resume and folder is not None:
+        variables = learner.variables()
+        progress, best = restore_checkpoint(folder, variables, networks)
+        learner.restore(variables)
+    chosen = _spread(data.validation, options.validation_sessions)
+    monitor = f"validation_{MONITORS[options.task]}"
+    for number in range(progress.epochs, options.rounds):
+        started = time.perf_counter()
+        row = {"epoch": number + 1, **learner.round(number, f"round {number + 1}/{options.rounds}", quiet)}
+        row["steps"] = (number + 1) * (options.round_steps // options.walks) * options.walks
+        if len(chosen):
+            _, figures, _ = evaluate(agent, chosen, tracks, options.seed)
+            row |= {f"validation_{name}": value for name, value in figures.items()}
+        progress.history.append(row)
+        progress.epochs = number + 1
+        if monitor in row and row[monitor] >= max(past[monitor] for past in progress.history):
+            progress.best_epoch = number + 1
+            best = {name: np.array(variable) for name, variable in networks.items()}
+        progress.seconds += time.perf_counter() - started
+        if folder is not None:
+            save_checkpoint(folder, learner.variables(), progress, best)
+    for name, array in best.items():
+        networks[name].assign(array)
+    if folder is not None:
+        save_agent(folder, agent)
+    return _report(learner, data, tracks, progress)
+
+
+def _spread(sessions: Halves, count: int) -> Halves:
+    """Up to ``count`` of the sessions, spread evenly."""
+    rows = (
+        np.unique(np.linspace(0, len(sessions) - 1, count).astype(np.int64)) if len(sessions) > count else slice(None)
+    )
+    return Halves(sessions.tracks[rows], sessions.skips[rows])
+
+
+def _report(learner: Learner, data: SequenceData, tracks: tuple[int, int], progress: Progress) -> dict[str, Any]:
+    outcome, test, _ = evaluate(learner.agent, data.test, tracks, learner.options.seed)
+    validation: dict[str, float] = {}
+    if len(data.validation):
+        _, validation, _ = evaluate(learner.agent, data.validation, tracks, learner.options.seed)
+    return {
+        "test": test,
+        "validation": validation,
+        "details": outcome.details(),
+        "outcome": outcome,
+        "history": progress.history,
+        "best_round": progress.best_epoch,
+        "parameters": int(sum(np.prod(v.shape) for v in learner.agent.networks.trainable_weights)),
+        "steps": progress.history[-1]["steps"] if progress.history else 0,
+        "seconds": progress.seconds,
+        "learner": learner,
+    }

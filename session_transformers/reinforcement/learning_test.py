@@ -1,0 +1,272 @@
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from common.options import UserError, parse
+from session_transformers.evaluation import skip_outcome
+from session_transformers.halves import Halves
+from session_transformers.kinds import Ids
+from session_transformers.reinforcement import learning
+from session_transformers.reinforcement.figures import predict_skips
+from session_transformers.reinforcement.learning import Learner, learn
+from session_transformers.reinforcement.options import (
+    CORRECTED_DDPG,
+    RELEASED_DDPG,
+    DdpgOptions,
+    DdpgSwitches,
+    released_options,
+)
+from session_transformers.reinforcement.stored import load_agent
+from session_transformers.skip_baselines import all_skip, session_majority
+
+TRACKS = (3, 15)
+GROUPED = (3, 43)
+FAST = DdpgOptions(
+    rounds=2,
+    round_steps=12_800,
+    walks=64,
+    batch_size=256,
+    buffer=10_000,
+    noise_decay=0.99,
+    learning_rate=2e-2,
+    actor_learning_rate=3e-3,
+    seed=2,
+)
+TINY = replace(FAST, rounds=4, round_steps=640, walks=64, batch_size=64, buffer=512, jit=False)
+
+
+def halves(count, seed, skip_chance):
+    """Sessions of random tracks, each skipped by its own chance."""
+    rng = np.random.default_rng(seed)
+    tracks = rng.integers(*TRACKS, (count, 20)).astype(np.int32)
+    return Halves(tracks, (rng.random(tracks.shape) < skip_chance[tracks]).astype(np.uint8))
+
+
+def data(skip_chance, count=1500):
+    parts = {name: halves(size, seed, skip_chance) for seed, (name, size) in enumerate(
+        {"train": count, "validation": count // 5, "test": max(count // 2, 30)}.items()
+    )}  # fmt: skip
+    return SimpleNamespace(**parts, ids=Ids(), vocabulary_size=TRACKS[1])
+
+
+@pytest.fixture(scope="module")
+def structured():
+    """Half of the tracks are skipped by nearly everybody, the others by hardly anybody."""
+    good = np.random.default_rng(9).random(TRACKS[1]) < 0.5
+    return data(np.where(good, 0.1, 0.9))
+
+
+@pytest.fixture(scope="module")
+def small(structured):
+    return SimpleNamespace(
+        **(vars(structured) | {"train": Halves(structured.train.tracks[:90], structured.train.skips[:90])})
+    )
+
+
+def test_it_learns_which_tracks_are_skipped(structured):
+    result = learn(FAST, structured)
+    test = structured.test
+    baselines = {
+        baseline.__name__: skip_outcome(baseline(test), test.target_skips).figures()["maa"]
+        for baseline in (all_skip, session_majority)
+    }
+    assert result["test"]["maa"] > max(baselines.values()) + 0.15
+    assert result["test"]["accuracy"] > 0.7  # 0.9 is the most that can be reached
+    rewards = [row["reward"] for row in result["history"]]
+    assert rewards[-1] > rewards[0] + 0.2
+
+
+def test_nothing_is_learned_from_coin_flips():
+    flips = data(np.full(TRACKS[1], 0.5))
+    result = learn(replace(FAST, rounds=1), flips)
+    deviation = 0.5 / np.sqrt(flips.test.target.size)
+    assert abs(result["test"]["accuracy"] - 0.5) < 4 * deviation
+
+
+def test_it_finds_tracks_that_follow_one_another():
+    """Each session stays within one of four groups of ten tracks: 10 of 40, so that hit@10 by chance is 0.1 of 100."""
+    rng = np.random.default_rng(1)
+
+    def part(count):
+        groups = rng.integers(0, 4, (count, 1))
+        tracks = GROUPED[0] + 10 * groups + rng.integers(0, 10, (count, 20))
+        return Halves(tracks.astype(np.int32), np.zeros(tracks.shape, np.uint8))
+
+    walks = SimpleNamespace(
+        train=part(1000), validation=part(100), test=part(300), ids=Ids(), vocabulary_size=GROUPED[1]
+    )
+    result = learn(replace(FAST, task="seq", rounds=2), walks)
+    figures = result["test"]
+    assert 0 <= figures["free_maa"] <= figures["free_accuracy"]
+    assert figures["hit@10_of_100"] > 0.15  # a group fills 25 of the 100 candidates: 0.4 at best, 0.1 by chance
+    assert figures["ndcg@10_of_100"] <= figures["hit@10_of_100"]
+
+
+@pytest.mark.parametrize("task", ["skip", "seq"])
+def test_a_resumed_run_equals_one_that_was_not_stopped(small, tmp_path, monkeypatch, task):
+    options = replace(TINY, task=task, rounds=3)
+    whole = learn(options, small, tmp_path / "whole")
+    real, done = Learner.round, []
+
+    def dies(self, number, *rest):
+        done.append(number)
+        if number == 1:
+            raise KeyboardInterrupt
+        return real(self, number, *rest)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Learner, "round", dies)
+        learn(options, small, tmp_path / "killed")
+    again = learn(options, small, tmp_path / "killed", resume=True)
+    assert done == [0, 1] and again["history"] == whole["history"] and again["test"] == whole["test"]
+    for one, two in zip(*(run["learner"].agent.networks.weights for run in (whole, again)), strict=True):
+        np.testing.assert_array_equal(one, two)
+    one, two = ((tmp_path / run / "history.csv").read_text() for run in ("whole", "killed"))
+    assert one == two
+
+
+def test_resuming_another_run_is_refused(small, tmp_path):
+    learn(replace(TINY, rounds=1), small, tmp_path)
+    with pytest.raises(UserError, match=r"checkpoint\.npz"):
+        learn(replace(TINY, hidden=5), small, tmp_path, resume=True)
+    with pytest.raises(UserError, match="--run-dir"):
+        learn(TINY, small, resume=True)
+
+
+def test_what_is_stored_gives_the_same_agent(small, tmp_path):
+    result = learn(replace(TINY, rounds=2), small, tmp_path)
+    agent = load_agent(tmp_path)
+    assert agent.options == replace(TINY, rounds=2)
+    stored = predict_skips(agent, small.test, TRACKS)
+    np.testing.assert_array_equal(stored, predict_skips(result["learner"].agent, small.test, TRACKS))
+
+
+def test_what_is_not_stored_by_this_model_is_refused(small, tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        load_agent(tmp_path)
+    learn(replace(TINY, rounds=0), small, tmp_path)
+    file = tmp_path / "architecture.json"
+    described = json.loads(file.read_text())
+    for change, message in [
+        ({"model": "lstm"}, "a run of --model lstm"),
+        ({"options": {"colour": "red"}}, "damaged"),
+        ({"sizes": described["sizes"] | {"hidden": 3}}, "do not fit"),
+    ]:
+        file.write_text(json.dumps(described | change))
+        with pytest.raises(UserError, match=message):
+            load_agent(tmp_path)
+    (tmp_path / "model.weights.h5").unlink()
+    file.write_text(json.dumps(described))
+    with pytest.raises(UserError, match="has not ended"):
+        load_agent(tmp_path)
+
+
+def test_evaluation_does_not_depend_on_blocks_and_knows_no_truth(small, monkeypatch):
+    agent = learn(replace(TINY, rounds=1), small)["learner"].agent
+    whole = predict_skips(agent, small.test, TRACKS)
+    hidden = Halves(small.test.tracks, np.concatenate([small.test.source_skips, 1 - small.test.target_skips], axis=1))
+    np.testing.assert_array_equal(predict_skips(agent, hidden, TRACKS), whole)
+    monkeypatch.setattr("session_transformers.reinforcement.figures.BLOCK", 7)
+    np.testing.assert_array_equal(predict_skips(agent, small.test, TRACKS), whole)
+
+
+def test_validation_can_be_on_some_sessions(small):
+    few = replace(TINY, rounds=1, validation_sessions=40)
+    row = learn(few, small)["history"][0]
+    assert round(row["validation_accuracy"] * 400, 6).is_integer()
+
+
+def test_nothing_to_validate_by_keeps_the_last_round(small):
+    without = SimpleNamespace(**(vars(small) | {"validation": Halves(*(a[:0] for a in vars(small.test).values()))}))
+    result = learn(replace(TINY, rounds=2), without)
+    assert result["best_round"] == 0 and result["validation"] == {}
+    assert not any(name.startswith("validation") for name in result["history"][0])
+
+
+def test_a_loss_that_is_not_finite_is_told(small):
+    vectors = np.full((TRACKS[1], 8), 1e30, np.float32)
+    with np.errstate(all="ignore"), pytest.raises(UserError, match="learning-rate"):
+        learn(replace(TINY, rounds=1), small, item_vectors=vectors)
+
+
+def test_vectors_of_another_shape_are_refused(small):
+    with pytest.raises(UserError, match=r"expected \(15, 8\)"):
+        learn(TINY, small, item_vectors=np.zeros((15, 7), np.float32))
+
+
+class TestReleased:
+    """Each mistake of B12 by its switch."""
+
+    @staticmethod
+    def learner(small, **switches):
+        options = replace(TINY, rounds=1, switches=replace(CORRECTED_DDPG, **switches))
+        learner = Learner(options, small.train, TRACKS)
+        before = [np.array(v) for v in learner.agent.networks.target_actor.weights]
+        learner.round(0)
+        return learner, before
+
+    def test_corrected(self, small):
+        learner, before = self.learner(small)
+        past, number = learner.replay.arrays, len(learner.replay)
+        assert (past["memory"][:number] != past["next_memory"][:number]).any()
+        assert set(past["done"][:number]) == {0.0, 1.0} and past["done"][:number].mean() == pytest.approx(0.1, abs=0.03)
+        assert any((old != new).any() for old, new in zip(before, _arrays(learner.agent), strict=True))
+
+    def test_both_states_are_the_same(self, small):
+        past = self.learner(small, real_next_state=False)[0].replay.arrays
+        np.testing.assert_array_equal(past["memory"], past["next_memory"])
+
+    def test_done_is_the_reward(self, small):
+        past = self.learner(small, done_at_end=False)[0].replay.arrays
+        np.testing.assert_array_equal(past["done"], past["reward"])
+        assert -1.0 in past["done"]
+
+    def test_targets_stay(self, small):
+        learner, before = self.learner(small, soft_updates=False)
+        for old, new in zip(before, _arrays(learner.agent), strict=True):
+            np.testing.assert_array_equal(old, new)
+
+    def test_one_action_for_all(self, small):
+        learner, _ = self.learner(small, own_actions=False)
+        skips = predict_skips(learner.agent, small.test, TRACKS)
+        by_track = {}
+        for track, skipped in zip(small.test.target.ravel().tolist(), skips.ravel().tolist(), strict=True):
+            by_track.setdefault(track, set()).add(skipped)
+        assert all(len(said) == 1 for said in by_track.values())
+
+    def test_all_together(self, small):
+        options = released_options(rounds=1, round_steps=640, walks=64, batch_size=64, buffer=512, jit=False)
+        assert options.switches == RELEASED_DDPG
+        result = learn(options, small)
+        assert result["learner"].sizes.users == len(small.train)
+        assert 0 <= result["test"]["maa"] <= result["test"]["accuracy"] <= 1
+
+
+def _arrays(agent):
+    return [np.array(v) for v in agent.networks.target_actor.weights]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"walks": 0}, "--walks is 0"),
+        ({"gamma": 1.5}, "--gamma is 1.5"),
+        ({"learning_rate": float("nan")}, "--learning-rate is nan"),
+        ({"noise": "bernoulli", "noise_start": 1.5}, "--noise-start is 1.5"),
+        ({"round_steps": 10}, "--walks"),
+        ({"buffer": 300}, "must hold a batch"),
+        ({"seed": -1}, "--seed"),
+    ],
+)
+def test_wrong_options_are_told(changes, message):
+    with pytest.raises(UserError, match=message):
+        DdpgOptions(**changes)
+
+
+def test_options_can_be_parsed():
+    options = parse(DdpgOptions, ["--task", "seq", "--walks", "64", "--switches.no-soft-updates"])
+    assert (options.task, options.walks, options.switches) == ("seq", 64, DdpgSwitches(soft_updates=False))
+    assert learning.MONITORS.keys() == {"skip", "seq"}

@@ -1,0 +1,146 @@
+"""A run that is killed, or interrupted, in the middle of an epoch and resumed equals an uninterrupted one."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.options import PROJECT, UserError, parse
+from common.session_sample import SessionSampleOptions, write_sample
+from session_transformers import fitting
+from session_transformers.options import SessionOptions
+from session_transformers.train import main
+
+SMALL = ("--width", "16", "--feed-forward", "16", "--encoder-layers", "1", "--decoder-layers", "1", "--heads", "2")
+OPTIONS = (*SMALL, "--no-track-features", "--epochs", "3", "--batch-size", "16", "--dropout", "0.3", "--deterministic")
+OPTIONS = (*OPTIONS, "--no-baselines", "--learning-rate", "0.01")
+KINDS = {
+    "negatives": ("--negatives", "9", "--schedule", "cosine", "--warmup", "0.5", "--clip", "1"),
+    "skips": ("--task", "skip"),
+    "masks": ("--model", "bert"),
+    "drop-net": ("--model", "bert-augmented-dropnet", "--dropnet", "0.5", "--bugs", "bert_train_mode"),
+}
+SCRIPT = """
+import os
+from session_transformers import fitting
+from session_transformers.train import SessionOptions, main, run_script
+
+make = fitting.make_batches
+
+def deadly(*arguments):
+    batches = make(*arguments)
+
+    def of_epoch(epoch):
+        for number, batch in enumerate(batches(epoch)):
+            if (epoch, number) == (1, 2):
+                os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+            yield batch
+
+    return of_epoch
+
+fitting.make_batches = deadly
+run_script(main, SessionOptions)
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, private_data) -> Path:
+    folder = tmp_path_factory.mktemp("mssd")
+    write_sample(folder, SessionSampleOptions(folder, sessions=200, tracks=100, days=2))
+    return folder
+
+
+def train(data: Path, run_dir: Path, *more: str) -> dict:
+    return main(parse(SessionOptions, ["--data-dir", str(data), *OPTIONS, "--run-dir", str(run_dir), *more]))
+
+
+@pytest.fixture(scope="module")
+def bert(data, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bert") / "run"
+    train(data, folder, *KINDS["masks"])
+    return folder
+
+
+def arrays_of(folder: Path) -> dict[str, np.ndarray]:
+    with np.load(folder / "checkpoint.npz", allow_pickle=False) as file:
+        return {name: file[name] for name in file.files if name != "progress"}
+
+
+def losses_of(folder: Path) -> list[str]:
+    return (folder / "history.csv").read_text().splitlines()
+
+
+def same(ours: Path, theirs: Path, figures: dict, expected: dict) -> None:
+    found, wanted = arrays_of(ours), arrays_of(theirs)
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    assert losses_of(ours) == losses_of(theirs) and len(losses_of(ours)) == 4
+    for name in ("metrics", "details", "best_epoch"):
+        assert figures[name] == expected[name]
+    assert not [path.name for path in ours.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_interrupted_in_the_second_epoch_and_resumed_equals_uninterrupted(kind, data, bert, tmp_path, monkeypatch):
+    more = KINDS[kind] + (("--bert", str(bert)) if kind == "drop-net" else ())
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    expected = train(data, whole, *more)
+    evaluate, calls = fitting.Loss.__call__, iter(range(9))
+
+    def interrupted(*arguments):
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return evaluate(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match=f"--run-dir {parts} --resume"):
+        patch.setattr(fitting.Loss, "__call__", interrupted)
+        train(data, parts, *more)
+    assert len(losses_of(parts)) == 2 and not (parts / "model.weights.h5").exists()
+    resumed = main(parse(SessionOptions, ["--run-dir", str(parts), "--resume"]))  # the folder tells the rest
+    same(parts, whole, resumed, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "sent"), [("masks", signal.SIGKILL), ("negatives", signal.SIGINT)])
+def test_killed_in_the_middle_of_an_epoch_and_resumed_equals_uninterrupted(kind, sent, data, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    environment = os.environ | {"SIGNAL": str(int(sent)), "PYTHONPATH": str(PROJECT)}
+    command = [sys.executable, "-c", SCRIPT, "--data-dir", str(data), *OPTIONS, *KINDS[kind], "--run-dir", str(parts)]
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+    if sent == signal.SIGKILL:
+        assert done.returncode == -signal.SIGKILL
+    else:
+        assert done.returncode == 130, done.stderr
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("interrupted; ") and last.endswith(f"--run-dir {parts} --resume")
+    assert len(losses_of(parts)) == 2 and not (parts / "model.weights.h5").exists(), done.stderr
+    expected = train(data, whole, *KINDS[kind])
+    same(parts, whole, train(data, parts, *KINDS[kind], "--resume"), expected)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_only_as_it_was_started(data, tmp_path):
+    folder = tmp_path / "run"
+    train(data, folder)
+    for more, words in (
+        (("--task", "skip"), "was started with task = seq, not skip"),
+        (("--negatives", "5"), "was started with negatives = 0, not 5"),
+        (("--heads", "4"), "was started with heads = 2, not 4"),
+    ):
+        with pytest.raises(UserError, match=words):
+            train(data, folder, *more, "--resume")
+    other = tmp_path / "other"
+    write_sample(other, SessionSampleOptions(other, sessions=200, tracks=100, days=2, seed=8))
+    with pytest.raises(UserError, match=r"--resume: .* differs from that of the run"):
+        train(other, folder, "--resume")
+    (folder / "checkpoint.npz").write_bytes(b"PK\3\4 no npz")
+    with pytest.raises(UserError, match=r"checkpoint.npz: damaged"):
+        train(data, folder, "--resume")
+    (folder / "checkpoint.npz").unlink()
+    assert train(data, folder, "--resume")["epochs"] == 3

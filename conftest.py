@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # pytest-xdist already runs a worker per core
@@ -35,3 +37,15 @@ def seer_golden_data(golden_seer: Path, private_data: Path):
     from seer.preprocess import prepare
 
     return prepare(golden_seer / "Data", private_data / "golden" / "prepared")
+
+
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Run TensorFlow's functions as plain Python: tracing them takes longer than a tiny run itself."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*experimental_run_functions_eagerly.*")
+        yield
+    tf.config.run_functions_eagerly(False)

@@ -19,6 +19,8 @@ from session_transformers.preprocess_test import HEADER, log_rows
 from session_transformers.recommend import RecommendOptions, main
 from session_transformers.stored import WEIGHTS
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 TRACKS = [f"t{i}" for i in range(40)]
 SEQ = Architecture(
     "transformer", "seq", 43, width=12, features=4, encoder_layers=1, decoder_layers=1, feed_forward=8, dropout=0.5

@@ -16,7 +16,6 @@ from session_transformers.reinforcement.options import (
     CORRECTED_DDPG,
     RELEASED_DDPG,
     DdpgOptions,
-    DdpgSwitches,
     released_options,
 )
 from session_transformers.reinforcement.stored import load_agent
@@ -267,6 +266,5 @@ def test_wrong_options_are_told(changes, message):
 
 
 def test_options_can_be_parsed():
-    options = parse(DdpgOptions, ["--task", "seq", "--walks", "64", "--switches.no-soft-updates"])
-    assert (options.task, options.walks, options.switches) == ("seq", 64, DdpgSwitches(soft_updates=False))
+    assert parse(DdpgOptions, ["--walks", "64"]).walks == 64
     assert learning.MONITORS.keys() == {"skip", "seq"}

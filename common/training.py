@@ -119,6 +119,11 @@ class Trainer:
             moved = {str(i): new for i, (new, old) in enumerate(zip(after, state, strict=True)) if new is not old}
             return value, [sum_rows(g) for g in found], moved
 
+        # Compiled, an update reads and writes each weight once; it cannot be while replicas wait for each other in it.
+        @tf.function(jit_compile=jit and self.strategy.num_replicas_in_sync == 1, reduce_retracing=True)
+        def update(found: Any) -> None:
+            optimizer.apply(found, model.trainable_variables)
+
         def step(parts: Any) -> Any:
             trainable = [tf.convert_to_tensor(v.value) for v in model.trainable_variables]
             first = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -129,7 +134,7 @@ class Trainer:
             found = [tf.add_n(same) for same in zip(*of_parts, strict=True)]
             if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and self.strategy.num_replicas_in_sync > 1:
                 found = _overflow_together(found)
-            optimizer.apply(found, model.trainable_variables)
+            update(found)
             for i, variable in enumerate(model.non_trainable_variables):
                 after = [state[str(i)] for state in states if str(i) in state]  # frozen tables do not move
                 if after:

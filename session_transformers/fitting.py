@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,21 @@ class _Objective(keras.Model):
         return (hidden, *self.model.head.weights_of(), *extra)
 
 
-def _loss(labels: Any, predictions: Any, weights: Any) -> Any:
-    hidden, table, bias, *sample = predictions
-    if sample:
-        return sampled_cross_entropy(hidden, labels, weights, table, bias, *(part[0] for part in sample))
-    return cross_entropy(hidden, labels, weights, table, bias)
+def _loss(batch_size: int) -> Callable[[Any, Any, Any], Any]:
+    """The loss of one part of a batch, of ``batch_size`` sessions."""
+
+    def loss(labels: Any, predictions: Any, weights: Any) -> Any:
+        hidden, table, bias, *sample = predictions
+        if sample:
+            return sampled_cross_entropy(hidden, labels, weights, table, bias, *(part[0] for part in sample))
+        return cross_entropy(hidden, labels, weights, table, bias, batch_size)
+
+    return loss
+
+
+def part_size(batch_size: int, parts: int) -> int:
+    """Sessions in each of the equal parts of a batch."""
+    return math.ceil(batch_size / parts)
 
 
 def make_batches(
@@ -91,7 +101,7 @@ def make_batches(
 ) -> EpochBatches:
     """The batches of each epoch; order, masks and negatives follow from (seed, epoch)."""
     assert options.batch_size
-    size = math.ceil(options.batch_size / parts)
+    size = part_size(options.batch_size, parts)
     first = architecture.ids.first_track
     sampler = Negatives(plays[first:], options.alpha, options.negatives, options.seed) if options.negatives else None
     if sampler:
@@ -129,7 +139,7 @@ class Loss:
         @tf.function(jit_compile=jit, reduce_retracing=True)
         def total(inputs: Any, labels: Any, weights: Any) -> Any:
             hidden = model.hidden(**inputs, training=False)
-            return cross_entropy(hidden, labels, weights, *model.head.weights_of())
+            return cross_entropy(hidden, labels, weights, *model.head.weights_of(), batch_size)
 
         self._total = total
 
@@ -188,11 +198,12 @@ def trainer_of(
     """
     assert options.epochs is not None and options.batch_size
     parts = parts_per_batch(tf.distribute.get_strategy())
-    steps = math.ceil(len(train) / (math.ceil(options.batch_size / parts) * parts)) * options.epochs
+    size = part_size(options.batch_size, parts)
+    steps = math.ceil(len(train) / (size * parts)) * options.epochs
     scaled = keras.config.dtype_policy().name == "mixed_float16"
     optimizer = make_optimizer("adam", learning_rate(options, steps), scaled, options.clip or None)
     objective = _Objective(model)
-    trainer = Trainer(objective, optimizer, options.seed, folder, _loss, compiles(model, options), monitor)
+    trainer = Trainer(objective, optimizer, options.seed, folder, _loss(size), compiles(model, options), monitor)
     return trainer, make_batches(model.architecture, train, options, parts, plays)
 
 

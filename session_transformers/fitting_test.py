@@ -127,7 +127,7 @@ def test_the_loss_of_a_step_is_the_mean_over_its_labels(batch_size):
 def test_position_by_position_is_the_same_training(monkeypatch):
     found = {}
     for large in (10**6, 1):
-        monkeypatch.setattr("session_transformers.softmax.LARGE", large)
+        monkeypatch.setattr("session_transformers.softmax.LOGITS", large)
         model = model_of(SMALL)
         trainer, batches = trainer_of(model, options_of(epochs=3), sessions(12), PLAYS, None, None)
         progress = trainer.fit(batches, 3, quiet=True)

@@ -15,56 +15,66 @@ from typing import Any
 
 from keras import ops
 
-LARGE = 20_000
-"""From this vocabulary on the logits are made position by position."""
+LOGITS = 2**25
+"""Most logits at once (128 MB, and as much for their gradient): more are made some positions at a time."""
 
 
-def cross_entropy(hidden: Any, labels: Any, weights: Any, table: Any, bias: Any) -> Any:
-    """sum_t w_t (log sum_v exp(h_t . W_v + b_v) - (h_t . W_y + b_y)) over the whole vocabulary."""
+def cross_entropy(hidden: Any, labels: Any, weights: Any, table: Any, bias: Any, batch_size: int | None = None) -> Any:
+    """sum_t w_t (log sum_v exp(h_t . W_v + b_v) - (h_t . W_y + b_y)) over the whole vocabulary.
+
+    Args:
+        batch_size: of ``hidden`` where its shape does not tell: how many positions are scored at once depends on it.
+    """
     hidden, table, bias, weights = (ops.cast(value, "float32") for value in (hidden, table, bias, weights))
-    if table.shape[0] >= LARGE:
-        return _position_by_position(hidden, labels, weights, table, bias)
+    steps = hidden.shape[1]
+    at_once = max(LOGITS // ((batch_size or hidden.shape[0]) * table.shape[0]), 1)
+    if at_once < steps:
+        at_once = max(size for size in range(1, at_once + 1) if steps % size == 0)
+        return _some_positions_at_a_time(hidden, labels, weights, table, bias, at_once)
     logits = ops.matmul(hidden, ops.transpose(table)) + bias  # (batch, steps, vocabulary)
     own = ops.take_along_axis(logits, ops.expand_dims(ops.cast(labels, "int32"), -1), axis=-1)[..., 0]
     return ops.sum(weights * (ops.logsumexp(logits, axis=-1) - own))
 
 
-def _position_by_position(hidden: Any, labels: Any, weights: Any, table: Any, bias: Any) -> Any:
-    """As :func:`cross_entropy`, with the logits of one position at a time.
+def _some_positions_at_a_time(hidden: Any, labels: Any, weights: Any, table: Any, bias: Any, at_once: int) -> Any:
+    """As :func:`cross_entropy`, with the logits of ``at_once`` positions at a time, which must divide the steps.
 
     A loss is the end of the computation, so its gradient can be made along with it and the logits forgotten:
     d/dlogit = w (softmax - onehot).
     """
-    steps = hidden.shape[1]
+    blocks, width = hidden.shape[1] // at_once, hidden.shape[2]
+
+    def split(array: Any, *columns: int) -> Any:
+        """(batch, steps, ...) -> (batch, blocks, at_once, ...)."""
+        return ops.reshape(array, (-1, blocks, at_once, *columns))
+
+    labels, weights = split(ops.cast(labels, "int32")), split(weights)
 
     @ops.custom_gradient
     def total(hidden: Any, table: Any, bias: Any) -> Any:
-        def position(t: Any, so_far: Any) -> Any:
-            value, d_hidden, d_table, d_bias = so_far
-            h = ops.take(hidden, t, axis=1)  # (batch, width)
-            label = ops.take(ops.cast(labels, "int32"), t, axis=1)
-            weight = ops.take(weights, t, axis=1)
-            logits = ops.matmul(h, ops.transpose(table)) + bias  # (batch, vocabulary)
-            scale = ops.logsumexp(logits, axis=-1, keepdims=True)
-            own = ops.take_along_axis(logits, label[:, None], axis=-1)
-            value = value + ops.sum(weight[:, None] * (scale - own))
-            here = ops.cast(ops.arange(table.shape[0])[None] == label[:, None], "float32")
-            d = weight[:, None] * (ops.exp(logits - scale) - here)
-            d_h = ops.matmul(d, table)
-            at_t = ops.cast(ops.arange(steps) == t, "float32")[None, :, None]
-            return (
-                value,
-                d_hidden + at_t * d_h[:, None],
-                d_table + ops.matmul(ops.transpose(d), h),
-                d_bias + ops.sum(d, axis=0),
-            )
+        states = split(hidden, width)
 
-        start = (ops.sum(0.0 * bias), *(ops.zeros_like(value) for value in (hidden, table, bias)))
-        value, *gradients = ops.fori_loop(0, steps, position, start)
+        def block(number: Any, so_far: Any) -> Any:
+            value, d_states, d_table, d_bias = so_far
+            h = ops.reshape(ops.take(states, number, axis=1), (-1, width))  # (batch at_once, width)
+            label = ops.reshape(ops.take(labels, number, axis=1), (-1, 1))
+            weight = ops.reshape(ops.take(weights, number, axis=1), (-1, 1))
+            logits = ops.matmul(h, ops.transpose(table)) + bias  # (batch at_once, vocabulary)
+            scale = ops.logsumexp(logits, axis=-1, keepdims=True)
+            value = value + ops.sum(weight * (scale - ops.take_along_axis(logits, label, axis=-1)))
+            here = ops.cast(ops.arange(table.shape[0])[None] == label, "float32")
+            d = weight * (ops.exp(logits - scale) - here)
+            d_h = ops.reshape(ops.matmul(d, table), (-1, 1, at_once, width))
+            at_block = ops.reshape(ops.cast(ops.arange(blocks) == number, "float32"), (1, blocks, 1, 1))
+            d_table = d_table + ops.matmul(ops.transpose(d), h)
+            return value, d_states + at_block * d_h, d_table, d_bias + ops.sum(d, axis=0)
+
+        start = (ops.sum(0.0 * bias), *(ops.zeros_like(array) for array in (states, table, bias)))
+        value, d_states, d_table, d_bias = ops.fori_loop(0, blocks, block, start)
 
         def gradient(*upstream: Any, **named: Any) -> tuple[Any, ...]:
             factor = upstream[0] if upstream else named["upstream"]
-            return tuple(factor * found for found in gradients)
+            return factor * ops.reshape(d_states, ops.shape(hidden)), factor * d_table, factor * d_bias
 
         return value, gradient
 

@@ -40,9 +40,9 @@ class Options:
     """Threads of each side."""
     vocabularies: tuple[int, ...] = (5_000, 104_000)
     """Ids of the vocabulary."""
-    batch_sizes: tuple[int, ...] = (64, 16)
+    batch_sizes: tuple[int, ...] = (64, 64)
     """Sessions in a batch, for each vocabulary."""
-    steps: int = 6
+    steps: int = 3
     """Steps timed; the fastest of three passes counts."""
     feed_forward: int = 2048
     """Units of the feed-forward layers."""

@@ -32,6 +32,7 @@ from session_transformers.evaluation import CUTOFFS, Outcome, against_best, skip
 from session_transformers.fitting import compiles, fit
 from session_transformers.model import Bert
 from session_transformers.options import SessionOptions
+from session_transformers.paper import MASKED_COLUMNS, NOTE, PAPER, SKIP_COLUMNS, TRACK_COLUMNS
 from session_transformers.preprocess import SequenceData
 from session_transformers.reinforcement import figures as reinforcement
 from session_transformers.reinforcement.learning import learn
@@ -39,35 +40,6 @@ from session_transformers.reinforcement.stored import load_agent, save_agent
 from session_transformers.starting import make_model, same_vocabulary
 from session_transformers.stored import WEIGHTS
 from session_transformers.testing import Tester
-
-SKIP_COLUMNS = ("maa", "accuracy", "first_accuracy", "log_loss")
-TRACK_COLUMNS = (
-    "free_maa", "free_accuracy", "free_first_accuracy", "free_recall@20", "forced_recall@1", "forced_recall@20",
-    "forced_mrr@20",
-)  # fmt: skip
-MASKED_COLUMNS = ("masked_loss", "masked_recall@1", "masked_recall@20", "masked_mrr@20")
-PAPER: dict[str, dict[str, dict[str, float]]] = {
-    "skip": {
-        # Khan, Cui, Arora 2020, table 1; the LSTM's figure holds a label leak (B8 on the paper's page).
-        "paper: transformer": {"maa": 0.571, "log_loss": 0.625},
-        "paper: BERT-augmented": {"maa": 0.441, "log_loss": 0.714},
-        "paper: LSTM, word2vec (leak)": {"maa": 0.614, "log_loss": 0.523},
-        # The challenge (Brost et al. 2019), other sessions: arXiv 1902.04743 and 1904.10273.
-        "challenge: winner": {"maa": 0.651},
-        "challenge: repeat last skip": {"maa": 0.537, "first_accuracy": 0.742},
-    },
-    "seq": {
-        # Tables 2 and 3; accuracies from the notebooks.
-        "paper: transformer": {"free_maa": 0.178, "free_accuracy": 0.1843, "free_first_accuracy": 0.2774},
-        "paper: BERT fine-tuned": {"free_maa": 0.144},
-        "paper: BERT-augmented": {"free_maa": 0.157, "free_accuracy": 0.1651, "free_first_accuracy": 0.2457},
-        "paper: LSTM, word2vec": {"free_maa": 0.008},
-    },
-}
-NOTE = (
-    "The paper's and the challenge's figures are of other sessions and vocabularies: no reference for these. "
-    "free: told from its own predictions; forced: the true tracks before each one are known."
-)
 
 
 def run(options: SessionOptions, dataset: Dataset, data: SequenceData) -> dict[str, Any]:

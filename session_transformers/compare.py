@@ -1,0 +1,167 @@
+"""Train every model with several seeds, and print the whole comparison: models, baselines, the paper's figures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from common.options import PROJECT, OptionalInt, OptionalPath, UserError, replacing, require, run_script, write_json
+from session_transformers.kinds import AnyModel, Task
+from session_transformers.paper import NOTE, PAPER, SKIP_COLUMNS, TRACK_COLUMNS
+
+MODELS: dict[Task, tuple[AnyModel, ...]] = {
+    "skip": (
+        "transformer", "bert-finetuned", "bert-augmented", "bert-augmented-dropnet", "lstm", "lstm-padding", "lstm-w2v",
+        "bigru", "autoencoder", "ddpg",
+    ),
+    "seq": ("transformer", "bert-finetuned", "bert-augmented", "bert-augmented-dropnet", "lstm", "lstm-w2v", "ddpg"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What to compare."""
+
+    out: Path = PROJECT / "runs" / "session_transformers" / "comparison"
+    """Folder of the runs, one for each model, task and seed; finished ones are not trained again."""
+    data_dir: OptionalPath = None
+    """Folder with the logs of MSSD. Default: as for train.py."""
+    tasks: tuple[Literal["skip", "seq"], ...] = ("skip", "seq")
+    """Tasks to compare."""
+    models: Annotated[tuple[AnyModel, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")] = ()
+    """Models to compare. Default: all."""
+    seeds: int = 3
+    """Seeds 1, 2, ... of each model."""
+    epochs: OptionalInt = None
+    """Epochs of each model. Default: its own."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.seeds <= 100, f"--seeds is {self.seeds}; it must lie in 1..100")
+        require(self.epochs is None or self.epochs >= 1, f"--epochs is {self.epochs}; it must be 1 or more")
+        require(bool(self.tasks), "--tasks names no task")
+
+
+def main(options: CompareOptions) -> dict[str, Any]:
+    """Train every model with several seeds and print one table for each task: ours, baselines, paper."""
+    found: dict[str, Any] = {}
+    for task in options.tasks:
+        runs = [
+            (model, [finished(options, model, task, seed) for seed in range(1, options.seeds + 1)])
+            for model in MODELS[task]
+            if not options.models or model in options.models
+        ]
+        require(bool(runs), f"--models: none of them has --task {task}")
+        found[task] = tabulate(task, runs)
+        write_json(options.out / f"{task}.json", found[task])
+        show(options.out / f"{task}.md", task, found[task])
+    return found
+
+
+def finished(options: CompareOptions, model: str, task: str, seed: int) -> dict[str, Any]:
+    """The ``metrics.json`` of a run, which is made if it is not there.
+
+    Raises:
+        UserError: the training ended in an error, which is repeated.
+    """
+    bert = None
+    if model.startswith("bert-"):
+        finished(options, "bert", "seq", seed)
+        bert = options.out / f"bert-seq-{seed}"
+    folder = options.out / f"{model}-{task}-{seed}"
+    file = folder / "metrics.json"
+    if not file.is_file():
+        command = [sys.executable, str(PROJECT / "session_transformers" / "train.py")]
+        command += ["--model", model, "--task", task, "--seed", str(seed), "--run-dir", str(folder)]
+        command += ["--data-dir", str(options.data_dir)] if options.data_dir else []
+        command += ["--epochs", str(options.epochs)] if options.epochs else []
+        command += ["--bert", str(bert)] if bert else []
+        command += ["--resume"] if (folder / "options.json").is_file() else []
+        started = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True)
+        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        require(done.returncode == 0, f"{' '.join(command[1:])}: {last[0]}")
+        print(f"{model}, {task}, seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
+    try:
+        return dict(json.loads(file.read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read ({error}); delete its folder to train the model again") from None
+
+
+def tabulate(task: Task, runs: Sequence[tuple[str, list[dict[str, Any]]]]) -> dict[str, Any]:
+    """Figures of every row: those of a model for each seed, of a baseline once."""
+    first = runs[0][1][0]
+    fingerprints = {run["dataset"]["fingerprint"] for _, seeds in runs for run in seeds}
+    require(len(fingerprints) == 1, "the runs are of different data; choose another --out")
+    models = {
+        model: {
+            "figures": {name: [run["metrics"][name] for run in seeds] for name in seeds[0]["metrics"]},
+            "maa_95": [run["confidence_95"]["maa"] for run in seeds],
+            "against_best_baseline": [run["tests"].get("maa") for run in seeds],
+            "train_seconds": [run["train_seconds"] for run in seeds],
+            "best_epoch": [run["best_epoch"] for run in seeds],
+        }
+        for model, seeds in runs
+    }
+    return {
+        "task": task,
+        "dataset": first["dataset"],
+        "seeds": len(runs[0][1]),
+        "models": models,
+        "baselines": first["baselines"],
+        "paper": PAPER[task],
+        "versions": first["versions"],
+    }
+
+
+def show(file: Path, task: Task, found: dict[str, Any]) -> None:
+    """Print the table and write it as Markdown."""
+    columns = SKIP_COLUMNS if task == "skip" else TRACK_COLUMNS
+    maa = columns[0]
+    rows = [
+        [name, *(_text(model["figures"].get(column)) for column in columns), _interval(model["maa_95"][0])]
+        for name, model in sorted(found["models"].items(), key=lambda item: -np.mean(item[1]["figures"][maa]))
+    ]
+    for kind in ("baselines", "paper"):
+        rows += [[name, *(_text(row.get(column)) for column in columns), ""] for name, row in found[kind].items()]
+    synthetic = " (synthetic data)" if found["dataset"]["synthetic"] else ""
+    title = f"{task}: {found['dataset']['name']}{synthetic}, {found['seeds']} seeds, mean ± standard deviation"
+    header = ["", *columns, "95 % interval of the MAA, seed 1"]
+    table = Table(title=title, title_justify="left")
+    for name in header:
+        table.add_column(name, justify="right" if name else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    Console(width=None if console.is_terminal else 200).print(table)
+    print(NOTE)
+    lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    with replacing(file, "w") as out:
+        out.write(f"{title}\n\n" + "\n".join(lines) + f"\n\n{NOTE}\n")
+
+
+def _text(values: list[float] | float | None) -> str:
+    if values is None:
+        return "–"
+    if isinstance(values, list) and len(values) > 1:
+        return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
+    return f"{values[0] if isinstance(values, list) else values:.3f}"
+
+
+def _interval(bounds: list[float]) -> str:
+    return f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+
+
+if __name__ == "__main__":
+    run_script(main, CompareOptions)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common.mssd_logs import LONGEST_ID
-from common.options import OptionalPath, UserError, require, run_script
+from common.options import OptionalPath, require, run_script
+from common.session_text import printable, read_session_texts
 from common.sessions import Sessions
 from common.vocabulary import read_vocabulary
 from gru4rec.stored import WEIGHTS, load_model
@@ -24,6 +23,7 @@ from gru4rec.stored import WEIGHTS, load_model
 if TYPE_CHECKING:  # imported late: a mistake in the options or the sessions is reported without waiting for TensorFlow
     from gru4rec.model import GRU4Rec
 
+EXPECTED = "expected item ids, a session per line"
 BLOCK = 256
 """Sessions that are scored at a time."""
 
@@ -92,32 +92,6 @@ def recommend(
     return found
 
 
-def read_sessions(options: RecommendOptions) -> list[tuple[str, list[str]]]:
-    """Where each session comes from, for messages, and its item ids; empty lines are skipped.
-
-    Raises:
-        UserError: there is none, or the text is not UTF-8.
-    """
-    if options.ids:
-        return [("the session", list(options.ids))]
-    source = str(options.session_file or "standard input")
-    if options.session_file is None:
-        require(not sys.stdin.isatty(), "no session: name items, or a file with --session-file, or pipe one in")
-    try:
-        data = options.session_file.read_bytes() if options.session_file else sys.stdin.buffer.read()
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise UserError(f"{source}, line {line}: not UTF-8 text; expected item ids, a session per line") from None
-    found = []
-    for number, line in enumerate(text.split("\n"), 1):
-        ids = [name for name in re.split(r"[\s,]+", line) if name]
-        if ids:
-            found.append((f"{source}, line {number}", ids))
-    require(bool(found), f"{source}: no session in it; expected item ids, a session per line")
-    return found
-
-
 def known_items(sessions: list[tuple[str, list[str]]], numbers: dict[str, int]) -> list[list[int]]:
     """Item numbers of each session; unknown ids are named on stderr and skipped.
 
@@ -127,27 +101,21 @@ def known_items(sessions: list[tuple[str, list[str]]], numbers: dict[str, int]) 
     known = []
     for where, ids in sessions:
         unknown = [name for name in ids if name not in numbers]
-        some = " ".join(map(_printable, unknown[:3])) + " ..." * (len(unknown) > 3)
+        some = " ".join(map(printable, unknown[:3])) + " ..." * (len(unknown) > 3)
         require(
             len(unknown) < len(ids),
             f"{where}: none of its items was in the training data: {some}",
         )
         for name in unknown:
-            print(f"{where}: item {_printable(name)} was not in the training data; it is skipped", file=sys.stderr)
+            print(f"{where}: item {printable(name)} was not in the training data; it is skipped", file=sys.stderr)
         known.append([numbers[name] for name in ids if name in numbers])
     return known
-
-
-def _printable(name: str) -> str:
-    """An id of the user for a message: no control characters, which a terminal would obey, and not too long."""
-    short = name if len(name) <= LONGEST_ID else f"{name[:50]}..."
-    return short if short.isprintable() else repr(short)
 
 
 def main(options: RecommendOptions) -> dict[str, Any]:
     """Recommend the next items of a session, or of several, with a trained GRU4Rec."""
     assert options.run_dir is not None
-    sessions = read_sessions(options)
+    sessions = read_session_texts(options.ids, options.session_file, EXPECTED)
     ids = read_vocabulary(options.run_dir)
     numbers = {name: number for number, name in enumerate(ids)}
     known = known_items(sessions, numbers)

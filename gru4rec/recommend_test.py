@@ -158,7 +158,7 @@ def test_a_file_that_is_no_text(run, tmp_path):
 def test_nothing_given_at_a_terminal(run, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
-    with pytest.raises(UserError, match="no session: name items"):
+    with pytest.raises(UserError, match="no session: name it"):
         recommend(run[0])
 
 

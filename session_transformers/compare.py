@@ -50,6 +50,12 @@ class CompareOptions:
         require(1 <= self.seeds <= 100, f"--seeds is {self.seeds}; it must lie in 1..100")
         require(self.epochs is None or self.epochs >= 1, f"--epochs is {self.epochs}; it must be 1 or more")
         require(bool(self.tasks), "--tasks names no task")
+        for task in self.tasks:
+            require(bool(self.models_of(task)), f"--models: none of them has --task {task}; choose others, or --tasks")
+
+    def models_of(self, task: Task) -> tuple[AnyModel, ...]:
+        """The models to compare on a task."""
+        return tuple(model for model in MODELS[task] if not self.models or model in self.models)
 
 
 def main(options: CompareOptions) -> dict[str, Any]:
@@ -58,10 +64,8 @@ def main(options: CompareOptions) -> dict[str, Any]:
     for task in options.tasks:
         runs = [
             (model, [finished(options, model, task, seed) for seed in range(1, options.seeds + 1)])
-            for model in MODELS[task]
-            if not options.models or model in options.models
+            for model in options.models_of(task)
         ]
-        require(bool(runs), f"--models: none of them has --task {task}")
         found[task] = tabulate(task, runs)
         write_json(options.out / f"{task}.json", found[task])
         show(options.out / f"{task}.md", task, found[task])

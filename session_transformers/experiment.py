@@ -135,18 +135,24 @@ def _judge(
 
 def of_autoencoder(options: SessionOptions, data: SequenceData, name: str, facts: dict[str, Any]) -> Judged:
     """The auto-encoder's rule for skips."""
-    require(not options.resume, "--resume: the auto-encoder is trained in seconds; start it anew")
-    vocabulary, first = data.vocabulary_size, data.ids.first_track
+    released = options.protocol == "released"
+    require(
+        released or len(data.validation) > 0,
+        "--model autoencoder chooses its threshold on validation sessions, and there are none: choose a larger "
+        "--validation-share",
+    )
+    given = _given_autoencoder(options.weights[0], data) if options.weights else None
+    # A run that is resumed starts anew: it takes seconds, and has the same result.
     folder = _open(options, name, facts | {"architecture": {"model": "autoencoder"}}, data)
     started = time.perf_counter()
-    if options.weights:
-        same_vocabulary(options.weights[0].parent, data, f"--weights {options.weights[0]}")
-        model = AutoEncoder(vocabulary)
-        load_own_weights(model, options.weights[0])
-    else:
-        model = fit_autoencoder(np.asarray(data.train.tracks), vocabulary, first, options.of_autoencoder, quiet=False)
+    model = given or fit_autoencoder(
+        np.asarray(data.train.tracks),
+        data.vocabulary_size,
+        data.ids.first_track,
+        options.of_autoencoder,
+        quiet=False,
+    )
     save_own_weights(folder / WEIGHTS, model)
-    released = options.protocol == "released"
     vectors = np.concatenate([model.vectors, data.features], axis=1) if released else model.vectors
     threshold = RELEASED_THRESHOLD
     if not released:
@@ -158,10 +164,18 @@ def of_autoencoder(options: SessionOptions, data: SequenceData, name: str, facts
     return Judged(folder, progress, outcome.figures(), outcome.details(), outcome, {"threshold": threshold})
 
 
+def _given_autoencoder(path: Path, data: SequenceData) -> AutoEncoder:
+    same_vocabulary(path.parent, data, f"--weights {path}")
+    model = AutoEncoder(data.vocabulary_size)
+    load_own_weights(model, path)
+    return model
+
+
 def of_ddpg(options: SessionOptions, data: SequenceData, name: str, facts: dict[str, Any]) -> Judged:
     """The reinforcement learner."""
     if options.weights:
         path = options.weights[0]
+        require(path.name == WEIGHTS, f"--weights {path}: name the {WEIGHTS} of a run of --model ddpg")
         same_vocabulary(path.parent, data, f"--weights {path}")
         agent = load_agent(path.parent)
         require(agent.options.task == options.task, f"--weights {path}: of --task {agent.options.task}")
@@ -170,9 +184,10 @@ def of_ddpg(options: SessionOptions, data: SequenceData, name: str, facts: dict[
         tracks = (data.ids.first_track, data.vocabulary_size)
         outcome, figures, _ = reinforcement.evaluate(agent, data.test, tracks, options.seed)
         return Judged(folder, Progress(), figures, outcome.details(), outcome)
+    wanted = options.of_ddpg  # before the folder is made: they may not go together
     folder = _open(options, name, facts | {"architecture": {"model": "ddpg"}}, data)
     with resumable(folder):
-        found = learn(options.of_ddpg, data, folder, options.resume, quiet=False)
+        found = learn(wanted, data, folder, options.resume, quiet=False)
     progress = Progress(len(found["history"]), found["history"], [], found["best_round"], found["seconds"])
     told = {"parameters": found["parameters"], "steps": found["steps"], "validation": found["validation"]}
     return Judged(folder, progress, found["test"], found["details"], found["outcome"], told)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common.mssd_logs import LONGEST_ID
-from common.options import UserError, require
+from common.options import require
+from common.session_text import printable
 from session_transformers.halves import Halves, read_first_halves
 from session_transformers.kinds import HALF, PAD
 
@@ -29,31 +29,8 @@ class Heard:
     """The tracks heard as first halves; as second ones what comes next where that is known, without skips."""
 
 
-def read_texts(ids: Sequence[str], file: Path | None) -> list[tuple[str, list[str]]]:
-    """Where each session comes from, for messages, and its words: of ``ids``, a text file or the standard input.
-
-    Words are separated by spaces, tabs or commas; empty lines are passed over.
-
-    Raises:
-        UserError: there is no session, or the text is not UTF-8.
-    """
-    if ids:
-        return [("the session", list(ids))]
-    if file is None:
-        require(not sys.stdin.isatty(), "no session: name tracks, or a file with --session-file, or pipe one in")
-    source, data = ("standard input", sys.stdin.buffer.read()) if file is None else (str(file), file.read_bytes())
-    try:
-        lines = data.decode("utf-8-sig").replace(",", " ").split("\n")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{source}, line {line}: not UTF-8 text; {EXPECTED}") from None
-    found = [(f"{source}, line {number}", line.split()) for number, line in enumerate(lines, 1) if line.split()]
-    require(bool(found), f"{source}: no session in it; {EXPECTED}")
-    return found
-
-
 def from_texts(texts: Sequence[tuple[str, list[str]]], following: Sequence[str], track_ids: Sequence[str]) -> Heard:
-    """The sessions of :func:`read_texts`; unknown tracks are named on stderr and left out.
+    """The sessions of :func:`common.session_text.read_session_texts`; unknown tracks are named on stderr and left out.
 
     Args:
         texts: where each session comes from, and its words, the oldest first; of more than ten the last ten count.
@@ -86,12 +63,6 @@ def _known(where: str, ids: Sequence[str], numbers: dict[str, int]) -> list[int]
     for name in unknown:
         print(f"{where}: track {printable(name)} was not in the training data; it is left out", file=sys.stderr)
     return [numbers[name] for name in ids if name in numbers]
-
-
-def printable(name: str) -> str:
-    """An id of the user for a message: no control characters, which a terminal would obey, and not too long."""
-    short = name if len(name) <= LONGEST_ID else f"{name[:50]}..."
-    return short if short.isprintable() else repr(short)
 
 
 def from_log(path: Path, track_ids: list[str], with_following: bool) -> Heard:

@@ -28,6 +28,13 @@ SIZES = ("width", "encoder_layers", "decoder_layers", "heads", "feed_forward", "
 """The options that are fields of a transformer's architecture and may be left open."""
 RECURRENT_SIZES = ("units", "vectors", "replaced", "dropout", "skip_input")
 """The same of a recurrent model."""
+ONLY_OF: dict[tuple[settings.Family, ...], tuple[str, ...]] = {
+    ("transformer",): (*(name for name in SIZES if name not in RECURRENT_SIZES), "tied", "initialisation"),
+    ("recurrent",): tuple(name for name in RECURRENT_SIZES if name not in SIZES),
+    ("transformer", "recurrent"): ("dropout", "skip_input", "negatives", "alpha", "schedule", "warmup", "clip"),
+    ("ddpg",): ("ddpg",),
+}
+"""The options that only some families of models have."""
 
 
 def _choice(*names: str) -> Any:
@@ -121,8 +128,7 @@ class SessionOptions(TrainingOptions, DataOptions):
             require(value is None or low <= value <= high, f"{flag} is {value}; it must lie in {low}..{high:g}")
         require(settings.has_task(self.model, self.task), f"--model {self.model} has no --task {self.task}")
         settings.switches(self.model, False, self.bugs)
-        self._only(RECURRENT_SIZES, SIZES, "recurrent")
-        self._only(SIZES, RECURRENT_SIZES, "transformer")
+        self._check_family()
         require(len(self.weights) <= 1, "--weights names several files; name one")
         require(self.epochs != 0 or bool(self.weights), "--epochs 0 evaluates weights: name them with --weights FILE")
         needs = self.model.startswith("bert-") and not self.weights
@@ -145,13 +151,29 @@ class SessionOptions(TrainingOptions, DataOptions):
         """Those that choose the sessions."""
         return DataOptions(**{field.name: getattr(self, field.name) for field in fields(DataOptions)})
 
-    def _only(self, names: tuple[str, ...], but: tuple[str, ...], family: settings.Family) -> None:
-        """Refuse what is given of ``names`` without ``but`` unless the model is of the family."""
-        for name in names:
-            given = getattr(self, name) is not None and name not in but
+    def _check_family(self) -> None:
+        """Refuse what would have no effect on a model of this family."""
+        family, default = settings.family(self.model), {field.name: field.default for field in fields(self)}
+        default["ddpg"] = DdpgOptions()
+        for families, names in ONLY_OF.items():
+            for name in names:
+                require(
+                    family in families or getattr(self, name) == default[name],
+                    f"--{name.replace('_', '-')} is for {' and '.join(families)} models; --model {self.model} is none",
+                )
+        if family in ("autoencoder", "ddpg"):
             require(
-                not given or settings.family(self.model) == family,
-                f"--{name.replace('_', '-')} is for {family} models; --model {self.model} is none",
+                self.precision in ("auto", "float32"),
+                f"--precision {self.precision}: --model {self.model} computes in float32 only",
+            )
+            require(
+                not self.weights or self.epochs == 0,
+                f"--weights: --model {self.model} does not train on from given ones; evaluate them with --epochs 0",
+            )
+            require(
+                not self.weights or (not self.bugs and self.ddpg == default["ddpg"]),
+                f"--weights: the run of --model {self.model} that made them has its own settings; leave out --ddpg.*"
+                " and --bugs",
             )
 
     @property

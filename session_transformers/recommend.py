@@ -15,15 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from common.options import OptionalPath, require, run_script
+from common.session_text import read_session_texts
 from common.vocabulary import read_vocabulary
 from session_transformers.halves import Halves
-from session_transformers.heard import SKIPPED, Heard, from_log, from_texts, read_texts
+from session_transformers.heard import EXPECTED, SKIPPED, Heard, from_log, from_texts
 from session_transformers.kinds import HALF, PAD, Task
 from session_transformers.settings import AnyArchitecture
 from session_transformers.stored import WEIGHTS, load_model, read_architecture
 
 if TYPE_CHECKING:  # imported late: a mistake in the options or the sessions is reported without waiting for TensorFlow
-    from session_transformers.model import SessionModel
+    from session_transformers.fitting import AnyNetwork
 
 TRAIN = "session_transformers/train.py"
 BLOCK = 256
@@ -75,7 +76,7 @@ class RecommendOptions:
 def main(options: RecommendOptions) -> dict[str, Any]:
     """Tell the ten next tracks of a session, or which of given ones are skipped, with a trained session transformer."""
     assert options.run_dir is not None
-    texts = None if options.log else read_texts(options.ids, options.session_file)
+    texts = None if options.log else read_session_texts(options.ids, options.session_file, EXPECTED)
     track_ids = read_vocabulary(options.run_dir)
     architecture = read_architecture(options.run_dir, len(track_ids))
     check(options, architecture)
@@ -118,6 +119,7 @@ def check(options: RecommendOptions, architecture: AnyArchitecture) -> None:
         f"--run-dir {run}: a BERT that is only pre-trained cannot continue sessions; fine-tune it with "
         f"`python {TRAIN} --model bert-finetuned --bert {run}` and name that run",
     )
+    _check_leak(f"--run-dir {run}", architecture)
     if task == "seq":
         require(not options.next, f"--next is for a run of --task skip; {run} is one of --task seq")
         return
@@ -136,9 +138,18 @@ def check(options: RecommendOptions, architecture: AnyArchitecture) -> None:
 def _check_beside(folder: Path, track_ids: list[str]) -> None:
     """The skip run must know the same tracks by the same ids."""
     theirs = read_vocabulary(folder)
-    found: Task = read_architecture(folder, len(theirs)).task
+    architecture = read_architecture(folder, len(theirs))
+    _check_leak(f"--skip-run {folder}", architecture)
+    found: Task = architecture.task
     require(found == "skip", f"--skip-run {folder}: is a run of --task {found}; name one of --task skip")
     require(theirs == track_ids, f"--skip-run {folder}: was trained on other tracks than the run in --run-dir")
+
+
+def _check_leak(where: str, architecture: AnyArchitecture) -> None:
+    require(
+        architecture.task == "seq" or not getattr(architecture.switches, "label_leak", False),
+        f"{where}: its decoder starts from the last true skip of the second half (label_leak), which is not known here",
+    )
 
 
 def name_tracks(track_ids: list[str], architecture: AnyArchitecture) -> list[str]:
@@ -147,7 +158,7 @@ def name_tracks(track_ids: list[str], architecture: AnyArchitecture) -> list[str
     return [name or special.get(token, "(skip)") for token, name in enumerate(track_ids)]
 
 
-def skips_of(model: SessionModel, halves: Halves, names: list[str]) -> list[list[dict[str, Any]]]:
+def skips_of(model: AnyNetwork, halves: Halves, names: list[str]) -> list[list[dict[str, Any]]]:
     """The tracks of each second half and the chance that each is skipped.
 
     Raises:
@@ -167,16 +178,17 @@ def skips_of(model: SessionModel, halves: Halves, names: list[str]) -> list[list
 
 
 def continuations(
-    model: SessionModel, skip_model: SessionModel | None, halves: Halves, names: list[str], options: RecommendOptions
+    model: AnyNetwork, skip_model: AnyNetwork | None, halves: Halves, names: list[str], options: RecommendOptions
 ) -> list[dict[str, Any]]:
     """The continuations of each first half, the most probable first.
 
     Raises:
         UserError: a probability is not finite, or there are more beams than tracks.
     """
-    from session_transformers.decoding import Search, continue_sessions
+    from session_transformers.decoding import continue_sessions
+    from session_transformers.testing import search_of
 
-    search = Search(model, options.beam, options.forbid_repeats)
+    search = search_of(model, options.beam, options.forbid_repeats)
     search.compile(jit_compile=len(halves) > BLOCK)  # for few sessions compiling would take longer than searching
     told_skips = halves.source_skips.astype(np.int32) if model.architecture.skip_input != "none" else None
     found = continue_sessions(search, halves.source, told_skips, batch_size=BLOCK)
@@ -197,7 +209,7 @@ def continuations(
     return told
 
 
-def _skips_of_continued(model: SessionModel, halves: Halves, tokens: np.ndarray) -> np.ndarray:
+def _skips_of_continued(model: AnyNetwork, halves: Halves, tokens: np.ndarray) -> np.ndarray:
     """(sessions, beams, 10) the chance of a skip for each of ``tokens``, which continue the first halves."""
     from session_transformers.testing import Tester
 

@@ -247,7 +247,7 @@ def test_a_file_without_sessions(runs, tmp_path, content, message):
 def test_nothing_given_at_a_terminal(runs, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
-    with pytest.raises(UserError, match="no session: name tracks"):
+    with pytest.raises(UserError, match="no session: name it"):
         recommend(runs["seq"][0])
 
 

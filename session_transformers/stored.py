@@ -33,9 +33,14 @@ def read_architecture(folder: Path, vocabulary: int) -> AnyArchitecture:
     """The architecture that the ``options.json`` of a run describes, of a model of ``vocabulary`` ids.
 
     Raises:
-        UserError: it is missing, damaged, not of a run of a session transformer, or of another vocabulary.
+        UserError: it is missing, damaged, not of a run of a transformer or recurrent model, or of another vocabulary.
     """
     file, described = folder / "options.json", read_run(folder).get("architecture")
+    model = described.get("model") if isinstance(described, dict) else None
+    require(
+        model not in ("autoencoder", "ddpg"),
+        f"{file}: a run of --model {model}; expected one of a transformer or of a recurrent model",
+    )
     try:
         require(isinstance(described, dict), "it names no architecture")
         found = recurrent_from_json(described or {}) if "units" in (described or {}) else from_json(described or {})

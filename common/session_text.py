@@ -1,0 +1,44 @@
+"""Sessions that someone gives on the command line, in a text file, or on the standard input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.mssd_logs import LONGEST_ID
+from common.options import UserError, require
+
+
+def read_session_texts(ids: Sequence[str], file: Path | None, expected: str) -> list[tuple[str, list[str]]]:
+    """Where each session comes from, for messages, and its words.
+
+    Words are separated by spaces, tabs or commas, sessions by lines; empty lines are passed over.
+
+    Args:
+        ids: the words of one session; if there are none, they are read from ``file``.
+        file: a text in UTF-8; None is the standard input.
+        expected: for messages: what the words should be.
+
+    Raises:
+        UserError: there is no session, or the text is not UTF-8.
+    """
+    if ids:
+        return [("the session", list(ids))]
+    if file is None:
+        require(not sys.stdin.isatty(), f"no session: name it, or give --session-file, or pipe one in; {expected}")
+    source, data = ("standard input", sys.stdin.buffer.read()) if file is None else (str(file), file.read_bytes())
+    try:
+        lines = data.decode("utf-8-sig").replace(",", " ").split("\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{source}, line {line}: not UTF-8 text; {expected}") from None
+    found = [(f"{source}, line {number}", line.split()) for number, line in enumerate(lines, 1) if line.split()]
+    require(bool(found), f"{source}: no session in it; {expected}")
+    return found
+
+
+def printable(name: str) -> str:
+    """An id of the user for a message: no control characters, which a terminal would obey, and not too long."""
+    short = name if len(name) <= LONGEST_ID else f"{name[:50]}..."
+    return short if short.isprintable() else repr(short)

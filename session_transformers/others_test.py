@@ -1,0 +1,339 @@
+"""``train.py`` and ``recommend.py`` with the models that are no transformers: recurrent, auto-encoder, ddpg."""
+
+import json
+import shutil
+import sys
+from dataclasses import asdict
+
+import keras
+import numpy as np
+import pytest
+
+from common.options import UserError, parse, run_script
+from common.session_sample import SessionSampleOptions, write_sample
+from session_transformers.options import SessionOptions
+from session_transformers.recommend import RecommendOptions
+from session_transformers.recommend import main as recommend
+from session_transformers.recurrent.architecture import CORRECTED_RECURRENT, RELEASED_RECURRENT
+from session_transformers.recurrent.released import recurrent_to_torch
+from session_transformers.reinforcement.options import CORRECTED_DDPG, RELEASED_DDPG
+from session_transformers.released import write_arrays
+from session_transformers.stored import WEIGHTS, load_model
+from session_transformers.train import main
+
+pytestmark = pytest.mark.usefixtures("eagerly")
+
+FAST = ("--deterministic", "--no-baselines", "--epochs", 1)
+DDPG = ("--ddpg.embedding", 4, "--ddpg.hidden", 6, "--ddpg.walks", 16, "--ddpg.round-steps", 192, "--batch-size", 32)
+SIZES = {
+    "transformer": ("--width", 32, "--feed-forward", 8, "--encoder-layers", 1, "--decoder-layers", 1, "--heads", 2),
+    "lstm": ("--units", 6),
+    "lstm-padding": ("--units", 6),
+    "lstm-w2v": ("--units", 6, "--vectors", 4),
+    "bigru": ("--units", 6, "--vectors", 4),
+    "autoencoder": (),
+    "ddpg": DDPG,
+}
+KINDS = [
+    ("lstm", "skip"), ("lstm-padding", "skip"), ("lstm-w2v", "skip"), ("bigru", "skip"), ("lstm", "seq"),
+    ("lstm-w2v", "seq"), ("autoencoder", "skip"), ("ddpg", "skip"), ("ddpg", "seq"),
+]  # fmt: skip
+TRACKS = {"free_maa", "free_accuracy", "free_first_accuracy"}
+SKIPS = {"maa", "accuracy", "first_accuracy"}
+STATED = {
+    "paper", "model", "task", "protocol", "dataset", "vocabulary", "split", "ranking", "ties", "metrics", "details",
+    "confidence_95", "tests", "baselines", "settings", "epochs", "best_epoch", "train_seconds", "seconds", "seed",
+    "versions",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory, private_data):
+    folder = tmp_path_factory.mktemp("mssd")
+    write_sample(folder, SessionSampleOptions(folder, sessions=120, tracks=100, days=2, seed=7))
+    return folder
+
+
+def train(*arguments):
+    return main(parse(SessionOptions, list(map(str, arguments))))
+
+
+def metrics_of(folder):
+    return json.loads((folder / "metrics.json").read_text("utf-8"))
+
+
+class Runs:
+    """Runs that several tests need, each trained when it is first asked for."""
+
+    def __init__(self, raw, folder):
+        self.raw, self.folder = raw, folder
+
+    def __call__(self, model, task, protocol="corrected"):
+        folder = self.folder / f"{protocol} {model} {task}"
+        if not folder.exists():
+            kind = ("--model", model, "--task", task, "--protocol", protocol)
+            train("--data-dir", self.raw, *FAST, *kind, *SIZES[model], "--run-dir", folder)
+        return folder
+
+    def again(self, model, task, weights, folder, protocol="corrected", *more):
+        """The figures with given weights."""
+        kind = ("--model", model, "--task", task, "--protocol", protocol, "--weights", weights, *more)
+        train("--data-dir", self.raw, *FAST, "--epochs", 0, *kind, "--run-dir", folder)
+        return metrics_of(folder)
+
+
+@pytest.fixture(scope="module")
+def runs(raw, tmp_path_factory):
+    return Runs(raw, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def refused(raw, tmp_path, monkeypatch, capsys):
+    """Run the script as a user does; it must end in one line that holds ``words`` and leave nothing behind."""
+
+    def run(words, *arguments):
+        folder = tmp_path / "refused"
+        given = ["--data-dir", raw, *FAST, *arguments, "--run-dir", folder]
+        monkeypatch.setattr(sys, "argv", ["train.py", *map(str, given)])
+        with pytest.raises(SystemExit) as stop:
+            run_script(main, SessionOptions)
+        keras.config.set_dtype_policy("float32")
+        err = capsys.readouterr().err
+        assert stop.value.code == 2 and err.startswith("error: ") and err.count("\n") == 1, (arguments, err)
+        assert words in err and not folder.exists(), (words, err)
+
+    return run
+
+
+@pytest.mark.parametrize(("model", "task"), KINDS)
+def test_every_model_trains_and_its_weights_reproduce_its_figures(runs, tmp_path, model, task):
+    folder = runs(model, task)
+    found = metrics_of(folder)
+    assert found.keys() >= STATED
+    assert (found["model"], found["task"], found["protocol"], found["epochs"]) == (model, task, "corrected", 1) or (
+        model == "autoencoder" and found["epochs"] == 1
+    )
+    figures = found["metrics"]
+    assert figures.keys() >= (SKIPS if task == "skip" else TRACKS) and np.isfinite(list(figures.values())).all()
+    low, high = found["confidence_95"]["maa"]
+    assert low <= figures["maa" if task == "skip" else "free_maa"] <= high
+    assert len(found["details"]["accuracy_by_position" if task == "skip" else "free_accuracy_by_position"]) == 10
+    kept = {path.name for path in folder.iterdir()}
+    assert kept >= {"options.json", "vocabulary.json", "report.md", "comparison.png", WEIGHTS}
+    again = runs.again(model, task, folder / WEIGHTS, tmp_path / "again")
+    assert again["metrics"] == figures and again["details"] == found["details"]
+    assert again["confidence_95"] == found["confidence_95"]
+    twice = runs.again(model, task, tmp_path / "again" / WEIGHTS, tmp_path / "twice")
+    assert twice["metrics"] == figures
+
+
+def test_recurrent_figures_are_those_of_a_network(runs):
+    skips, tracks = (metrics_of(runs("lstm", task)) for task in ("skip", "seq"))
+    assert skips["metrics"].keys() == SKIPS | {"log_loss"}
+    for mode in ("free", "forced"):
+        assert 0 <= tracks["metrics"][f"{mode}_mrr@20"] <= tracks["metrics"][f"{mode}_recall@20"] <= 1
+    assert tracks["metrics"]["forced_log_loss"] > 0 and tracks["best_epoch"] == 1
+    assert tracks["architecture"]["units"] == 6
+    assert skips["architecture"]["switches"] == asdict(CORRECTED_RECURRENT)
+
+
+def test_ddpg_ranks_candidates_under_names_of_their_own(runs):
+    skips, tracks = (metrics_of(runs("ddpg", task)) for task in ("skip", "seq"))
+    assert tracks["metrics"].keys() >= {"hit@10_of_100", "ndcg@10_of_100"} and skips["metrics"].keys() == SKIPS
+    for found in (skips, tracks):
+        assert found["steps"] == 192 and found["parameters"] > 0 and found["validation"]
+        assert found["settings"]["ddpg"]["embedding"] == 4
+
+
+@pytest.mark.parametrize(
+    ("model", "task"), [("lstm", "skip"), ("lstm-padding", "skip"), ("bigru", "skip"), ("lstm-w2v", "seq")]
+)
+def test_a_state_dict_of_the_released_recurrent_code_gives_the_same_figures(runs, tmp_path, model, task):
+    folder = runs(model, task, "released")
+    found = metrics_of(folder)
+    assert found["architecture"]["switches"] == asdict(RELEASED_RECURRENT)
+    vocabulary = len(json.loads((folder / "vocabulary.json").read_text())["ids"])
+    write_arrays(tmp_path / "released.npz", recurrent_to_torch(load_model(folder / WEIGHTS, vocabulary)))
+    again = runs.again(model, task, tmp_path / "released.npz", tmp_path / "run", "released")
+    assert again["metrics"] == pytest.approx(found["metrics"], rel=1e-5)
+
+
+@pytest.mark.parametrize(("model", "task"), [("autoencoder", "skip"), ("ddpg", "skip"), ("ddpg", "seq")])
+def test_released_behaviour_of_the_others(runs, tmp_path, model, task):
+    folder = runs(model, task, "released")
+    found = metrics_of(folder)
+    assert found["protocol"] == "released" and np.isfinite(list(found["metrics"].values())).all()
+    if model == "autoencoder":
+        assert found["threshold"] == -0.3
+    else:
+        described = json.loads((folder / "architecture.json").read_text())["options"]
+        assert described["switches"] == asdict(RELEASED_DDPG) and described["noise"] == "bernoulli"
+        assert described["embedding"] == 4
+    again = runs.again(model, task, folder / WEIGHTS, tmp_path / "again", "released")
+    assert again["metrics"] == found["metrics"]
+
+
+def test_one_bug_can_be_brought_back_alone(raw, tmp_path):
+    given = ("--data-dir", raw, *FAST, "--task", "skip")
+    leaky = train(*given, "--model", "lstm", *SIZES["lstm"], "--bugs", "label_leak", "--run-dir", tmp_path / "lstm")
+    assert leaky["architecture"]["switches"] == asdict(CORRECTED_RECURRENT) | {"label_leak": True}
+    train(*given, "--model", "ddpg", *DDPG, "--bugs", "real_next_state", "--run-dir", tmp_path / "ddpg")
+    described = json.loads((tmp_path / "ddpg" / "architecture.json").read_text())["options"]
+    assert described["switches"] == asdict(CORRECTED_DDPG) | {"real_next_state": False}
+
+
+def test_weights_of_another_model_are_refused(runs, refused, tmp_path):
+    def weights(model, task="skip"):
+        return runs(model, task) / WEIGHTS
+
+    def evaluate(words, model, task, path, *more):
+        refused(words, "--epochs", 0, "--model", model, "--task", task, "--weights", path, *more)
+
+    evaluate("of --model lstm --task skip, not of lstm-padding skip", "lstm-padding", "skip", weights("lstm"))
+    evaluate("of --model lstm-padding --task skip, not of lstm skip", "lstm", "skip", weights("lstm-padding"))
+    evaluate("not of lstm seq", "lstm", "seq", weights("lstm"))
+    evaluate("of --model lstm --task seq, not of transformer seq", "transformer", "seq", weights("lstm", "seq"))
+    evaluate("of --model transformer --task seq", "lstm", "seq", weights("transformer", "seq"))
+    evaluate("--units is 6 there, not 7", "lstm", "skip", weights("lstm"), "--units", 7)
+    evaluate("was not trained with these --bugs", "lstm", "skip", weights("lstm"), "--bugs", "label_leak")
+    evaluate("a run of --model ddpg; expected", "transformer", "seq", weights("ddpg", "seq"))
+    evaluate("a run of --model autoencoder; expected", "lstm", "skip", weights("autoencoder"))
+    evaluate("do not fit the model", "autoencoder", "skip", weights("ddpg"))
+    evaluate("do not fit the model", "autoencoder", "skip", weights("lstm"))
+    evaluate("expected the folder of a run of --model ddpg", "ddpg", "skip", weights("autoencoder"))
+    evaluate("of --task seq", "ddpg", "skip", weights("ddpg", "seq"))
+    evaluate("leave out --ddpg.*", "ddpg", "skip", weights("ddpg"), "--ddpg.embedding", 5)
+    evaluate("leave out --ddpg.* and --bugs", "ddpg", "skip", weights("ddpg"), "--bugs", "done_at_end")
+    evaluate("was trained on other tracks", "autoencoder", "skip", weights("autoencoder"), "--protocol", "released")
+    evaluate("was trained on other tracks", "ddpg", "skip", weights("ddpg"), "--min-plays", 20)
+    for model in ("autoencoder", "ddpg"):
+        words = "does not train on from given ones; evaluate them with --epochs 0"
+        evaluate(words, model, "skip", weights(model), "--epochs", 1)
+    stray = tmp_path / "stray"
+    shutil.copytree(runs("ddpg", "skip"), stray)
+    (stray / WEIGHTS).rename(stray / "other.h5")
+    evaluate(f"name the {WEIGHTS} of a run of --model ddpg", "ddpg", "skip", stray / "other.h5")
+
+
+def test_released_weights_of_another_recurrent_model_are_refused(runs, refused, tmp_path):
+    folder = runs("lstm", "skip", "released")
+    vocabulary = len(json.loads((folder / "vocabulary.json").read_text())["ids"])
+    file = tmp_path / "released.npz"
+    write_arrays(file, recurrent_to_torch(load_model(folder / WEIGHTS, vocabulary)))
+    given = ("--epochs", 0, "--weights", file)
+    refused("add --protocol released", *given, "--model", "lstm", "--task", "skip")
+    released = (*given, "--protocol", "released", "--task", "skip")
+    refused("missing for a bigru model", *released, "--model", "bigru", "--vectors", 0)
+    refused("released.npz", *released, "--model", "transformer")
+    refused("--task skip, not of lstm seq", *given, "--protocol", "released", "--task", "seq", "--model", "lstm")
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"),
+    [
+        ("--units is for recurrent models; --model transformer", ("--units", 6)),
+        ("--heads is for transformer models; --model lstm is none", ("--model", "lstm", "--heads", 2)),
+        ("--tied is for transformer models", ("--model", "lstm", "--tied")),
+        ("--initialisation is for transformer models", ("--model", "lstm", "--initialisation", "torch")),
+        ("--vectors is for recurrent models", ("--model", "ddpg", "--vectors", 3)),
+        ("--dropout is for transformer and recurrent models", ("--model", "ddpg", "--dropout", 0.1)),
+        ("--skip-input is for", ("--model", "autoencoder", "--task", "skip", "--skip-input", "token")),
+        ("--negatives is for transformer and recurrent models", ("--model", "ddpg", "--negatives", 5)),
+        ("--negatives is for --task seq", ("--model", "lstm", "--task", "skip", "--negatives", 5)),
+        ("--warmup is for", ("--model", "autoencoder", "--task", "skip", "--warmup", 0.1)),
+        ("--schedule is for", ("--model", "ddpg", "--schedule", "cosine")),
+        ("--clip is for", ("--model", "ddpg", "--clip", 1)),
+        ("--ddpg is for ddpg models; --model lstm is none", ("--model", "lstm", "--ddpg.embedding", 4)),
+        ("computes in float32 only", ("--model", "ddpg", "--precision", "mixed_bfloat16")),
+        ("computes in float32 only", ("--model", "autoencoder", "--task", "skip", "--precision", "mixed_float16")),
+        ("--beam is for --task seq", ("--model", "ddpg", "--beam", 2)),
+        ("--beam is for --task seq", ("--model", "lstm", "--task", "skip", "--beam", 2)),
+        ("--forbid-repeats is for --task seq", ("--model", "ddpg", "--forbid-repeats")),
+        ("--bugs label_leak: --model transformer has no such", ("--bugs", "label_leak")),
+        ("--bugs padding_mask: --model ddpg has no such", ("--model", "ddpg", "--bugs", "padding_mask")),
+        ("it has none", ("--model", "autoencoder", "--task", "skip", "--bugs", "label_leak")),
+        ("--model autoencoder has no --task seq", ("--model", "autoencoder")),
+        ("--model bigru has no --task seq", ("--model", "bigru")),
+        ("--model lstm-padding has no --task seq", ("--model", "lstm-padding")),
+        ("--bert is for the models that start from a BERT", ("--model", "lstm", "--bert", ".")),
+        ("it must hold a batch", ("--model", "ddpg", "--batch-size", 60_000)),
+        ("choose a larger --validation-share", ("--model", "autoencoder", "--task", "skip", "--validation-share", 0)),
+        ("there are none of either", ("--model", "lstm", "--no-track-features")),
+        ("--resume", ("--model", "ddpg", "--resume")),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
+)  # fmt: skip
+def test_options_of_another_family_are_refused(refused, words, arguments):
+    refused(words, *arguments)
+
+
+@pytest.mark.parametrize("model", ["lstm", "ddpg", "autoencoder"])
+def test_a_run_goes_on_by_its_folder_alone(runs, raw, tmp_path, model):
+    more = (*SIZES[model], "--learning-rate", 0.02)
+    given = ("--data-dir", raw, *FAST, "--model", model, "--task", "skip", *more)
+    train(*given, "--epochs", 2, "--run-dir", tmp_path / "whole")
+    train(*given, "--run-dir", tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink()
+    train("--resume", "--run-dir", tmp_path / "run")
+    assert metrics_of(tmp_path / "run")["epochs"] == 1
+    train("--resume", "--run-dir", tmp_path / "run", "--epochs", 2)
+    found, whole = metrics_of(tmp_path / "run"), metrics_of(tmp_path / "whole")
+    assert found["metrics"] == whole["metrics"] and found["epochs"] == 2
+    assert {**found["settings"], "resume": False, "run_dir": ""} == {**whole["settings"], "run_dir": ""}
+    with pytest.raises(UserError, match=r"was started with seed = 1, not 2"):
+        train("--resume", "--run-dir", tmp_path / "run", "--seed", 2)
+
+
+def ask(folder, *arguments):
+    return recommend(parse(RecommendOptions, ["--run-dir", str(folder), *map(str, arguments)]))["sessions"]
+
+
+@pytest.fixture(scope="module")
+def words(runs):
+    """Ids of known tracks."""
+    return [name for name in json.loads((runs("lstm", "seq") / "vocabulary.json").read_text())["ids"] if name]
+
+
+def test_recurrent_runs_recommend(runs, words):
+    seq, skip = runs("lstm", "seq"), runs("lstm", "skip")
+    (session,) = ask(seq, *words[:4], "--beam", 2, "--skip-run", skip, "--forbid-repeats")
+    assert len(session["continuations"]) == 2
+    for one in session["continuations"]:
+        tracks = [place["track"] for place in one["tracks"]]
+        assert len(tracks) == len(set(tracks)) == 10 and not set(tracks) & set(words[:4])
+        assert all(0 < place["probability"] <= 1 and 0 < place["skip_probability"] < 1 for place in one["tracks"])
+    assert ask(runs("lstm-w2v", "seq"), *words[:4])[0]["continuations"][0]["log_probability"] < 0
+    for model in ("lstm", "lstm-padding", "lstm-w2v", "bigru"):
+        (session,) = ask(runs(model, "skip"), *words[:2], f"{words[2]}:skipped", "--next", *words[5:8])
+        assert [one["track"] for one in session["next"]] == words[5:8]
+        assert all(0 < one["skip_probability"] < 1 for one in session["next"])
+
+
+def test_a_recurrent_continuation_is_that_of_the_model(runs, words):
+    folder = runs("lstm", "seq")
+    ids = json.loads((folder / "vocabulary.json").read_text())["ids"]
+    (session,) = ask(folder, *words[:4])
+    told = session["continuations"][0]["tracks"]
+    source = np.array([[ids.index(name) for name in words[:4]] + [0] * 6])
+    target = np.array([[ids.index(one["track"]) for one in told]])
+    logits = np.asarray(load_model(folder / WEIGHTS, len(ids))({"source": source, "target": target}))[0]
+    assert logits.argmax(-1).tolist() == target[0].tolist()
+    chances = np.exp(logits - logits.max(-1, keepdims=True))
+    expected = (chances / chances.sum(-1, keepdims=True)).max(-1)
+    assert [one["probability"] for one in told] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("model", ["autoencoder", "ddpg"])
+def test_runs_that_cannot_recommend(runs, words, model):
+    folder = runs(model, "skip")
+    with pytest.raises(UserError, match=f"a run of --model {model}; expected one of a transformer or of a recurrent"):
+        ask(folder, words[0], "--next", words[1])
+    with pytest.raises(UserError, match=f"a run of --model {model}; expected"):
+        ask(runs("lstm", "seq"), words[0], "--skip-run", folder)
+
+
+def test_a_run_whose_label_leaks_cannot_recommend(runs):
+    folder = runs("lstm", "skip", "released")
+    names = [name for name in json.loads((folder / "vocabulary.json").read_text())["ids"] if name]
+    with pytest.raises(UserError, match=r"starts from the last true skip of the second half"):
+        ask(folder, names[0], "--next", names[1])

@@ -114,7 +114,7 @@ class Trainer:
                 predictions, after = model.stateless_call(trainable, state, inputs, training=True)
                 value = loss(targets, predictions, weights)
                 scaled = optimizer.scale_loss(value)
-            found = tape.gradient(scaled, trainable)
+            found = tape.gradient(scaled, trainable, unconnected_gradients="zero")  # a weight may be out of use
             # Rows of embeddings are summed here, within the compiled part; SummedRows then has nothing left to do.
             moved = {str(i): new for i, (new, old) in enumerate(zip(after, state, strict=True)) if new is not old}
             return value, [sum_rows(g) for g in found], moved

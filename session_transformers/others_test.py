@@ -11,6 +11,7 @@ import pytest
 
 from common.options import UserError, parse, run_script
 from common.session_sample import SessionSampleOptions, write_sample
+from session_transformers import experiment
 from session_transformers.options import SessionOptions
 from session_transformers.recommend import RecommendOptions
 from session_transformers.recommend import main as recommend
@@ -24,7 +25,8 @@ from session_transformers.train import main
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 FAST = ("--deterministic", "--no-baselines", "--epochs", 1)
-DDPG = ("--ddpg.embedding", 4, "--ddpg.hidden", 6, "--ddpg.walks", 16, "--ddpg.round-steps", 192, "--batch-size", 32)
+DDPG = ("--ddpg.embedding", 4, "--ddpg.hidden", 6, "--ddpg.walks", 32, "--ddpg.round-steps", 128, "--ddpg.buffer", 512)
+DDPG += ("--batch-size", 32)
 SIZES = {
     "transformer": ("--width", 32, "--feed-forward", 8, "--encoder-layers", 1, "--decoder-layers", 1, "--heads", 2),
     "lstm": ("--units", 6),
@@ -52,6 +54,13 @@ def raw(tmp_path_factory, private_data):
     folder = tmp_path_factory.mktemp("mssd")
     write_sample(folder, SessionSampleOptions(folder, sessions=120, tracks=100, days=2, seed=7))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def pictures(monkeypatch):
+    """Leave empty files instead of pictures, which take longer to draw than a tiny run."""
+    for name in ("plot_curves", "plot_comparison"):
+        monkeypatch.setattr(experiment, name, lambda path, *_: path.touch())
 
 
 def train(*arguments):
@@ -110,9 +119,7 @@ def test_every_model_trains_and_its_weights_reproduce_its_figures(runs, tmp_path
     folder = runs(model, task)
     found = metrics_of(folder)
     assert found.keys() >= STATED
-    assert (found["model"], found["task"], found["protocol"], found["epochs"]) == (model, task, "corrected", 1) or (
-        model == "autoencoder" and found["epochs"] == 1
-    )
+    assert (found["model"], found["task"], found["protocol"], found["epochs"]) == (model, task, "corrected", 1)
     figures = found["metrics"]
     assert figures.keys() >= (SKIPS if task == "skip" else TRACKS) and np.isfinite(list(figures.values())).all()
     low, high = found["confidence_95"]["maa"]
@@ -123,8 +130,6 @@ def test_every_model_trains_and_its_weights_reproduce_its_figures(runs, tmp_path
     again = runs.again(model, task, folder / WEIGHTS, tmp_path / "again")
     assert again["metrics"] == figures and again["details"] == found["details"]
     assert again["confidence_95"] == found["confidence_95"]
-    twice = runs.again(model, task, tmp_path / "again" / WEIGHTS, tmp_path / "twice")
-    assert twice["metrics"] == figures
 
 
 def test_recurrent_figures_are_those_of_a_network(runs):
@@ -141,7 +146,7 @@ def test_ddpg_ranks_candidates_under_names_of_their_own(runs):
     skips, tracks = (metrics_of(runs("ddpg", task)) for task in ("skip", "seq"))
     assert tracks["metrics"].keys() >= {"hit@10_of_100", "ndcg@10_of_100"} and skips["metrics"].keys() == SKIPS
     for found in (skips, tracks):
-        assert found["steps"] == 192 and found["parameters"] > 0 and found["validation"]
+        assert found["steps"] == 128 and found["parameters"] > 0 and found["validation"]
         assert found["settings"]["ddpg"]["embedding"] == 4
 
 
@@ -205,7 +210,7 @@ def test_weights_of_another_model_are_refused(runs, refused, tmp_path):
     evaluate("leave out --ddpg.*", "ddpg", "skip", weights("ddpg"), "--ddpg.embedding", 5)
     evaluate("leave out --ddpg.* and --bugs", "ddpg", "skip", weights("ddpg"), "--bugs", "done_at_end")
     evaluate("was trained on other tracks", "autoencoder", "skip", weights("autoencoder"), "--protocol", "released")
-    evaluate("was trained on other tracks", "ddpg", "skip", weights("ddpg"), "--min-plays", 20)
+    evaluate("was trained on other tracks", "ddpg", "skip", weights("ddpg"), "--protocol", "released")
     for model in ("autoencoder", "ddpg"):
         words = "does not train on from given ones; evaluate them with --epochs 0"
         evaluate(words, model, "skip", weights(model), "--epochs", 1)

@@ -126,11 +126,11 @@ class DdpgOptions:
             )
         require(
             self.round_steps >= self.walks,
-            f"--round-steps is {self.round_steps}; it must be --walks ({self.walks}) or more",
+            f"--ddpg.round-steps is {self.round_steps}; it must be --ddpg.walks ({self.walks}) or more",
         )
         require(
             self.buffer >= max(self.batch_size, self.walks),
-            f"--buffer is {self.buffer}; it must hold a batch ({self.batch_size}) and one step of walks ({self.walks})",
+            f"--ddpg.buffer is {self.buffer}; it must hold a batch ({self.batch_size}) and one step of walks ({self.walks})",
         )
         require(0 <= self.seed < 2**31, f"--seed is {self.seed}; it must lie in 0..2147483647")
 

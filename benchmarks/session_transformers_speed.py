@@ -22,6 +22,7 @@ for variable in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):  # read when the 
 import common.runtime  # noqa: F401, E402  # isort: skip
 import numpy as np  # noqa: E402
 
+from session_transformers.architecture import Architecture  # noqa: E402
 from session_transformers.decoding import Search, continue_sessions  # noqa: E402
 from session_transformers.fitting import trainer_of  # noqa: E402
 from session_transformers.halves import Halves  # noqa: E402
@@ -58,7 +59,8 @@ def sessions(vocabulary: int, count: int) -> Halves:
 def of_keras(vocabulary: int, batch: int, options: Options) -> tuple[float, float]:
     """Seconds of this project per training step and per decoded batch."""
     settings = SessionOptions(batch_size=batch, feed_forward=options.feed_forward, learning_rate=1e-4, epochs=1)
-    architecture = settings.architecture(vocabulary, FEATURES, Ids(), None)
+    architecture = settings.architecture(vocabulary, FEATURES, Ids())
+    assert isinstance(architecture, Architecture)
     features = np.random.default_rng(2).standard_normal((vocabulary, FEATURES)).astype(np.float32)
     model = build_model(architecture, features)
     halves = sessions(vocabulary, batch * options.steps)

@@ -255,7 +255,7 @@ def _arrays(agent):
         ({"gamma": 1.5}, "--gamma is 1.5"),
         ({"learning_rate": float("nan")}, "--learning-rate is nan"),
         ({"noise": "bernoulli", "noise_start": 1.5}, "--noise-start is 1.5"),
-        ({"round_steps": 10}, "--walks"),
+        ({"round_steps": 10}, "--ddpg.walks"),
         ({"buffer": 300}, "must hold a batch"),
         ({"seed": -1}, "--seed"),
     ],

@@ -130,7 +130,7 @@ class DdpgOptions:
         )
         require(
             self.buffer >= max(self.batch_size, self.walks),
-            f"--ddpg.buffer is {self.buffer}; it must hold a batch ({self.batch_size}) and a step of walks ({self.walks})",
+            f"--ddpg.buffer is {self.buffer}; it must hold a batch ({self.batch_size}) and a step ({self.walks})",
         )
         require(0 <= self.seed < 2**31, f"--seed is {self.seed}; it must lie in 0..2147483647")
 

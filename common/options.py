@@ -113,8 +113,10 @@ def parse(options: type[Options], arguments: Sequence[str] | None = None, descri
     from common.rundir import arguments_of_run  # that module needs this one
 
     started = arguments_of_run(found.run_dir, found)
+    command = 1 if arguments and not arguments[0].startswith("-") else 0  # of a script with several, it comes first
     try:
-        return _parse(options, [*started, *arguments], description)  # of an option given twice the last value counts
+        # Of an option given twice the last value counts.
+        return _parse(options, [*arguments[:command], *started, *arguments[command:]], description)
     except UserError as error:
         raise UserError(f"--resume, with the options in {found.run_dir / 'options.json'}: {error}") from None
 

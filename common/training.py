@@ -119,10 +119,12 @@ class Trainer:
             moved = {str(i): new for i, (new, old) in enumerate(zip(after, state, strict=True)) if new is not old}
             return value, [sum_rows(g) for g in found], moved
 
-        # Compiled, an update reads and writes each weight once; it cannot be while replicas wait for each other in it.
-        @tf.function(jit_compile=jit and self.strategy.num_replicas_in_sync == 1, reduce_retracing=True)
         def update(found: Any) -> None:
             optimizer.apply(found, model.trainable_variables)
+
+        if jit and not tf.distribute.has_strategy() and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            # Compiled, it reads and writes each weight once; but replicas, and loss scaling, talk to each other in it.
+            update = tf.function(update, jit_compile=True, reduce_retracing=True)
 
         def step(parts: Any) -> Any:
             trainable = [tf.convert_to_tensor(v.value) for v in model.trainable_variables]

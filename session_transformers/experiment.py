@@ -26,7 +26,6 @@ from session_transformers.autoencoder.skip_rule import (
     predict_skips,
     similarities,
 )
-from session_transformers.baselines import TrackResult
 from session_transformers.decoding import candidates
 from session_transformers.evaluation import CUTOFFS, Outcome, against_best, skip_outcome
 from session_transformers.fitting import compiles, fit
@@ -126,11 +125,12 @@ def _judge(
         outcome = tester.skips(data.test)
         return outcome.figures(), outcome.details(), outcome
     outcome, free = tester.free(data.test, options.beam, options.forbid_repeats)
-    result = TrackResult(outcome, tester.forced(data.test))
-    figures = result.figures() | free.figures(CUTOFFS)
+    figures, details = outcome.figures() | free.figures(CUTOFFS), outcome.details() | free.by_position(CUTOFFS)
     if not isinstance(tester.model, Bert):  # which is never told the true tracks before
-        figures["forced_log_loss"] = tester.mean_loss(data.test, options.seed)
-    return figures, outcome.details() | result.forced.by_position(CUTOFFS) | free.by_position(CUTOFFS), outcome
+        forced = tester.forced(data.test)
+        figures |= forced.figures(CUTOFFS) | {"forced_log_loss": tester.mean_loss(data.test, options.seed)}
+        details |= forced.by_position(CUTOFFS)
+    return figures, details, outcome
 
 
 def of_autoencoder(options: SessionOptions, data: SequenceData, name: str, facts: dict[str, Any]) -> Judged:

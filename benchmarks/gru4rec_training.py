@@ -1,8 +1,9 @@
 """How fast GRU4Rec trains, against a plain PyTorch loop in the same run (extra ``bench``).
 
 Made-up sessions over catalogues of 37,483 items (as RSC15) and 500,000: 100 units, shared embedding, 2,048 negatives,
-no dropout. The PyTorch loop is written the usual way: ``nn.GRUCell``, embeddings with sparse gradients, Adagrad on the
-rows touched. Both sides get the same number of threads and batches made beforehand.
+no dropout. The PyTorch loop is ``nn.GRUCell``, rows of the tables by ``nn.Embedding``, and Adagrad on the rows touched,
+in two kinds: ``plain``, with PyTorch's default gradients (of a whole table, zero but for some rows), and ``sparse``,
+with ``nn.Embedding(sparse=True)``. Both sides get the same number of threads and batches made beforehand.
 """
 
 from __future__ import annotations
@@ -71,14 +72,16 @@ def of_keras(items: int, batch: int, loss: str, work: list[Chunk], support: np.n
     return min(timed(lambda chunk=chunk: trainer.epoch(iter([chunk]), 0)) for chunk in work[1:]) / CHUNK  # type: ignore[misc]
 
 
-def of_torch(items: int, batch: int, loss: str, work: list[Chunk], support: np.ndarray, steps: int = 48) -> float:
+def of_torch(
+    items: int, batch: int, loss: str, work: list[Chunk], support: np.ndarray, sparse: bool, steps: int = 48
+) -> float:
     """Seconds per step of the PyTorch loop."""
     import torch
     from torch.nn import functional
 
     torch.set_num_threads(int(THREADS))
     torch.manual_seed(1)
-    table, bias = torch.nn.Embedding(items, UNITS, sparse=True), torch.nn.Embedding(items, 1, sparse=True)
+    table, bias = (torch.nn.Embedding(items, width, sparse=sparse) for width in (UNITS, 1))
     cell = torch.nn.GRUCell(UNITS, UNITS)
     parameters: list[Any] = [table.weight, bias.weight, *cell.parameters()]
     sums = {p: torch.full_like(p, 1e-6) for p in parameters}
@@ -101,9 +104,13 @@ def of_torch(items: int, batch: int, loss: str, work: list[Chunk], support: np.n
         value.backward()
         with torch.no_grad():
             for p, total in sums.items():
-                if p.grad.is_sparse:
-                    gradient = p.grad.coalesce()
-                    index, values = gradient.indices()[0], gradient.values()
+                if len(p) == items:
+                    if sparse:
+                        gradient = p.grad.coalesce()
+                        index, values = gradient.indices()[0], gradient.values()
+                    else:
+                        index = torch.unique(torch.cat([inputs, outputs]) if p is table.weight else outputs)
+                        values = p.grad[index]
                     total.index_add_(0, index, values**2)
                     p.index_add_(0, index, values / torch.sqrt(total[index]), alpha=-RATE)
                 else:
@@ -147,8 +154,10 @@ def main(options: Options) -> dict[str, float]:
                 seconds = of_keras(items, batch, loss, work, support)
                 result[f"{name}: events/s"] = batch / seconds
                 if number == 0:
-                    theirs = of_torch(items, batch, loss, work, support)
-                    result |= {f"{name}: PyTorch events/s": batch / theirs, f"{name}: ratio": theirs / seconds}
+                    for kind, sparse in (("plain", False), ("sparse", True)):
+                        theirs = of_torch(items, batch, loss, work, support, sparse)
+                        result[f"{name}: PyTorch ({kind}) events/s"] = batch / theirs
+                        result[f"{name}: ratio to PyTorch ({kind})"] = theirs / seconds
                 else:
                     first = result[f"{options.items[0]} items, batch {batch}, {loss}: events/s"]
                     result[f"{name}: time per step, ratio to {options.items[0]} items"] = first * seconds / batch

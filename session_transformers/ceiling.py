@@ -27,8 +27,10 @@ from common.session_world import (
     World,
     draw_world,
 )
+from session_transformers.evaluation import skip_outcome
 from session_transformers.halves import Halves
 from session_transformers.kinds import HALF
+from session_transformers.preprocess import SequenceData
 
 Floats = NDArray[np.float64]
 BLOCK = 16
@@ -38,6 +40,12 @@ BLOCK = 16
 def sample_world(tracks: int, seed: int) -> World:
     """The tracks of the sample that :func:`common.session_sample.write_sample` writes with these options."""
     return draw_world(tracks, np.random.default_rng(seed))
+
+
+def ceiling_figures(data: SequenceData, tracks: int, seed: int) -> dict[str, float]:
+    """The figures of a model that foretells skips as well as can be, on the sample with these options."""
+    chances = best_skip_chances(data.test, data.track_ids, sample_world(tracks, seed))
+    return skip_outcome(chances, data.test.target_skips, data.test.target_mask).figures()
 
 
 def best_skip_chances(test: Halves, track_ids: list[str], world: World, draws: int = 2000, seed: int = 1) -> Floats:

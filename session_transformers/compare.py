@@ -17,8 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from common.options import PROJECT, OptionalInt, OptionalPath, UserError, replacing, require, run_script, write_json
+from common.session_sample import SessionSampleOptions
+from session_transformers.ceiling import ceiling_figures
 from session_transformers.kinds import AnyModel, Task
 from session_transformers.paper import NOTE, PAPER, SKIP_COLUMNS, TRACK_COLUMNS
+from session_transformers.preprocess import SAMPLE_TRACKS, load_dataset
+from session_transformers.settings import defaults
 
 MODELS: dict[Task, tuple[AnyModel, ...]] = {
     "skip": (
@@ -67,16 +71,28 @@ def main(options: CompareOptions) -> dict[str, Any]:
             for model in options.models_of(task)
         ]
         found[task] = tabulate(task, runs)
+        if task == "skip":
+            found[task]["ceiling"] = ceiling(options, found[task]["dataset"])
         write_json(options.out / f"{task}.json", found[task])
         show(options.out / f"{task}.md", task, found[task])
     return found
 
 
-def finished(options: CompareOptions, model: str, task: str, seed: int) -> dict[str, Any]:
+def ceiling(options: CompareOptions, described: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """What no model can be better than: known of the synthetic sample, else empty."""
+    if options.data_dir is not None or not described["synthetic"] or described["name"] != "sample":
+        return {}
+    _, data = load_dataset(None)
+    if data.fingerprint != described["fingerprint"]:
+        return {}  # runs with other options of the data
+    return {"ceiling of the sample": ceiling_figures(data, SAMPLE_TRACKS, SessionSampleOptions.seed)}
+
+
+def finished(options: CompareOptions, model: AnyModel, task: Task, seed: int) -> dict[str, Any]:
     """The ``metrics.json`` of a run, which is made if it is not there.
 
     Raises:
-        UserError: the training ended in an error, which is repeated.
+        UserError: the training ended in an error, which is repeated; or it was another one, of other epochs or data.
     """
     bert = None
     if model.startswith("bert-"):
@@ -97,9 +113,16 @@ def finished(options: CompareOptions, model: str, task: str, seed: int) -> dict[
         require(done.returncode == 0, f"{' '.join(command[1:])}: {last[0]}")
         print(f"{model}, {task}, seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
     try:
-        return dict(json.loads(file.read_text("utf-8")))
-    except (OSError, ValueError) as error:
+        found = dict(json.loads(file.read_text("utf-8")))
+        made, synthetic = found["settings"], found["dataset"]["synthetic"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: cannot be read ({error}); delete its folder to train the model again") from None
+    wanted = {"epochs": options.epochs or defaults(model, task, synthetic)["epochs"]}
+    wanted["data_dir"] = str(options.data_dir) if options.data_dir else None
+    for name, value in wanted.items():
+        was = f"was trained with --{name.replace('_', '-')} {made.get(name)}, not {value}"
+        require(made.get(name) == value, f"{folder}: {was}; choose another --out")
+    return found
 
 
 def tabulate(task: Task, runs: Sequence[tuple[str, list[dict[str, Any]]]]) -> dict[str, Any]:
@@ -136,10 +159,13 @@ def show(file: Path, task: Task, found: dict[str, Any]) -> None:
         [name, *(_text(model["figures"].get(column)) for column in columns), _interval(model["maa_95"][0])]
         for name, model in sorted(found["models"].items(), key=lambda item: -np.mean(item[1]["figures"][maa]))
     ]
-    for kind in ("baselines", "paper"):
-        rows += [[name, *(_text(row.get(column)) for column in columns), ""] for name, row in found[kind].items()]
+    for kind in ("baselines", "ceiling", "paper"):
+        rows += [
+            [name, *(_text(row.get(column)) for column in columns), ""] for name, row in found.get(kind, {}).items()
+        ]
     synthetic = " (synthetic data)" if found["dataset"]["synthetic"] else ""
-    title = f"{task}: {found['dataset']['name']}{synthetic}, {found['seeds']} seeds, mean ± standard deviation"
+    seeds = "1 seed" if found["seeds"] == 1 else f"{found['seeds']} seeds, mean ± standard deviation"
+    title = f"{task}: {found['dataset']['name']}{synthetic}, {seeds}"
     header = ["", *columns, "95 % interval of the MAA, seed 1"]
     table = Table(title=title, title_justify="left")
     for name in header:

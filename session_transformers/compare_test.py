@@ -3,6 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,12 +11,12 @@ from common.options import UserError, parse
 from session_transformers import compare
 from session_transformers.compare import MODELS, CompareOptions, main
 from session_transformers.paper import PAPER, SKIP_COLUMNS
-from session_transformers.settings import has_task
+from session_transformers.settings import defaults, has_task
 
 MAA = {"transformer": (0.5, 0.6, 0.7), "lstm": (0.8, 0.81, 0.82), "ddpg": (0.1, 0.2, 0.3)}
 
 
-def metrics(model, task, seed, fingerprint="f"):
+def metrics(model, task, seed, epochs=None, fingerprint="f"):
     """What a run's ``metrics.json`` says, as far as the comparison reads it."""
     maa = MAA.get(model, (0.4,) * 3)[seed - 1]
     name = "maa" if task == "skip" else "free_maa"
@@ -28,6 +29,7 @@ def metrics(model, task, seed, fingerprint="f"):
         "train_seconds": 1.5,
         "best_epoch": 2,
         "versions": {"keras": "3"},
+        "settings": {"epochs": epochs or defaults(model, task, True)["epochs"]},
     }
 
 
@@ -45,7 +47,9 @@ class Trainings:
         model, task, seed = given["--model"], given["--task"], int(given["--seed"])
         folder = Path(given["--run-dir"])
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.json").write_text(json.dumps(metrics(model, task, seed, self.fingerprint(model, seed))))
+        epochs = int(given["--epochs"]) if "--epochs" in given else None
+        figures = metrics(model, task, seed, epochs, self.fingerprint(model, seed))
+        (folder / "metrics.json").write_text(json.dumps(figures))
         return subprocess.CompletedProcess(command, 0, "", "")
 
     @property
@@ -127,6 +131,27 @@ def test_runs_of_different_data_are_refused(trainings, tmp_path):
     with pytest.raises(UserError, match=r"the runs are of different data; choose another --out"):
         run(tmp_path, *SMALL)
     assert not (tmp_path / "skip.json").exists()
+
+
+def test_finished_runs_of_other_epochs_or_data_are_refused(trainings, tmp_path):
+    run(tmp_path, *SMALL, "--seeds", 1)
+    with pytest.raises(
+        UserError, match=r"transformer-skip-1: was trained with --epochs 6, not 2; choose another --out"
+    ):
+        run(tmp_path, *SMALL, "--seeds", 1, "--epochs", 2)
+    with pytest.raises(UserError, match=r"was trained with --data-dir None, not /data; choose another --out"):
+        run(tmp_path, *SMALL, "--seeds", 1, "--data-dir", "/data")
+
+
+def test_the_ceiling_is_told_of_the_sample_only(trainings, tmp_path, monkeypatch):
+    monkeypatch.setattr(compare, "load_dataset", lambda _: (None, SimpleNamespace(fingerprint="f")))
+    monkeypatch.setattr(compare, "ceiling_figures", lambda *_: {"maa": 0.987})
+    assert not run(tmp_path, *SMALL, "--seeds", 1)["skip"]["ceiling"]  # it is called "small"
+    described = {"name": "sample", "synthetic": True, "fingerprint": "f"}
+    options = CompareOptions()
+    assert compare.ceiling(options, described) == {"ceiling of the sample": {"maa": 0.987}}
+    assert not compare.ceiling(options, described | {"fingerprint": "of other options"})
+    assert not compare.ceiling(CompareOptions(data_dir=tmp_path), described)
 
 
 def test_the_message_of_a_training_that_fails_is_passed_on(trainings, tmp_path):

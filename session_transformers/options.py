@@ -29,7 +29,12 @@ SIZES = ("width", "encoder_layers", "decoder_layers", "heads", "feed_forward", "
 RECURRENT_SIZES = ("units", "vectors", "replaced", "dropout", "skip_input")
 """The same of a recurrent model."""
 ONLY_OF: dict[tuple[settings.Family, ...], tuple[str, ...]] = {
-    ("transformer",): (*(name for name in SIZES if name not in RECURRENT_SIZES), "tied", "initialisation"),
+    ("transformer",): (
+        *(name for name in SIZES if name not in RECURRENT_SIZES),
+        "tied",
+        "initialisation",
+        "pretrained_tracks",
+    ),
     ("recurrent",): tuple(name for name in RECURRENT_SIZES if name not in SIZES),
     ("transformer", "recurrent"): ("dropout", "skip_input", "negatives", "alpha", "schedule", "warmup", "clip"),
     ("ddpg",): ("ddpg",),
@@ -77,6 +82,9 @@ class SessionOptions(TrainingOptions, DataOptions):
     """Of the recurrent models (released code: 512). On the sample: 128."""
     vectors: OptionalInt = None
     """Columns of the track vectors of lstm-w2v and bigru, made by skip-grams (released code: 100)."""
+    pretrained_tracks: bool = False
+    """Of a transformer: its track embedding starts from vectors made by skip-grams, as that of the released transformer
+    of skips does (there of skipped tracks only, as with --protocol released here)."""
     replaced: Annotated[Replaced | None, _choice(*get_args(Replaced))] = None
     """Which tracks of the first half lstm-padding replaces (released code: by mistake those played). Default: those
     skipped."""
@@ -129,6 +137,11 @@ class SessionOptions(TrainingOptions, DataOptions):
         require(settings.has_task(self.model, self.task), f"--model {self.model} has no --task {self.task}")
         settings.switches(self.model, False, self.bugs)
         self._check_family()
+        fresh = self.model != "bert-finetuned" and not self.weights
+        require(
+            fresh or not self.pretrained_tracks,
+            "--pretrained-tracks is for a new track embedding; bert-finetuned has its BERT's, --weights their own",
+        )
         require(len(self.weights) <= 1, "--weights names several files; name one")
         require(self.epochs != 0 or bool(self.weights), "--epochs 0 evaluates weights: name them with --weights FILE")
         needs = self.model.startswith("bert-") and not self.weights

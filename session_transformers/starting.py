@@ -20,7 +20,7 @@ from session_transformers.preprocess import SequenceData
 from session_transformers.recurrent.architecture import RecurrentArchitecture
 from session_transformers.recurrent.model import RecurrentModel
 from session_transformers.recurrent.released import recurrent_architecture_of, recurrent_from_torch
-from session_transformers.recurrent.word2vec import Word2VecOptions, fit_vectors
+from session_transformers.recurrent.word2vec import Heard, Word2VecOptions, fit_vectors
 from session_transformers.released import architecture_of, from_torch, read_arrays
 from session_transformers.settings import AnyArchitecture
 from session_transformers.stored import load_bert, load_model, read_architecture
@@ -39,19 +39,20 @@ def make_model(options: SessionOptions, data: SequenceData) -> AnyNetwork:
     columns = data.features.shape[1]
     architecture = options.architecture(data.vocabulary_size, columns, data.ids, bert.architecture if bert else None)
     if isinstance(architecture, RecurrentArchitecture):
-        return RecurrentModel(
-            architecture, np.asarray(data.features), _vectors(architecture, options, data), options.seed
-        )
+        vectors = _vectors(architecture.vectors, options, data) if architecture.needs_vectors else None
+        return RecurrentModel(architecture, np.asarray(data.features), vectors, options.seed)
     model = build_model(architecture, np.asarray(data.features), options.seed, options.initialisation or "torch")
     if bert:
         copy_pretrained(model, bert)
+    if options.pretrained_tracks:
+        heard: Heard = "skipped" if options.protocol == "released" else "all"
+        tracks = model.embedding.tracks
+        tracks.assign(_vectors(tracks.shape[1], options, data, heard))
     return model
 
 
-def _vectors(architecture: RecurrentArchitecture, options: SessionOptions, data: SequenceData) -> np.ndarray | None:
-    if not architecture.needs_vectors:
-        return None
-    wanted = Word2VecOptions(columns=architecture.vectors, seed=options.seed)
+def _vectors(columns: int, options: SessionOptions, data: SequenceData, heard: Heard = "all") -> np.ndarray:
+    wanted = Word2VecOptions(columns=columns, seed=options.seed, heard=heard)
     return fit_vectors(
         data.train.tracks, data.train.skips, data.vocabulary_size, data.ids.first_track, wanted, quiet=False
     )

@@ -16,8 +16,11 @@ from common.options import PROJECT, parse, run_script
 from common.session_sample import SessionSampleOptions, write_sample
 from session_transformers.architecture import CORRECTED, DEFAULTS, RELEASED, Switches
 from session_transformers.options import SessionOptions
+from session_transformers.preprocess import load_dataset
 from session_transformers.preprocess_test import HEADER, log_rows
+from session_transformers.recurrent.word2vec import Word2VecOptions, fit_vectors
 from session_transformers.released import to_torch, write_arrays
+from session_transformers.starting import make_model
 from session_transformers.stored import WEIGHTS, load_model
 from session_transformers.train import main
 
@@ -210,6 +213,7 @@ def test_a_chain_of_commands_as_a_user_types_them(raw, tmp_path):
         ("--skip-input", "embedding", "--precision", "mixed_bfloat16"),
         ("--skip-input", "token", "--task", "skip", "--precision", "mixed_float16"),
         ("--one-feature-row", "--protocol", "released", "--negatives", 5),
+        ("--pretrained-tracks", "--task", "skip", "--protocol", "released"),
     ],
     ids=lambda arguments: " ".join(map(str, arguments)),
 )
@@ -218,6 +222,17 @@ def test_options(raw, cli, tmp_path, arguments):
     status, out, err = cli(*settings, *arguments)
     assert status == 0 and not any(word in out + err for word in NOISE), err
     assert finite(metrics_of(tmp_path / "run")["metrics"])
+
+
+@pytest.mark.parametrize(("protocol", "heard"), [("corrected", "all"), ("released", "skipped")])
+def test_a_track_embedding_can_start_from_skip_grams(raw, protocol, heard):
+    words = ["--pretrained-tracks", "--width", "32", "--heads", "2", "--protocol", protocol]
+    options = parse(SessionOptions, words).completed(synthetic=True)
+    _, data = load_dataset(raw, options.of_data)
+    table = np.asarray(make_model(options, data).embedding.tracks)
+    wanted = Word2VecOptions(columns=32 - data.features.shape[1], seed=1, heard=heard)
+    tracks = fit_vectors(data.train.tracks, data.train.skips, len(table), data.ids.first_track, wanted, quiet=True)
+    assert tracks.any() and np.array_equal(table, tracks)
 
 
 @pytest.mark.parametrize("bug", [field.name for field in fields(Switches)])
@@ -280,6 +295,7 @@ def refused(cli, folder, arguments, words):
         (("--beam", 0), "--beam is 0"),
         (("--beam", 2, "--task", "skip"), "--beam is for --task seq"),
         (("--forbid-repeats", "--model", "bert"), "--forbid-repeats is for --task seq"),
+        (("--pretrained-tracks", "--model", "bert-finetuned"), "bert-finetuned has its BERT's"),
         (("--beam", 200), "too small for 200 beams"),
         (("--epochs", 0), "--weights FILE"),
         (("--weights", "/no/such.h5"), "no such file"),

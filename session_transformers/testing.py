@@ -33,7 +33,7 @@ class Tester:
     """
 
     def __init__(self, model: AnyNetwork, jit: bool = True) -> None:
-        self.model = model
+        self.model, self.jit = model, jit
         self._loss = Loss(model, BLOCK, jit)
 
         @tf.function(jit_compile=jit, reduce_retracing=True)
@@ -77,7 +77,7 @@ class Tester:
 
     def free(self, halves: Halves, beam: int = 1, forbid_repeats: bool = False) -> tuple[Outcome, TrackRanks]:
         """The second halves told from the model's own predictions, and where each true track stood on the way."""
-        search = search_of(self.model, beam, forbid_repeats)
+        search = search_of(self.model, beam, forbid_repeats, self.jit)
         skips = halves.source_skips.astype(np.int32) if self.model.architecture.skip_input != "none" else None
         found = continue_sessions(search, np.asarray(halves.source), skips, with_hidden=True, batch_size=BLOCK)
         assert found.hidden is not None
@@ -115,10 +115,12 @@ class Tester:
         return self._loss(halves, seed)
 
 
-def search_of(model: AnyNetwork, beams: int, forbid_repeats: bool) -> Search:
-    """The beam search that continues sessions with ``model``."""
+def search_of(model: AnyNetwork, beams: int, forbid_repeats: bool, jit: bool | str = "auto") -> Search:
+    """The beam search that continues sessions with ``model``, with XLA or without."""
     kind = RecurrentSearch if isinstance(model, RecurrentModel) else Search
-    return kind(model, beams, forbid_repeats)
+    search = kind(model, beams, forbid_repeats)
+    search.compile(jit_compile=jit)
+    return search
 
 
 def standing(table: Any, bias: Any, states: Any, target: Any) -> tuple[Any, Any]:

@@ -18,10 +18,11 @@ from gru4rec.train import main
 OPTIONS = ("--layers", "8", "--negatives", "16", "--batch-size", "4", "--no-baselines", "--dropout-hidden", "0.2")
 OPTIONS = (*OPTIONS, "--momentum", "0.1", "--epochs", "3", "--deterministic")
 SCRIPT = """
-import itertools, os, sys
+import itertools, os, signal, sys
 from gru4rec import experiment
 from gru4rec.run import GruOptions, main, run_script
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by children of a shell's background jobs
 chunks, epochs = experiment.chunks, itertools.count()
 
 def deadly(*arguments):

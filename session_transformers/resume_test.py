@@ -15,6 +15,8 @@ from session_transformers import fitting
 from session_transformers.options import SessionOptions
 from session_transformers.train import main
 
+pytestmark = pytest.mark.usefixtures("eagerly")  # the trainer's compiled steps are resumed in SeER's tests
+
 SMALL = ("--width", "16", "--feed-forward", "16", "--encoder-layers", "1", "--decoder-layers", "1", "--heads", "2")
 OPTIONS = (*SMALL, "--no-track-features", "--epochs", "3", "--batch-size", "16", "--dropout", "0.3", "--deterministic")
 OPTIONS = (*OPTIONS, "--no-baselines", "--learning-rate", "0.01")
@@ -25,6 +27,7 @@ KINDS = {
 }
 SCRIPT = """
 import os
+import tensorflow as tf
 from session_transformers import fitting
 from session_transformers.train import SessionOptions, main, run_script
 
@@ -42,6 +45,7 @@ def deadly(*arguments):
     return of_epoch
 
 fitting.make_batches = deadly
+tf.config.run_functions_eagerly(True)
 run_script(main, SessionOptions)
 """
 
@@ -57,7 +61,7 @@ def train(data: Path, run_dir: Path, *more: str) -> dict:
     return main(parse(SessionOptions, ["--data-dir", str(data), *OPTIONS, "--run-dir", str(run_dir), *more]))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def bert(data, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("bert") / "run"
     train(data, folder, *KINDS["masks"])

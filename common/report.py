@@ -68,20 +68,31 @@ def plot_comparison(path: Path, title: str, rows: Rows, columns: Sequence[str], 
     _save(figure, path)
 
 
-def plot_curves(path: Path, title: str, history: Sequence[Mapping[str, float]], marked_epoch: int = 0) -> None:
+History = Sequence[Mapping[str, float]]
+"""A row of figures for each epoch; one of them is its number, ``epoch``."""
+
+
+def plot_curves(path: Path, title: str, history: History, marked_epoch: int = 0) -> None:
     """A small picture per figure of ``history`` over the epochs, saved as PNG; the chosen epoch is marked."""
-    names = [name for name in history[0] if name != "epoch"]
+    plot_histories(path, title, {"": history}, marked_epoch)
+
+
+def plot_histories(path: Path, title: str, histories: Mapping[str, History], marked_epoch: int = 0) -> None:
+    """As :func:`plot_curves` of several runs, such as the seeds of a model: a line for each, by name."""
+    names = [name for name in next(iter(histories.values()))[0] if name != "epoch"]
     across = min(len(names), 3)
     down = -(-len(names) // across)
     size = (4 * across, 2.8 * down + 0.4)
     figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
-    epochs = [row["epoch"] for row in history]
     for axis in axes.flat[len(names) :]:
         axis.set_visible(False)
     for axis, name in zip(axes.flat, names, strict=False):
-        axis.plot(epochs, [row[name] for row in history], marker="o", markersize=3, color="#4c78a8")
+        for number, (run, history) in enumerate(histories.items()):
+            epochs, values = [row["epoch"] for row in history], [row[name] for row in history]
+            axis.plot(epochs, values, marker="o", markersize=3, color=f"C{number}", label=run)
         if marked_epoch:
             axis.axvline(marked_epoch, color="#e45756", linestyle="--", linewidth=1, label="best epoch")
+        if marked_epoch or len(histories) > 1:
             axis.legend(fontsize=7, frameon=False)
         axis.set_title(name, fontsize=10)
         axis.set_xlabel("epoch", fontsize=8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from common.options import PROJECT, OptionalInt, OptionalPath, UserError, replacing, require, run_script, write_json
+from common.report import plot_histories
 from common.session_sample import SessionSampleOptions
 from session_transformers.ceiling import ceiling_figures
 from session_transformers.kinds import AnyModel, Task
@@ -75,7 +77,23 @@ def main(options: CompareOptions) -> dict[str, Any]:
             found[task]["ceiling"] = ceiling(options, found[task]["dataset"])
         write_json(options.out / f"{task}.json", found[task])
         show(options.out / f"{task}.md", task, found[task])
+        for model in options.models_of(task):
+            draw_curves(options, model, task, found[task]["dataset"]["synthetic"])
     return found
+
+
+def draw_curves(options: CompareOptions, model: AnyModel, task: Task, synthetic: bool) -> None:
+    """``<model>-<task>.png``: what each seed's run measured after each epoch (or round of ``ddpg``), if it has any."""
+    histories = {}
+    for seed in range(1, options.seeds + 1):
+        file = options.out / f"{model}-{task}-{seed}" / "history.csv"
+        if file.is_file():
+            with file.open(encoding="utf-8") as lines:
+                rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(lines)]
+            histories |= {f"seed {seed}": rows} if rows else {}
+    if histories:
+        title = f"{model}, {task}{' (synthetic data)' if synthetic else ''}"
+        plot_histories(options.out / f"{model}-{task}.png", title, histories)
 
 
 def ceiling(options: CompareOptions, described: dict[str, Any]) -> dict[str, dict[str, float]]:

@@ -84,7 +84,7 @@ def main(options: CompareOptions) -> dict[str, Any]:
 
 def draw_curves(options: CompareOptions, model: AnyModel, task: Task, synthetic: bool) -> None:
     """``<model>-<task>.png``: what each seed's run measured after each epoch (or round of ``ddpg``), if it has any."""
-    histories = {}
+    histories: dict[str, list[dict[str, float]]] = {}
     for seed in range(1, options.seeds + 1):
         file = options.out / f"{model}-{task}-{seed}" / "history.csv"
         if file.is_file():

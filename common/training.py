@@ -25,6 +25,7 @@ from common import runtime
 from common.checkpoint import Progress, restore_checkpoint, save_checkpoint
 from common.optimizers import sum_rows
 from common.options import require
+from common.replicas import TogetherBeforeUpdate, spread
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class Trainer:
         self.best: dict[str, np.ndarray] = {}
         self._prefetched = _Prefetcher()
         optimizer.build(model.trainable_variables)
+        together = TogetherBeforeUpdate(optimizer) if self.strategy.num_replicas_in_sync > 1 else None
         self._variables = {f"model_{i}": variable for i, variable in enumerate(model.weights)}
         trained = {id(variable) for variable in model.trainable_variables}
         self._trained = [name for name, variable in self._variables.items() if id(variable) in trained]
@@ -134,9 +136,7 @@ class Trainer:
                 strict=True,
             )
             found = [tf.add_n(same) for same in zip(*of_parts, strict=True)]
-            if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) and self.strategy.num_replicas_in_sync > 1:
-                found = _overflow_together(found)
-            update(found)
+            update(together(found) if together else found)
             for i, variable in enumerate(model.non_trainable_variables):
                 after = [state[str(i)] for state in states if str(i) in state]  # frozen tables do not move
                 if after:
@@ -196,7 +196,7 @@ class Trainer:
         bar = tqdm(desc=title, unit=" batch", disable=None if not quiet else True, leave=False)
         with bar:
             for parts, count in self._prefetched(batches):
-                losses.append(self._step(self._distribute(parts)))
+                losses.append(self._step(spread(self.strategy, parts)))
                 counts.append(count)
                 bar.update()
         values = np.array([float(loss) for loss in losses], np.float64)
@@ -208,14 +208,6 @@ class Trainer:
         )
         return mean
 
-    def _distribute(self, parts: tuple[Any, ...]) -> Any:
-        if self.strategy.num_replicas_in_sync == 1:
-            return parts
-        choose = self.strategy.experimental_distribute_values_from_function
-        flat = [tf.nest.flatten(part) for part in parts]
-        values = [choose(lambda c, i=i: flat[c.replica_id_in_sync_group][i]) for i in range(len(flat[0]))]
-        return (tf.nest.pack_sequence_as(parts[0], values),)
-
     def resume(self) -> None:
         """Continue from the checkpoint in the run directory (from the beginning if there is none yet).
 
@@ -224,18 +216,6 @@ class Trainer:
         """
         if self.run_dir:
             self.progress, self.best = restore_checkpoint(self.run_dir, self._variables, self._trained)
-
-
-def _overflow_together(gradients: list[Any]) -> list[Any]:
-    """Gradients of one replica, all NaN if those of any replica are not finite.
-
-    Keras's loss scaling looks for an overflow before it adds up the replicas' gradients, and only on the first one: an
-    overflow on another replica would go into the weights.
-    """
-    broken = tf.reduce_any([tf.reduce_any(~tf.math.is_finite(gradient)) for gradient in gradients])
-    context = tf.distribute.get_replica_context()
-    anywhere = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(broken, tf.float32)) > 0
-    return [tf.where(anywhere, tf.constant(math.nan, gradient.dtype), gradient) for gradient in gradients]
 
 
 class _Prefetcher:

@@ -1,0 +1,59 @@
+"""What replicas of a model on several devices have to do together: where Keras looks at each of them alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def spread(strategy: Any, parts: tuple[Any, ...]) -> Any:
+    """The parts of a batch, one for each replica of ``strategy``, as the values that ``strategy.run`` hands out."""
+    if strategy.num_replicas_in_sync == 1:
+        return parts
+    choose = strategy.experimental_distribute_values_from_function
+    flat = [tf.nest.flatten(part) for part in parts]
+    values = [choose(lambda c, i=i: flat[c.replica_id_in_sync_group][i]) for i in range(len(flat[0]))]
+    return (tf.nest.pack_sequence_as(parts[0], values),)
+
+
+class TogetherBeforeUpdate:
+    """What has to be done to the gradients of each replica before the optimizer adds them up.
+
+    Keras shortens long gradients, and looks for an overflow in float16, before it adds up those of the replicas; for
+    the overflow it looks at the first replica only. The sum of shortened gradients is not the shortened sum, and an
+    overflow on another replica would go into the weights. Clipping is therefore taken from the optimizer.
+    """
+
+    def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
+        self.optimizer = optimizer
+        self.scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        inner = optimizer.inner_optimizer if self.scales else optimizer
+        self.longest, inner.global_clipnorm = inner.global_clipnorm, None
+
+    def __call__(self, gradients: list[Any]) -> list[Any]:
+        """Gradients of this replica, to be added to those of the others as they are."""
+        if self.scales:
+            gradients = _overflow_together(gradients)
+        if self.longest:
+            gradients = _clipped_together(gradients, self.optimizer.scale_loss(tf.constant(self.longest)))
+        return gradients
+
+
+def _overflow_together(gradients: list[Any]) -> list[Any]:
+    """Gradients of one replica, all NaN if those of any replica are not finite."""
+    broken = tf.reduce_any([tf.reduce_any(~tf.math.is_finite(gradient)) for gradient in gradients])
+    anywhere = _sum(tf.cast(broken, tf.float32)) > 0
+    return [tf.where(anywhere, tf.constant(math.nan, gradient.dtype), gradient) for gradient in gradients]
+
+
+def _clipped_together(gradients: list[Any], longest: Any) -> list[Any]:
+    """Gradients of one replica, shortened so that the norm of their sum over the replicas is at most ``longest``."""
+    norm = tf.linalg.global_norm([_sum(gradient) for gradient in gradients])
+    return [gradient * (longest / tf.maximum(norm, longest)) for gradient in gradients]
+
+
+def _sum(value: Any) -> Any:
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)

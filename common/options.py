@@ -61,8 +61,9 @@ class TrainingOptions:
     """Seed of everything random but the released split: initial weights, order of examples, dropout."""
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     """Arithmetic of the layers; auto is float32 on a CPU and mixed_float16 on a GPU."""
-    distribute: Literal["none", "mirrored"] = "none"
-    """mirrored trains on all GPUs of this machine, each batch split between them."""
+    distribute: Literal["none", "mirrored", "multiworker"] = "none"
+    """mirrored trains on all GPUs of this machine, each batch split between them; multiworker on several machines, on
+    each of which the same command runs with its own TF_CONFIG (see the README)."""
     resume: bool = False
     """Continue the interrupted run in --run-dir from its last whole epoch, with the options of its start."""
     weights: Paths = ()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from common.options import UserError
 
 
 def spread(strategy: Any, parts: tuple[Any, ...]) -> Any:
@@ -17,6 +22,18 @@ def spread(strategy: Any, parts: tuple[Any, ...]) -> Any:
     flat = [tf.nest.flatten(part) for part in parts]
     values = [choose(lambda c, i=i: flat[c.replica_id_in_sync_group][i]) for i in range(len(flat[0]))]
     return (tf.nest.pack_sequence_as(parts[0], values),)
+
+
+@contextlib.contextmanager
+def said_if_a_worker_is_gone(strategy: Any, run_dir: Path | None) -> Iterator[None]:
+    """Turn what TensorFlow raises when another worker of the cluster has ended into a line that says what to do."""
+    try:
+        yield
+    except tf.errors.OpError:
+        if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            raise
+        again = f"start all workers again with --run-dir {run_dir} --resume"
+        raise UserError(f"another worker is gone; whole epochs are kept: {again}") from None
 
 
 class TogetherBeforeUpdate:

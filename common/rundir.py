@@ -10,6 +10,7 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from common.cluster import own_folder
 from common.options import PROJECT, TrainingOptions, UserError, require, write_json
 
 _MAY_DIFFER = {"data_dir", "engine", "epochs", "resume", "run_dir"}
@@ -31,6 +32,8 @@ def open_run(paper: str, name: str, options: TrainingOptions, facts: dict[str, A
             started with other options or on other data.
     """
     folder = options.run_dir or PROJECT / "runs" / paper / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if options.distribute == "multiworker":
+        folder = own_folder(options.run_dir, options.resume) or folder
     file = folder / "options.json"
     now = json.loads(json.dumps(asdict(options), default=str))
     if options.resume:

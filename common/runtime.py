@@ -6,6 +6,7 @@ Import this module before Keras: it keeps TensorFlow's start-up messages off the
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
@@ -38,6 +39,7 @@ with _silent_stderr():
 
 import numpy as np
 
+from common.cluster import this_worker
 from common.options import TrainingOptions, require
 
 
@@ -45,6 +47,8 @@ def configure(options: TrainingOptions) -> None:
     """Apply ``--deterministic``, ``--precision`` and ``--seed`` to this process, before any model is built."""
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
+    if options.distribute == "multiworker":
+        strategy("multiworker")  # it must be there before anything is computed
     keras.config.set_dtype_policy(precision(options))
     keras.utils.set_random_seed(options.seed)
 
@@ -56,11 +60,15 @@ def precision(options: TrainingOptions) -> str:
     return "mixed_float16" if tf.config.list_physical_devices("GPU") else "float32"
 
 
+@functools.cache  # a process can join its cluster only once
 def strategy(distribute: str) -> Any:
     """The ``tf.distribute`` strategy that ``--distribute`` names; build models and optimizers within its scope."""
     if distribute == "none":
         return tf.distribute.get_strategy()
-    require(distribute == "mirrored", f"--distribute {distribute}: expected none or mirrored")
+    if distribute == "multiworker":
+        this_worker()  # refuses what is wrong with TF_CONFIG
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    require(distribute == "mirrored", f"--distribute {distribute}: expected none, mirrored or multiworker")
     # All GPUs; without one, the logical CPU devices of this process (one, unless the caller configured more).
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     with warnings.catch_warnings():

@@ -47,7 +47,7 @@ def test_strategies():
     assert isinstance(mirrored, tf.distribute.MirroredStrategy)
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     assert mirrored.num_replicas_in_sync == len(devices)
-    with pytest.raises(UserError, match="--distribute worldwide: expected none or mirrored"):
+    with pytest.raises(UserError, match="--distribute worldwide: expected none, mirrored or multiworker"):
         runtime.strategy("worldwide")
 
 

@@ -25,7 +25,7 @@ from common import runtime
 from common.checkpoint import Progress, restore_checkpoint, save_checkpoint
 from common.optimizers import sum_rows
 from common.options import require
-from common.replicas import TogetherBeforeUpdate, spread
+from common.replicas import TogetherBeforeUpdate, said_if_a_worker_is_gone, spread
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,11 @@ class Trainer:
             update(together(found) if together else found)
             for i, variable in enumerate(model.non_trainable_variables):
                 after = [state[str(i)] for state in states if str(i) in state]  # frozen tables do not move
-                if after:
-                    # Statistics of the batch are averaged; a random generator moves on as its first part's did.
-                    variable.assign(after[0] if runtime.is_seed(variable) else tf.add_n(after) / len(after))
+                if after and runtime.is_seed(variable):
+                    # Its first number tells the parts apart for one step only: all replicas go on from the same state.
+                    variable.assign(tf.concat([variable.value[:1], after[0][1:]], axis=0))
+                elif after:
+                    variable.assign(tf.add_n(after) / len(after))  # statistics of the batch are averaged
             return tf.add_n(values)
 
         @tf.function(reduce_retracing=True)
@@ -196,7 +198,8 @@ class Trainer:
         bar = tqdm(desc=title, unit=" batch", disable=None if not quiet else True, leave=False)
         with bar:
             for parts, count in self._prefetched(batches):
-                losses.append(self._step(spread(self.strategy, parts)))
+                with said_if_a_worker_is_gone(self.strategy, self.run_dir):
+                    losses.append(self._step(spread(self.strategy, parts)))
                 counts.append(count)
                 bar.update()
         values = np.array([float(loss) for loss in losses], np.float64)

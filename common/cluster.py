@@ -1,0 +1,72 @@
+"""Which worker of a cluster this process is, from the environment variable TF_CONFIG. No TensorFlow: options read it.
+
+TF_CONFIG='{"cluster": {"worker": ["hostA:5000", "hostB:5000"]}, "task": {"type": "worker", "index": 0}}'
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.options import UserError, require
+
+HOW = (
+    '--distribute multiworker needs TF_CONFIG in the environment of each worker: {"cluster": {"worker": ["host:port", '
+    '...]}, "task": {"type": "worker", "index": 0}}, the index being its own'
+)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One of the processes that train a model together."""
+
+    number: int
+    """From 0, the chief, which keeps the run directory."""
+    of: int
+    """All workers."""
+
+
+def this_worker() -> Worker:
+    """The worker that TF_CONFIG says this process is.
+
+    Raises:
+        UserError: there is no such variable, or it does not tell.
+    """
+    try:
+        found = json.loads(os.environ["TF_CONFIG"])
+        cluster, task = found["cluster"], found["task"]
+        known = [(kind, place) for kind in ("chief", "worker") for place in range(len(cluster.get(kind, [])))]
+        return Worker(known.index((task["type"], int(task["index"]))), len(known))
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{HOW} ({type(error).__name__}: {error})") from None
+
+
+def own_folder(run_dir: Path | None, resume: bool) -> Path | None:
+    """Where this worker may write: None is the run directory itself, for the chief; else a folder that is deleted.
+
+    All workers do the same work, so what they would write is the same, too. A worker that resumes is given what the
+    chief has kept.
+
+    Raises:
+        UserError: there is no ``--run-dir``, so that the workers would not agree on one.
+    """
+    require(
+        run_dir is not None, "--distribute multiworker needs --run-dir: the same for all workers, where all can read it"
+    )
+    assert run_dir is not None
+    worker = this_worker()
+    if worker.number == 0:
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="encore-worker-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if resume:
+        shutil.copytree(run_dir, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("tensorboard", ".*"))
+    print(f"worker {worker.number} of {worker.of}: results are printed and kept by worker 0, in {run_dir}", flush=True)
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (until the end; it would print the same)
+    return folder

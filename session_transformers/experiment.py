@@ -18,7 +18,8 @@ from common.sources import Dataset
 from common.vocabulary import digest, save_vocabulary
 from common.weights import load_own_weights, save_own_weights
 from session_transformers import baselines, settings
-from session_transformers.autoencoder.model import AutoEncoder, fit_autoencoder
+from session_transformers.autoencoder.fitting import fit_autoencoder
+from session_transformers.autoencoder.model import AutoEncoder
 from session_transformers.autoencoder.skip_rule import (
     RELEASED_THRESHOLD,
     choose_threshold,

@@ -6,17 +6,10 @@ from common.metrics import mean_average_accuracy
 from common.options import UserError
 from common.weights import load_own_weights, save_own_weights
 from session_transformers import streaming
-from session_transformers.autoencoder import model as autoencoder
-from session_transformers.autoencoder.model import (
-    AutoEncoder,
-    AutoEncoderOptions,
-    encode,
-    exact_loss,
-    fit_autoencoder,
-    held_logits,
-    once,
-    sampled_loss,
-)
+from session_transformers.autoencoder import fitting as autoencoder
+from session_transformers.autoencoder.fitting import fit_autoencoder
+from session_transformers.autoencoder.model import AutoEncoder, encode, exact_loss, held_logits, once, sampled_loss
+from session_transformers.autoencoder.options import AutoEncoderOptions
 from session_transformers.autoencoder.skip_rule import (
     RELEASED_THRESHOLD,
     choose_threshold,

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
+from common.dropout import drop
+
 Cell = Literal["lstm", "gru", "rnn"]
 GateActivation = Literal["hard_sigmoid", "sigmoid"]
 
@@ -43,11 +45,26 @@ def recurrent(
     common: dict[str, Any] = {"dropout": dropout, "recurrent_dropout": dropout, "name": name}
     gates: dict[str, Any] = {"recurrent_activation": GATE_ACTIVATIONS[gate_activation], "implementation": 1}
     if cell == "lstm":
-        layer = HardSigmoidLSTM if gate_activation == "hard_sigmoid" else keras.layers.LSTM
-        return layer(units, **(gates | common))
-    if cell == "gru":
-        return keras.layers.GRU(units, reset_after=False, **gates, **common)
-    return keras.layers.SimpleRNN(units, **common)
+        kind = HardSigmoidLSTM if gate_activation == "hard_sigmoid" else keras.layers.LSTM
+        layer = kind(units, **(gates | common))
+    elif cell == "gru":
+        layer = keras.layers.GRU(units, reset_after=False, **gates, **common)
+    else:
+        layer = keras.layers.SimpleRNN(units, **common)
+    return cheap_masks(layer)
+
+
+def cheap_masks(layer: keras.layers.RNN) -> keras.layers.RNN:
+    """Let a recurrent layer of Keras draw its dropout masks by :mod:`common.dropout`; returns the layer."""
+    cell = layer.cell
+
+    def create(step_input: Any, rate: float) -> Any:
+        ones, count = ops.ones_like(step_input), getattr(cell, "dropout_mask_count", None)
+        masks = [drop(ones, rate, cell.seed_generator.next()) for _ in range(count or 1)]
+        return masks if count else masks[0]
+
+    cell._create_dropout_mask = create  # what Keras calls in all of its cells; there is no public way
+    return layer
 
 
 @keras.saving.register_keras_serializable("encore")

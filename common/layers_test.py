@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from common.dropout import drop
 from common.layers import HardSigmoidLSTM, hard_sigmoid, recurrent
 
 UNITS, FEATURES, STEPS, BATCH = 7, 6, 23, 5
@@ -98,6 +99,17 @@ def test_each_gate_has_its_own_dropout_mask():
     assert masks.shape == (4, 400, FEATURES)
     for k in range(3):
         assert 0.4 < np.mean(masks[k] != masks[k + 1]) < 0.6
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_masks_are_the_cheap_ones(cell):
+    layer = recurrent(cell, UNITS, "hard_sigmoid", dropout=0.5)
+    layer.build((None, STEPS, FEATURES))
+    layer.cell.seed_generator.state.assign([3, 4])
+    ones = np.ones((5, FEATURES), np.float32)
+    masks = layer.cell.get_dropout_mask(ones)
+    first = masks if cell == "rnn" else masks[0]
+    np.testing.assert_array_equal(first, drop(ones, 0.5, np.array([3, 4])))
 
 
 def test_cells_that_are_not_written_out_still_drop_only_in_training():

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from common.dropout import drop
 from common.negatives import NegativesOfEpoch
 from common.optimizers import RowOptimizer
 from common.sessions import Sessions
@@ -192,9 +193,7 @@ class SessionTrainer:
 
 def _mask(shape: tuple[int, ...], rate: float, seeds: Any) -> Any:
     """Factors of inverted dropout: 0 with probability ``rate``, else 1 / (1 - rate)."""
-    if rate == 0:
-        return 1.0
-    return tf.cast(tf.random.stateless_uniform(shape, seeds) >= rate, tf.float32) / (1.0 - rate)
+    return drop(tf.ones(shape), rate, seeds) if rate else 1.0
 
 
 def _summed(rows: Any, place: Any, count: Any) -> Any:

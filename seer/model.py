@@ -20,6 +20,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from common.dropout import Dropout
 from common.layers import Cell, GateActivation, recurrent
 
 Variant = Literal["concat", "dot"]
@@ -90,7 +91,7 @@ class SeER:
         if a.variant == "concat":
             dense = layers.Dense(1, dtype="float32", name="dense_1")
         else:
-            dropout = layers.Dropout(a.dropout, name="dropout_1")
+            dropout = Dropout(a.dropout, name="dropout_1")
             dot = layers.Dot(axes=-1, dtype="float32", name="prediction")
 
         def encode(songs: Any, mask: Any = None) -> Any:  # (n, steps, features) -> (n, latent)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from common.dropout import Dropout
 from session_transformers.layers import MASKED, Attention, DropNet, KeyValues, TokenEmbedding, layer_norm, linear
 
 
@@ -45,7 +46,7 @@ class DecoderLayer(keras.layers.Layer):
     ) -> None:
         super().__init__(name=name, autocast=False)
         self.residual = residual
-        self.drop = keras.layers.Dropout(dropout, seed=next(seeds))
+        self.drop = Dropout(dropout, seed=next(seeds))
         self.self_attention = Attention(width, heads, self.drop, "self_attention")
         self.attention = Attention(width, heads, self.drop, "attention")
         self.bert_attention = Attention(width, heads, self.drop, "bert_attention") if dropnet is not None else None

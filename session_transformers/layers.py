@@ -13,6 +13,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from common.dropout import Dropout
+
 EPSILON = 1e-5
 MASKED = -1e9
 """Added to a score that must not count. Finite, so that a row without any valid key gives no NaN."""
@@ -187,7 +189,7 @@ class EncoderLayer(keras.layers.Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name, autocast=False)
-        self.drop = keras.layers.Dropout(dropout, seed=next(seeds))
+        self.drop = Dropout(dropout, seed=next(seeds))
         self.attention = Attention(width, heads, self.drop, "attention")
         self.bert_attention = Attention(width, heads, self.drop, "bert_attention") if dropnet else None
         self.dropnet = DropNet(*dropnet, next(seeds)) if dropnet else None

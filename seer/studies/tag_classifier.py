@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from common.dropout import Dropout
 from common.layers import recurrent
 from common.optimizers import make_optimizer
 from common.options import require
@@ -161,7 +162,7 @@ def _models(features: int, units: int, tags: int) -> tuple[keras.Model, keras.Mo
     """The model to train, and the same one for a plain array."""
     steps = keras.Input((None, features), name="steps")
     hidden = recurrent("lstm", units, "hard_sigmoid")(layers.Masking(0.0)(steps))
-    hidden = layers.Dropout(DROPOUT)(hidden)
+    hidden = Dropout(DROPOUT)(hidden)
     for _ in range(LAYERS):
         hidden = layers.Dense(units, activation="relu")(hidden)
     p = layers.Dense(tags, activation="sigmoid", dtype="float32")(hidden)

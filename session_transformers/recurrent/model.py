@@ -23,6 +23,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from common.dropout import Dropout
 from common.options import require
 from session_transformers.decoder import Head
 from session_transformers.initial import Slot
@@ -64,7 +65,7 @@ class RecurrentModel(keras.Model):
         sizes = (architecture.vocabulary, architecture.vectors, architecture.features, architecture.train_vectors)
         self.table = TrackTable(*sizes, name="table")
         self.decoder_table = TrackTable(*sizes, name="decoder_table") if switches.table_overwritten else self.table
-        self.drop = keras.layers.Dropout(architecture.dropout, seed=seed)
+        self.drop = Dropout(architecture.dropout, seed=seed)
         inputs = architecture.columns + 2 * (architecture.skip_input == "embedding")
         self.encoder = Recurrent(cell, inputs, units, "encoder")
         self.backward = Recurrent(cell, inputs, units, "backward") if architecture.bidirectional else None

@@ -1,0 +1,1 @@
+"""From audio files to what the audio network reads: log-frequency spectrograms, patches of them, and their scale."""

@@ -1,0 +1,114 @@
+"""From raw material to dlrs-data: what is made, when it is made anew, what is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from audiotext.dataset import open_dataset, owner_rows, read_items, read_users
+from audiotext.layout import ARTISTS, SONGS
+from audiotext.preprocess import PrepareOptions, PreprocessOptions, main, read_state, tfidf_path
+from audiotext.testing import in_process, small_collection
+from audiotext.text import TfIdf
+from common.options import UserError
+
+OPTIONS = ("--factors", 4, "--jobs", 1)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    return small_collection(tmp_path_factory.mktemp("raw"))
+
+
+@pytest.fixture(scope="module")
+def opened(raw, private_data):
+    return open_dataset(raw, PrepareOptions(factors=4, jobs=1))[1]
+
+
+@pytest.fixture
+def copied(raw, tmp_path):
+    return shutil.copytree(raw, tmp_path / "copy")
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, private_data):
+    return in_process(monkeypatch, capsys, main, PreprocessOptions)
+
+
+def test_test_artists_are_wholly_new_and_the_files_fit(opened):
+    songs, artists = read_items(opened, SONGS), read_items(opened, ARTISTS)
+    assert not set(songs.train_artists) & set(songs.test_artists)
+    assert songs.counts["cold_start_artists"] == songs.counts["test_artists"] == len(artists.test) == 5
+    assert songs.factors.shape == (38, 4) and songs.plays.shape == (10, len(songs.user_factors))
+    assert read_users(opened, len(songs.user_factors))[0].startswith("u")
+    for part, ids in (("train", songs.train), ("test", songs.test)):
+        rows = owner_rows(opened, songs, part)
+        names = opened.load_index(part, ARTISTS)
+        of_song = opened.load_artists_of_songs()
+        assert [names[row] for row in rows] == [of_song[song] for song in ids]
+
+
+def test_texts_are_fitted_to_the_training_artists_alone(opened):
+    for text in ("a-text", "a-sem", "a-tags"):
+        train, test = (opened.load_text(part, text) for part in ("train", "test"))
+        terms = TfIdf.load(tfidf_path(opened, text)).terms
+        assert train.shape[1] == test.shape[1] == len(terms)
+        assert (np.asarray((train > 0).sum(axis=0)).ravel() > 0).all()  # no term of test artists only
+
+
+def test_every_song_has_a_patch_and_what_is_wrong_with_clips_is_counted(opened):
+    for part, rows in (("train", 38), ("test", 10)):
+        patches = np.load(opened.folder / "patches" / part / "patches.npy", mmap_mode="r")
+        assert patches.shape == (rows, 86, 96) and np.isfinite(patches).all()
+    counts = [read_state(opened.folder)["audio corrected"]["counts"][f"{part} clips"] for part in ("train", "test")]
+    assert "silent" in " ".join(counts) and "failed" in " ".join(counts)
+
+
+def test_what_is_there_stays_and_what_has_changed_is_made_anew(cli, copied, tmp_path):
+    out = tmp_path / "out"
+    status, stdout, err = cli("--data-dir", copied, "--out", out, *OPTIONS)
+    assert status == 0, err
+    assert "synthetic" in stdout and "38 tracks" in stdout
+
+    def times():
+        return {path.name: path.stat().st_mtime_ns for path in out.rglob("*.np*")}
+
+    before = times()
+    assert cli("--data-dir", copied, "--out", out, *OPTIONS)[0] == 0
+    assert times() == before
+    with (copied / "tags.tsv").open("a") as file:
+        file.write("AR0001\tquite new\t3\n")
+    assert cli("--data-dir", copied, "--out", out, *OPTIONS)[0] == 0
+    changed = {name for name, time in times().items() if time != before[name]}
+    assert changed and all(name.startswith("X_") for name in changed)
+
+
+def test_parts_can_be_chosen(cli, raw, tmp_path):
+    status, _, err = cli("--data-dir", raw, "--out", tmp_path, "--parts", "text")
+    assert status == 0 and set(json.loads((tmp_path / "prepared.json").read_text())) == {"text"}, err
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("plays.tsv", "user_id\tsong_id\tplays\nu1\tSO00001\t0\n", "plays.tsv"),
+        ("plays.tsv", "user_id\tsong_id\tplays\nu1\tnobody\t1\n", "nobody"),
+        ("songs.tsv", "song_id\nSO00001\n", "artist_id"),
+        ("tags.tsv", "artist_id\ttag\tcount\nnobody\trock\t1\n", "nobody"),
+    ],
+)
+def test_wrong_tables_end_in_one_line(file, text, message, cli, copied, tmp_path):
+    (copied / file).write_text(text)
+    status, _, err = cli("--data-dir", copied, "--out", tmp_path / "out", *OPTIONS)
+    assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and message in err
+
+
+def test_folders_without_data_or_with_made_data_are_refused(cli, tmp_path, opened):
+    for folder, message in ((tmp_path, "holds neither"), (opened.folder, "holds dlrs-data already")):
+        status, _, err = cli("--data-dir", folder)
+        assert status == 2 and message in err
+    with pytest.raises(UserError, match="no such folder"):
+        open_dataset(tmp_path / "none", PrepareOptions())
+    with pytest.raises(UserError, match="4 factors"):
+        open_dataset(opened.folder, PrepareOptions(factors=7))

@@ -1,0 +1,167 @@
+"""Songs for a user, listeners for a new song, ``MusicRecommender``, and what is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiotext import MusicRecommender
+from audiotext.dataset import read_users
+from audiotext.evaluation import unit_rows
+from audiotext.recommend import RecommendOptions, main, open_items
+from audiotext.recommender import best_tracks
+from audiotext.testing import TINY, in_process, small_collection
+from common.options import UserError, parse
+from conftest import GOLDEN
+
+CLIP, TEXT = "clips/SO00003.flac", "biographies/AR0005.txt"
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    return small_collection(tmp_path_factory.mktemp("raw"))
+
+
+@pytest.fixture(scope="module")
+def runs(raw, tmp_path_factory, private_data):
+    """Finished runs by kind."""
+    from audiotext.options import AudioTextOptions
+    from audiotext.train import main as train
+
+    folder = tmp_path_factory.mktemp("runs")
+    for kind in ("a-tags", "mm-lf-h1", "mm"):
+        options = ("--data-dir", str(raw), *TINY, "--no-baselines", "--model", kind, "--run-dir", str(folder / kind))
+        train(parse(AudioTextOptions, options))
+    return folder
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, private_data):
+    return in_process(monkeypatch, capsys, main, RecommendOptions)
+
+
+def test_songs_of_unknown_artists_are_ranked_for_a_user(cli, runs):
+    status, stdout, err = cli("--run-dir", runs / "mm", "--user", "u0003", "--top-k", 5, "--json")
+    assert status == 0, err
+    layout, items = open_items(runs / "mm", None)
+    number = read_users(layout, len(items.user_factors)).index("u0003")
+    scores = unit_rows(np.load(runs / "mm" / "predictions.npy")) @ items.user_factors[number]
+    found = json.loads(stdout)["recommended"]
+    assert [row["item"] for row in found] == [items.test[row] for row in np.argsort(-scores)[:5]]
+    assert {row["artist"] for row in found} <= set(items.test_artists)
+    status, stdout, _ = cli("--run-dir", runs / "a-tags", "--user", "u0003")
+    assert status == 0 and "New artists for u0003" in stdout
+
+
+@pytest.mark.parametrize("kind", ["mm", "mm-lf-h1"])
+def test_a_known_song_given_as_files_gets_the_vector_that_the_run_predicts(kind, cli, runs, raw):
+    layout, items = open_items(runs / kind, None)
+    song = items.test[-1]
+    artist = layout.load_artists_of_songs()[song]
+    files = ("--audio", raw / "clips" / f"{song}.flac", "--biography", raw / "biographies" / f"{artist}.txt")
+    lines = [line.split("\t") for line in (raw / "entities.tsv").read_text().splitlines()[1:]]
+    entities = [line[1] for line in lines if line[0] == artist]
+    status, stdout, err = cli("--run-dir", runs / kind, *files, "--terms", *dict.fromkeys(entities), "--json")
+    assert status == 0, err
+    found = json.loads(stdout)
+    known = unit_rows(np.load(runs / kind / "predictions.npy"))[-1]
+    assert np.asarray(found["factor"]) @ known > 0.99  # entities count by their mentions in the data
+    assert len(found["nearest"]) == len(found["users"]) == 10
+    assert {row["item"] for row in found["nearest"]} <= set(items.train)
+
+
+def test_a_new_artist_by_tags(cli, runs, raw):
+    tags = [line.split("\t")[1] for line in (raw / "tags.tsv").read_text().splitlines()[1:6]]
+    status, stdout, err = cli("--run-dir", runs / "a-tags", "--terms", *tags)
+    assert status == 0 and "Nearest known artists" in stdout and "Users who may like it" in stdout, err
+
+
+def test_real_clips_that_are_no_music_and_mistakes_end_in_one_line(cli, runs, raw, tmp_path):
+    silent, empty, unknown, cut = (tmp_path / name for name in ("silent.wav", "empty.txt", "unknown.txt", "cut.mp3"))
+    soundfile.write(silent, np.zeros(22050), 22050)
+    empty.write_text(" \n")
+    unknown.write_text("qqqq wwww")
+    rng = np.random.default_rng(1)
+    soundfile.write(tmp_path / "whole.mp3", 0.1 * rng.normal(size=22050 * 4), 22050)
+    cut.write_bytes((tmp_path / "whole.mp3").read_bytes()[:6000])
+    (tmp_path / "no.ogg").write_text("no sound")
+    mm, tags, clip, text = runs / "mm", runs / "a-tags", raw / CLIP, raw / TEXT
+    half = shutil.copytree(runs / "mm", tmp_path / "half")
+    (half / "predictions.npy").unlink()
+    (half / "model.weights.h5").write_bytes(b"no weights")
+    for arguments, message in (
+        (("--run-dir", mm), "name a user"),
+        (("--run-dir", mm, "--user", "u0003", "--audio", clip), "two questions"),
+        (("--run-dir", mm, "--user", "nobody"), "no such user; ids are such as u"),
+        (("--run-dir", tmp_path, "--user", "u0003"), "options.json"),
+        (("--run-dir", half, "--user", "u0003"), "predictions.npy"),
+        (("--run-dir", half, "--audio", clip, "--biography", text), "model.weights.h5"),
+        (("--run-dir", mm, "--audio", clip), "--biography is missing"),
+        (("--run-dir", mm, "--biography", text), "--audio is missing"),
+        (("--run-dir", tags, "--audio", clip, "--terms", "rock"), "--audio: the a-tags network"),
+        (("--run-dir", tags, "--biography", text), "reads tags"),
+        (("--run-dir", mm, "--audio", silent, "--biography", text), "nothing is heard"),
+        (("--run-dir", mm, "--audio", cut, "--biography", text), "cut.mp3"),
+        (("--run-dir", mm, "--audio", tmp_path / "no.ogg", "--biography", text), "no.ogg"),
+        (("--run-dir", mm, "--audio", clip, "--biography", empty), "is empty"),
+        (("--run-dir", mm, "--audio", clip, "--biography", unknown), "knows none of its 2 words"),
+        (("--run-dir", mm, "--audio", clip, "--biography", tmp_path / "missing"), "no such file"),
+        (("--run-dir", mm, "--user", "u0003", "--top-k", 0), "--top-k"),
+        (("--run-dir", mm, "--user", "u0003", "--data-dir", tmp_path), "holds neither"),
+    ):
+        status, _, err = cli(*arguments)
+        assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and message in err, (arguments, err)
+
+
+def test_another_dataset_than_the_run_s_is_refused(cli, runs, tmp_path):
+    other = small_collection(tmp_path)
+    (other / "plays.tsv").write_text("\n".join((other / "plays.tsv").read_text().splitlines()[:-3]) + "\n")
+    status, _, err = cli("--run-dir", runs / "mm", "--user", "u0003", "--data-dir", other)
+    assert status == 2 and "is not the dataset" in err
+
+
+def test_music_recommender_runs_the_whole_chain(raw, runs, tmp_path, capsys):
+    sizes = {"text_units": (8, 8), "filters": (4, 4, 4, 4), "fusion_units": 8, "epochs": 1, "factors": 4, "jobs": 1}
+    recommender = MusicRecommender(data_dir=raw, run_dir=tmp_path / "run", baselines=False, **sizes)
+    result = recommender.recommend()
+    printed = capsys.readouterr().out
+    assert "Total params" in printed and "MAP@500" in printed
+    assert 0 < result["metrics"]["map@500_released"] < 1 and result["model"] == "seed"
+    layout, items = open_items(tmp_path / "run", None)
+    best = [line.split("\t") for line in (tmp_path / "run" / "track_recommendations.tsv").read_text().splitlines()[1:]]
+    assert [user for user, *_ in best] == read_users(layout, len(items.user_factors))
+    seed = (tmp_path / "run" / "track_recommendations_released.tsv").read_text().splitlines()[1:]
+    assert sorted(line.split("\t")[0] for line in seed) == sorted(items.test)
+    with pytest.raises(UserError, match="--epochs is -1"):
+        MusicRecommender(epochs=-1)
+
+
+def test_best_tracks_of_users_and_best_users_of_tracks():
+    rng = np.random.default_rng(2)
+    users, vectors = rng.normal(size=(600, 3)), rng.normal(size=(40, 3))
+    best, score, greatest = best_tracks(users, vectors)
+    table = users @ unit_rows(vectors).T
+    np.testing.assert_array_equal(best, table.argmax(axis=1))
+    np.testing.assert_allclose(score, table.max(axis=1))
+    np.testing.assert_allclose(greatest, table.max(axis=0))
+
+
+@pytest.mark.golden
+def test_old_weights_of_the_toy_run_are_evaluated_through_the_command(tmp_path):
+    from audiotext.options import AudioTextOptions
+    from audiotext.toy_test import FOLDER, write_toy
+    from audiotext.train import main as train
+
+    folder = write_toy(tmp_path / "dlrs-data")
+    known = json.loads((FOLDER / "toyrun_tartarus.json").read_text())["runs"]
+    for name in ("a_sem", "mm_lf_lin", "mm_lf_h1"):
+        sizes = dict(pair.split("=") for pair in known[name]["extra"].split("&"))
+        units = ["--text-units", sizes["cnn.n_dense"], sizes["cnn.n_dense"]] if name == "a_sem" else []
+        units += ["--fusion-units", sizes["cnn.n_dense"]] if name == "mm_lf_h1" else []
+        weights = GOLDEN / "audiotext" / f"toyrun_{name}.weights.h5"
+        command = ["--data-dir", str(folder), "--model", name.replace("_", "-"), *units, "--epochs", "0"]
+        command += ["--weights", str(weights), "--no-baselines", "--run-dir", str(tmp_path / name)]
+        found = train(parse(AudioTextOptions, command))["metrics"]["map@500_released"]
+        assert found == pytest.approx(known[name]["MAP@500"], abs=1e-4), name

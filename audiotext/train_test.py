@@ -1,0 +1,202 @@
+"""The command ``python audiotext/train.py`` as a user runs it: every network, resume, weights, mistakes."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from audiotext.kinds import KINDS, NAMES, TEXT_KINDS
+from audiotext.options import AudioTextOptions
+from audiotext.testing import NOISE, TINY, in_process, small_collection
+from audiotext.train import main
+from common.options import PROJECT
+
+FILES = {
+    "options.json", "architecture.json", "metrics.json", "history.csv", "curves.png", "comparison.png", "report.md",
+    "model.weights.h5", "predictions.npy", "predictions_index.tsv",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    return small_collection(tmp_path_factory.mktemp("raw"))
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, private_data):
+    return in_process(monkeypatch, capsys, main, AudioTextOptions)
+
+
+def metrics_of(folder):
+    return json.loads((folder / "metrics.json").read_text("utf-8"))
+
+
+def arrays_of(path):
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files if name != "progress"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_network_leaves_a_whole_run(kind, cli, raw, tmp_path):
+    status, stdout, err = cli("--data-dir", raw, *TINY, "--model", kind, "--run-dir", tmp_path / "run")
+    assert status == 0, err
+    assert "synthetic" in stdout and not any(word in err for word in NOISE), err
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names >= FILES and not any(name.startswith(".") for name in names)
+    assert ("tfidf.json" in names) == (kind in TEXT_KINDS or kind in ("mm", "seed"))
+    assert ("scaler.npz" in names) == (kind in ("audio", "mm"))
+    found = metrics_of(tmp_path / "run")
+    for field in ("paper", "model", "protocol", "dataset", "split", "ranking", "ties", "metrics", "seconds", "seed"):
+        assert found[field] not in (None, ""), field
+    assert found["dataset"]["synthetic"] and found["dataset"]["fingerprint"] and found["dataset"]["counts"]["users"]
+    names = set(found["baselines"])
+    assert {"random", "popularity of the artist", "upper bound (true factors)"} <= names
+    assert any(name.startswith("ridge regression") for name in names)
+    assert set(found["branches"]) == {"text", "audio"} & {
+        "text" if kind.startswith("mm-lf") else "",
+        *(["audio"] if kind.startswith(("mm-lf", "seed")) else []),
+    }
+    for low, high in ((low, high) for row in found["intervals"].values() for _, low, high in row.values()):
+        assert low <= high
+    vectors = np.load(tmp_path / "run" / "predictions.npy")
+    assert vectors.shape == (found["dataset"]["counts"]["test_items"], 4)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_fresh_checkout_runs_the_whole_chain_and_both_together_beat_each_alone(tmp_path):
+    environment = {"ENCORE_DATA": str(tmp_path / "data"), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "audiotext/train.py", "--run-dir", str(tmp_path / "run")]
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "sample" in done.stderr and not any(word in done.stderr + done.stdout for word in NOISE), done.stderr
+    found = metrics_of(tmp_path / "run")
+    rows = found["baselines"] | {"ours": found["metrics"]}
+    for other in ("A-SEM alone", "AUDIO alone", "ridge regression (text)", "nearest 20 (text)"):
+        assert rows["ours"]["map@500"] > rows[other]["map@500"] + 0.02, other
+    for other in ("random", "popularity of the artist"):
+        assert rows["ours"]["map@500"] > 2 * rows[other]["map@500"], other
+    assert rows["upper bound (true factors)"]["map@500"] > rows["ours"]["map@500"]
+
+
+@pytest.mark.parametrize("kind", ["a-tags", "mm-lf-lin"])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(kind, cli, raw, tmp_path):
+    options = ("--data-dir", raw, *TINY, "--model", kind, "--deterministic", "--no-baselines")
+    assert cli(*options, "--epochs", 3, "--run-dir", tmp_path / "whole")[0] == 0
+    assert cli(*options, "--epochs", 3, "--run-dir", tmp_path / "parts")[0] == 0
+    if kind == "a-tags":
+        shutil.rmtree(tmp_path / "parts")
+        assert cli(*options, "--epochs", 1, "--run-dir", tmp_path / "parts")[0] == 0
+    else:  # as if it had been killed after the branches
+        for name in ("checkpoint.npz", "metrics.json", "model.weights.h5", "audio/metrics.json"):
+            (tmp_path / "parts" / name).unlink()
+    status, _, err = cli("--epochs", 3, "--run-dir", tmp_path / "parts", "--resume")
+    assert status == 0, err
+    whole, parts = (arrays_of(tmp_path / name / "checkpoint.npz") for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, parts[name], err_msg=name)
+    assert metrics_of(tmp_path / "whole")["metrics"] == metrics_of(tmp_path / "parts")["metrics"]
+
+
+def test_weights_of_a_run_are_evaluated_alike_and_branches_are_reused(cli, raw, tmp_path):
+    base = ("--data-dir", raw, *TINY, "--no-baselines")
+    assert cli(*base, "--model", "mm-lf-h1", "--run-dir", tmp_path / "first")[0] == 0
+    weights = tmp_path / "first" / "model.weights.h5"
+    again = ("--model", "mm-lf-h1", "--epochs", 0, "--weights", weights, "--run-dir", tmp_path / "again")
+    status, _, err = cli(*base, *again)
+    assert status == 0, err
+    assert metrics_of(tmp_path / "again")["metrics"] == metrics_of(tmp_path / "first")["metrics"]
+    runs = ("--text-run", tmp_path / "first" / "text", "--audio-run", tmp_path / "first" / "audio")
+    status, stdout, err = cli(*base, "--model", "mm-lf-lin", *runs, "--run-dir", tmp_path / "reused")
+    assert status == 0 and "First the" not in stdout, err
+    alone = f"{NAMES['a-sem']} alone"
+    assert metrics_of(tmp_path / "reused")["baselines"][alone] == metrics_of(tmp_path / "first")["baselines"][alone]
+
+    status, _, err = cli(*base, "--model", "mm-lf-lin", *runs, "--split-seed", 2, "--run-dir", tmp_path / "leak")
+    assert status == 2 and "other items" in err  # the branch may have seen the test items
+    status, _, err = cli(*base, "--model", "mm-lf-lin", "--text-run", runs[3], "--run-dir", tmp_path / "wrong")
+    assert status == 2 and "is a run of audio" in err
+
+
+def test_mistakes_end_in_one_line(cli, raw, tmp_path):
+    done = tmp_path / "done"
+    assert cli("--data-dir", raw, *TINY, "--model", "a-tags", "--no-baselines", "--run-dir", done)[0] == 0
+    broken = tmp_path / "broken.h5"
+    broken.write_bytes(b"\x89HDF\r\n\x1a\n no weights")
+    run = ("--data-dir", raw, *TINY)
+    for arguments, message in (
+        ((*run, "--model", "a-tags", "--run-dir", done), "not empty"),
+        ((*run, "--model", "a-tags", "--epochs", 0), "--epochs 0"),
+        ((*run, "--model", "a-tags", "--text", "a-sem"), "--text belongs to"),
+        ((*run, "--model", "audio", "--text-run", done), "--text-run belongs to"),
+        ((*run, "--model", "audio", "--filters", 4, 4), "--filters, --kernels and --pools"),
+        ((*run, "--model", "audio", "--pools", 40, 40, 40, 40), "too short"),
+        ((*run, "--model", "a-tags", "--epochs", 0, "--weights", broken), "broken.h5"),
+        ((*run, "--model", "a-text", "--epochs", 0, "--weights", done / "model.weights.h5"), "model.weights.h5"),
+        ((*run, "--model", "a-tags", "--dropout", 1), "--dropout is 1"),
+        ((*run, "--model", "a-tags", "--resume", "--run-dir", done, "--learning-rate", 0.5), "learning_rate"),
+        (("--data-dir", tmp_path / "nothing"), "no such folder"),
+        (("--model", "mm-lf-h2"), "mm-lf-h2"),
+    ):
+        fresh = () if "--run-dir" in arguments else ("--run-dir", tmp_path / "fresh")
+        status, _, err = cli(*arguments, *fresh)
+        assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and message in err, (arguments, err)
+        assert not (tmp_path / "fresh").exists()  # nothing is left half-written
+
+
+def test_damaged_data_end_in_one_line(cli, raw, tmp_path):
+    from audiotext.dataset import open_dataset
+    from audiotext.preprocess import PrepareOptions
+
+    folder = shutil.copytree(open_dataset(raw, PrepareOptions(factors=4, jobs=1))[1].folder, tmp_path / "dlrs-data")
+    run = ("--data-dir", folder, *TINY[:-2], "--no-baselines", "--model")
+
+    def refused(model, message):
+        status, _, err = cli(*run, model, "--run-dir", tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and message in err, err
+
+    factors = folder / "splits" / "y_train_als_4_MSD-A-artists.npy"
+    values = np.load(factors)
+    for wrong, message in ((values[:-1], "rows"), (np.where(values == values[3], np.nan, values), "NaN")):
+        np.save(factors, wrong)
+        refused("a-tags", message)
+    factors.write_bytes(b"\x93NUMPY cut")
+    refused("a-tags", "cannot be read")
+    patches = folder / "patches" / "train" / "patches.npy"
+    np.save(patches, np.load(patches)[:-1])
+    refused("audio", "rows")
+    patches.unlink()
+    refused("audio", "no such file")
+
+
+def test_artists_of_hetrec_by_their_tags(cli, tmp_path):
+    """Users play artists of one of two kinds, which tags tell: unknown artists of their kind come first."""
+    rng, folder = np.random.default_rng(1), tmp_path / "hetrec"
+    folder.mkdir()
+
+    def write(name, header, rows, encoding="utf-8"):
+        lines = ["\t".join(header), *("\t".join(map(str, row)) for row in rows)]
+        (folder / name).write_text("\n".join(lines) + "\n", encoding)
+
+    write("artists.dat", ("id", "name", "url", "pictureURL"), [(10 + a, f"artist {a}", "-", "-") for a in range(60)])
+    played = [(u, 10 + a, 1 + u) for u in range(40) for a in range(60) if a % 2 == u % 2 and rng.random() < 0.5]
+    write("user_artists.dat", ("userID", "artistID", "weight"), played)
+    write("tags.dat", ("tagID", "tagValue"), [(t, f"tag é {t}") for t in range(8)], "latin-1")
+    given = {(u, 10 + a, 2 * int(rng.integers(0, 4)) + a % 2) for a in range(1, 60) for u in range(3)}
+    header = ("userID", "artistID", "tagID", "day", "month", "year")
+    write("user_taggedartists.dat", header, [(*row, 1, 1, 2009) for row in sorted(given)])
+
+    options = ("--model", "a-tags", "--text-units", 16, 16, "--epochs", 30, "--batch-size", 4, "--factors", 4)
+    status, stdout, err = cli("--data-dir", folder, *options, "--run-dir", tmp_path / "run")
+    assert status == 0 and "synthetic" not in stdout, err
+    found = metrics_of(tmp_path / "run")
+    assert found["metrics"]["map@500"] > found["baselines"]["random"]["map@500"] + 0.2
+    assert found["metrics"]["auc"] > 0.8 and found["dataset"]["counts"]["cold_start_artists"] == 12
+    assert found["empty_items_left_out"] in (0, 1)  # artist 10 has no tag
+    status, _, err = cli("--data-dir", folder, "--model", "audio", "--run-dir", tmp_path / "none")
+    assert status == 2 and "no such file" in err and not (tmp_path / "none").exists()

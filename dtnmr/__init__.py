@@ -1,0 +1,1 @@
+"""DTNMR (Zheng et al., Applied Sciences 2019): next songs from metadata of songs and users and the listening history."""

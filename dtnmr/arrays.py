@@ -1,0 +1,91 @@
+"""The prepared arrays on disk: ``.npy`` files, memory-mapped when read, and JSON for texts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.options import write_json
+from dtnmr.dataset import KkboxData, Points, Rows
+
+META, TEXTS = "meta.json", "texts.json"
+_ARRAYS = ("lengths", "owners", "trained", "plays")
+_ROWS = ("song_bits", "user_bits", "songs_played", "behaviours")
+_POINTS = ("train", "validation", "test")
+_IN_TEXTS = ("song_ids", "user_ids", "values")
+_IN_META = ("longest_length", "released", "fingerprint", "counts", "longest_history")
+FILES = {
+    META,
+    TEXTS,
+    *(f"{name}.npy" for name in _ARRAYS),
+    *(f"{name}_{part}.npy" for name in _ROWS for part in ("indptr", "values")),
+    *(f"{name}_{part}.npy" for name in _POINTS for part in ("playlists", "positions")),
+}
+"""Names of all files of a folder of prepared arrays."""
+
+
+def save(data: KkboxData, state: dict[str, Any], folder: Path) -> None:
+    """Write ``data`` into the empty ``folder``; ``state`` says what it was made of."""
+    for name in _ARRAYS:
+        np.save(folder / f"{name}.npy", getattr(data, name))
+    for name in (*_ROWS, *_POINTS):
+        for part, array in vars(getattr(data, name)).items():
+            np.save(folder / f"{name}_{part}.npy", array)
+    write_json(folder / TEXTS, {name: getattr(data, name) for name in _IN_TEXTS})
+    write_json(folder / META, {"state": state} | {name: getattr(data, name) for name in _IN_META})
+
+
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """What the arrays in ``folder`` were made of; None if it holds none."""
+    try:
+        state = json.loads((folder / META).read_text("utf-8"))["state"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return state if isinstance(state, dict) else None
+
+
+def load(folder: Path, state: dict[str, Any]) -> KkboxData | None:
+    """Open the arrays in ``folder``; None if they are missing, damaged or made of something else than ``state``."""
+    if read_state(folder) != state:
+        return None
+    try:
+        meta = json.loads((folder / META).read_text("utf-8"))
+        texts = json.loads((folder / TEXTS).read_text("utf-8"))
+        fields: dict[str, Any] = {name: _map(folder / f"{name}.npy") for name in _ARRAYS}
+        for kind, names in ((Rows, _ROWS), (Points, _POINTS)):
+            for name in names:
+                parts = [part.name for part in dataclasses.fields(kind)]
+                fields[name] = kind(*(_map(folder / f"{name}_{part}.npy") for part in parts))
+        fields |= {name: texts[name] for name in _IN_TEXTS} | {name: meta[name] for name in _IN_META}
+        data = KkboxData(**fields)
+        return data if _fits(data) else None
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def _map(path: Path) -> NDArray[Any]:
+    return np.load(path, mmap_mode="r")
+
+
+def _fits(data: KkboxData) -> bool:
+    """Whether the arrays have the shapes and types that belong together; their values are not read."""
+    playlists = len(data.owners)
+    expected: list[tuple[NDArray[Any], tuple[int, ...], type]] = [
+        (data.lengths, (data.songs,), np.float32),
+        (data.plays, (data.songs,), np.int64),
+        (data.owners, (playlists,), np.int32),
+        (data.trained, (playlists,), np.int32),
+    ]
+    counts = {"song_bits": data.songs, "user_bits": data.users, "songs_played": playlists, "behaviours": playlists}
+    for name, count in counts.items():
+        rows: Rows = getattr(data, name)
+        expected += [(rows.indptr, (count + 1,), np.int64), (rows.values, (int(rows.indptr[-1]),), np.int32)]
+    for name in _POINTS:
+        points: Points = getattr(data, name)
+        expected += [(part, (len(points),), np.int32) for part in (points.playlists, points.positions)]
+    return all(array.shape == shape and array.dtype == kind for array, shape, kind in expected)

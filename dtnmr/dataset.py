@@ -1,0 +1,133 @@
+"""The prepared data of a KKBOX-format dataset: what preprocessing writes and everything else reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int32]
+SONG_FEATURES = ("genre", "artist", "composer", "language")
+"""Multi-hot blocks of a song's encoding, in this order, after its first column, the scaled length."""
+USER_FEATURES = ("age", "gender", "city")
+"""One-hot blocks of a user's encoding, before the block of the songs heard."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Lists of integers of different lengths, one behind the other (the index arrays of a CSR matrix).
+
+    Attributes:
+        indptr: (n + 1,) int64; list i is ``values[indptr[i] : indptr[i + 1]]``.
+        values: (total,) int32.
+    """
+
+    indptr: NDArray[np.int64]
+    values: Integers
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def __getitem__(self, row: int) -> Integers:
+        return self.values[self.indptr[row] : self.indptr[row + 1]]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(n,) lengths of the lists."""
+        return np.diff(self.indptr)
+
+
+@dataclass(frozen=True)
+class Points:
+    """Examples: predict the song at ``positions`` of a playlist from what stands before it, (n,) int32 each.
+
+    ``positions`` are offsets within the playlist; the history of an example is the playlist up to (without) it.
+    """
+
+    playlists: Integers
+    positions: Integers
+
+    def __len__(self) -> int:
+        return len(self.playlists)
+
+
+@dataclass(frozen=True)
+class KkboxData:
+    """Songs, users, playlists and examples as arrays; songs and users are numbered from 0.
+
+    Attributes:
+        song_ids: number -> song_id of songs.csv.
+        user_ids: number -> msno of members.csv.
+        lengths: (songs,) float32, length / longest length of a kept song, rounded to 4 places: the first column of a
+            song's encoding.
+        song_bits: songs -> sorted distinct columns of the multi-hot blocks :data:`SONG_FEATURES`, numbered from 0
+            across the blocks (the length is not among them).
+        user_bits: users -> columns of the one-hot blocks :data:`USER_FEATURES`, numbered from 0 across the blocks.
+        values: feature -> its sorted values; column = start of the block + place in the list. Keys:
+            SONG_FEATURES + USER_FEATURES + ("behaviour",).
+        songs_played: playlists -> songs in the order they were played.
+        behaviours: playlists -> how each song was come by (number in ``values["behaviour"]`` of its
+            source_system_tab; -1 for none of them, which is encoded as zeros); parallel to ``songs_played``.
+        owners: (playlists,) int32: the user of each playlist. Corrected: playlist i is that of user i, plays of the
+            training file and then of the test file. Released: playlists of the training file, then, on their own,
+            those of the test file.
+        trained: (playlists,) int32: how many songs at the start of a playlist are of the training file.
+        train, validation, test: examples. Those of ``train`` and ``validation`` lie within the training part.
+        plays: (songs,) int64 plays in the training playlists (validation included): the popularity.
+        longest_length: seconds of the longest kept song, to encode new songs.
+        released: whether everything was made as the released code does.
+        fingerprint: SHA-256 over the files and options the arrays were made of.
+        counts: figures for reports (rows read, dropped and why, ...).
+        longest_history: a history is at most that many songs, the last ones before the position: playlists are kept
+            whole, so that all songs heard are known and none of them is a candidate. (Released: no history is longer.)
+    """
+
+    song_ids: list[str]
+    user_ids: list[str]
+    lengths: NDArray[np.float32]
+    song_bits: Rows
+    user_bits: Rows
+    values: dict[str, list[str]]
+    songs_played: Rows
+    behaviours: Rows
+    owners: Integers
+    trained: Integers
+    train: Points
+    validation: Points
+    test: Points
+    plays: NDArray[np.int64]
+    longest_length: float
+    released: bool
+    fingerprint: str
+    counts: dict[str, Any] = field(default_factory=dict)
+    longest_history: int = 2**31 - 1
+
+    def histories(self, points: Points) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(n,) each: where in ``songs_played.values`` the history of each example begins and where it ends (excluded).
+
+        What stands at the end is the song to predict.
+        """
+        starts = self.songs_played.indptr[points.playlists]
+        return starts + np.maximum(points.positions - self.longest_history, 0), starts + points.positions
+
+    @property
+    def songs(self) -> int:
+        """Number of songs."""
+        return len(self.song_ids)
+
+    @property
+    def users(self) -> int:
+        """Number of users."""
+        return len(self.user_ids)
+
+    @property
+    def song_width(self) -> int:
+        """Columns of the multi-hot blocks of a song (the length comes in addition)."""
+        return sum(len(self.values[name]) for name in SONG_FEATURES)
+
+    @property
+    def user_width(self) -> int:
+        """Columns of the one-hot blocks of a user (the block of heard songs, ``song_width`` wide, comes besides)."""
+        return sum(len(self.values[name]) for name in USER_FEATURES)

@@ -1,0 +1,212 @@
+"""A run of DTNMR from prepared data to the run directory."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common import runtime
+from common.checkpoint import Progress
+from common.options import require
+from common.report import plot_curves
+from common.rundir import open_run, resumable
+from common.sources import Dataset
+from common.vocabulary import digest, save_vocabulary
+from common.weights import load_own_weights, save_own_weights
+from dtnmr.baselines import make_baselines
+from dtnmr.dataset import KkboxData
+from dtnmr.evaluation import Scores, evaluate, make_task, means, point_values
+from dtnmr.losses import make_loss
+from dtnmr.model import DTNMR, Architecture
+from dtnmr.negatives import Negatives
+from dtnmr.options import DtnmrOptions
+from dtnmr.queries import Queries, take_rows
+from dtnmr.released import load_released
+from dtnmr.reporting import finish
+from dtnmr.row_optimizers import make_optimizer
+from dtnmr.scoring import Scorer
+from dtnmr.stored import WEIGHTS, columns, load_model, save_data
+from dtnmr.training import DEAD, Batches, Trainer, fit
+
+BEST = "best.weights.h5"
+MONITOR = "val_next_mrr"
+VALIDATION_POINTS = 5_000
+"""Validation examples that choose the epoch; of more, as many are drawn."""
+
+
+def run(options: DtnmrOptions, dataset: Dataset, data: KkboxData) -> dict[str, Any]:
+    """Train (or, with ``--epochs 0``, load weights), evaluate, compare with the baselines, write the run directory."""
+    started = time.perf_counter()
+    options = options.with_settings(dataset.synthetic)
+    runtime.configure(dataclasses.replace(options, precision="float32"))
+    require(len(data.test) > 0, f"{dataset.name}: no test example is left; see --long-term-len and --top")
+    start = given_model(options.weights[0], data, options) if options.weights else None
+    architecture = start.architecture if start else architecture_of(options, data)
+    facts: dict[str, Any] = {
+        "architecture": asdict(architecture),
+        "dataset": {
+            "name": dataset.name,
+            "synthetic": dataset.synthetic,
+            "counts": counts_of(data),
+            "fingerprint": data.fingerprint,
+        },
+        "vocabulary": digest(columns(data)),
+    }
+    name = f"{architecture.rating}-{options.protocol}-{dataset.name}"
+    folder = open_run("dtnmr", name, options, facts)
+    save_vocabulary(folder, columns(data))
+    save_data(folder, data, dataset.raw)
+    with resumable(folder):
+        model = start or DTNMR(architecture, options.seed)
+        progress = train(model, options, data, folder)
+        if progress.history:
+            plot_curves(folder / "curves.png", f"DTNMR, {name}", progress.history, progress.best_epoch)
+        save_own_weights(folder / WEIGHTS, model)
+        task = make_task(data, options.seed, options.test_points)
+        ours = f"DTNMR ({architecture.rating})"
+        scorer = Scorer(model, data)
+        if scorer.dead:
+            print(f"warning: {DEAD}", file=sys.stderr)
+        outcomes = {ours: evaluate(recommender(scorer), task, options.cutoffs)}
+        if options.baselines:
+            for title, learn in make_baselines(data, options.seed).items():
+                outcomes[title] = evaluate(learn(), task, options.cutoffs)
+    summary = {
+        "test_users": int(task.known.sum()),
+        "new_users": int((~task.known).sum()),
+        "test_points": {"evaluated": len(task.points), "in_all": task.points_in_all},
+        "epochs": progress.epochs,
+        "best_epoch": progress.best_epoch,
+        "train_seconds": progress.seconds,
+        "seconds": time.perf_counter() - started,
+    }
+    return finish(folder, name, options, facts, outcomes, ours, summary)
+
+
+def architecture_of(options: DtnmrOptions, data: KkboxData) -> Architecture:
+    """The architecture that complete options describe."""
+    names = ("embedding", "mlp", "lstm", "lstm_layers", "dropout", "rating")
+    return Architecture(
+        song_width=data.song_width,
+        user_width=data.user_width,
+        behaviours=len(data.values["behaviour"]),
+        long_length=options.long_term_len,
+        short_length=options.short_term_len,
+        final_relu=options.final_relu == "yes",
+        **{name: getattr(options, name) for name in names},
+    )
+
+
+def given_model(path: Path, data: KkboxData, options: DtnmrOptions) -> DTNMR:
+    """The model that ``--weights`` names: of a run, or the released network's ``state_dict`` as npz.
+
+    Raises:
+        UserError: the weights are damaged or of other data.
+    """
+    if path.suffix != ".npz":
+        return load_model(path, data)
+    require(
+        options.protocol == "released",
+        f"--weights {path}: an npz holds weights of the released network, which needs --protocol released",
+    )
+    print(f"{path} does not name its columns; their order is taken to be that of this dataset", file=sys.stderr)
+    return load_released(path, architecture_of(options, data))
+
+
+def counts_of(data: KkboxData) -> dict[str, Any]:
+    """Sizes of the dataset, and what its preparation counted."""
+    sizes = {"users": data.users, "songs": data.songs, "playlists": len(data.owners), "plays": int(data.plays.sum())}
+    points = {f"{part}_points": len(getattr(data, part)) for part in ("train", "validation", "test")}
+    return sizes | points | {"song_columns": data.song_width, "user_columns": data.user_width} | data.counts
+
+
+def recommender(scorer: Scorer) -> Scores:
+    """A model's scores as those of a recommender."""
+
+    def scores(queries: Queries) -> np.ndarray:
+        return scorer.scores(queries.histories, queries.behaviours, take_rows(scorer.data.user_bits, queries.users))
+
+    return scores
+
+
+def train(model: DTNMR, options: DtnmrOptions, data: KkboxData, folder: Path) -> Progress:
+    """Train; with validation examples the weights of the best epoch stay, else those of the last one."""
+    assert options.epochs is not None and options.batch_size and options.loss and options.optimizer
+    if options.epochs == 0:
+        return Progress()
+    assert options.learning_rate is not None
+    optimizer = make_optimizer(options.optimizer, model.named, options.learning_rate)
+    negatives, pool = None, None
+    if options.loss == "full-softmax":
+        pool = data.plays > 0
+    else:
+        assert options.negatives is not None
+        power = options.negatives_power or 0.0
+        negatives = Negatives(data, options.negatives, options.subset_size - 1, options.seed, power)
+    trainer = Trainer(model, optimizer, make_loss(options.loss), pool, options.seed, jit=not options.deterministic)
+    batches = Batches(model.architecture, data, data.train, negatives, options.batch_size, options.seed)
+    chooser = Chooser(model, data, options, folder) if len(data.validation) else None
+    progress = fit(trainer, optimizer, batches, options.epochs, folder, options.resume, chooser)
+    if chooser:
+        progress.best_epoch = best_epoch([row[MONITOR] for row in progress.history])
+        chooser.restore(progress.best_epoch)
+    return progress
+
+
+class Chooser:
+    """Ranks the next song at validation examples after each epoch, and keeps the weights of the best epoch on disk.
+
+    The file of the best epoch before stays until the next call, when the checkpoint of the new one has been written: a
+    run that is killed in between finds what it needs.
+    """
+
+    def __init__(self, model: DTNMR, data: KkboxData, options: DtnmrOptions, folder: Path) -> None:
+        self.model, self.data, self.folder, self.resume = model, data, folder, options.resume
+        held_out = dataclasses.replace(data, test=data.validation)
+        self.task = make_task(held_out, options.seed, VALIDATION_POINTS)
+        self.past: list[float] | None = None
+
+    def __call__(self, epoch: int) -> dict[str, float]:
+        """The figures of the validation for a row of the history."""
+        if self.past is None:  # the checkpoint has been read by now, and the history with it
+            self.past = past_figures(self.folder / "history.csv") if self.resume else []
+        self.clear(keep=best_epoch(self.past))
+        found = means(point_values(recommender(Scorer(self.model, self.data)), self.task, (10,)))
+        self.past.append(found["next_mrr"])
+        if best_epoch(self.past) == epoch + 1:
+            save_own_weights(self.folder / f"{epoch + 1}.{BEST}", self.model)
+        return {MONITOR: found["next_mrr"], "val_next_recall@10": found["next_recall@10"]}
+
+    def restore(self, epoch: int) -> None:
+        """Set the model to the weights of the best epoch, and remove their file."""
+        file = self.folder / f"{epoch}.{BEST}"
+        if file.is_file():
+            load_own_weights(self.model, file)
+        self.clear(keep=0)
+
+    def clear(self, keep: int) -> None:
+        """Remove the files of all epochs but one."""
+        for file in self.folder.glob(f"*.{BEST}"):
+            if file.name != f"{keep}.{BEST}":
+                file.unlink()
+
+
+def best_epoch(figures: Sequence[float]) -> int:
+    """The epoch (from 1) with the highest figure, the first of several; 0 if there is none."""
+    return int(np.argmax(figures)) + 1 if len(figures) else 0
+
+
+def past_figures(history: Path) -> list[float]:
+    """The validation's figure of every epoch in a ``history.csv``."""
+    if not history.is_file():
+        return []
+    with history.open(encoding="utf-8") as rows:
+        return [float(row[MONITOR]) for row in csv.DictReader(rows)]

@@ -1,0 +1,248 @@
+"""Recommend songs to a user of the dataset, or to a new one, with a trained DTNMR; new songs may be among them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from common.options import OptionalInt, OptionalPath, require, run_script
+from common.session_text import printable
+from dtnmr.csvtables import read_table
+from dtnmr.dataset import SONG_FEATURES, Integers, KkboxData, Rows
+from dtnmr.encoding import encode_song, encode_user, make_rows, unknown_values
+from dtnmr.kkbox import MILLISECONDS
+from dtnmr.queries import of_users
+from dtnmr.stored import WEIGHTS, load_model, read_data, titles
+
+NEW_SONG = {
+    "song_id": ("song_id",),
+    "length": ("song_length", "song_len"),
+    "genre": ("genre_ids",),
+    "artist": ("artist_name",),
+    "composer": ("composer",),
+    "language": ("language",),
+}
+"""Columns of songs.csv that are read of new songs."""
+Text_ = Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")]
+
+
+@dataclass(frozen=True)
+class RecommendOptions:
+    """Options of this script."""
+
+    run_dir: OptionalPath = None
+    """Folder of a run of dtnmr/train.py. Required."""
+    user: Text_ = None
+    """msno of a user of the dataset, with the training playlist. Either this or --age, --gender, --city."""
+    age: OptionalInt = None
+    """Age in years of a new user."""
+    gender: Text_ = None
+    """Gender of a new user: female or male, as in members.csv."""
+    city: Text_ = None
+    """City of a new user: its number in members.csv."""
+    songs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ID ...", help_behavior_hint="")] = ()
+    """Ids of songs that the user has heard, the oldest first; after the training playlist of a user of the dataset."""
+    new_songs: OptionalPath = None
+    """File with the columns of songs.csv: songs to rank with those of the dataset, by their metadata."""
+    top_k: int = 10
+    """Songs to recommend."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print JSON instead of a table."""
+
+    def __post_init__(self) -> None:
+        require(self.top_k >= 1, f"--top-k is {self.top_k}; it must be 1 or more")
+        require(self.run_dir is not None, "--run-dir is missing: name the folder of a run of dtnmr/train.py")
+        require(bool(self.run_dir and self.run_dir.is_dir()), f"--run-dir {self.run_dir}: no such folder")
+        told = (self.age, self.gender, self.city) != (None, None, None)
+        require(not (self.user and told), "--user names a user of the dataset; leave out --age, --gender and --city")
+        require(
+            self.user is not None or told or bool(self.songs),
+            "nobody to recommend to: name --user, or tell of a new one with --age, --gender, --city and --songs",
+        )
+        require(
+            self.new_songs is None or self.new_songs.is_file(),
+            f"--new-songs {self.new_songs}: no such file",
+        )
+
+
+def main(options: RecommendOptions) -> dict[str, Any]:
+    """Recommend songs to a user of the dataset, or to a new one, with a trained DTNMR."""
+    assert options.run_dir is not None
+    known = read_data(options.run_dir)
+    data = with_new_songs(known, options.new_songs) if options.new_songs else known
+    bits, songs, behaviours, skipped = listener(options, data)
+    names = titles(options.run_dir)
+    scores = scores_of(options.run_dir / WEIGHTS, known, data, songs, behaviours, bits)
+    require(bool(np.isfinite(scores).all()), "the model's scores are not finite: its training has diverged")
+    if np.ptp(scores) == 0:
+        _tell("the model scores all songs alike, as its music network is dead: the order below means nothing")
+    ranked = scores.astype(np.float64)
+    ranked[songs] = -np.inf
+    best = np.argsort(-ranked, kind="stable")[: min(options.top_k, int(np.isfinite(ranked).sum()))]
+    found = {
+        "user": options.user,
+        "heard": [data.song_ids[song] for song in songs],
+        "skipped": skipped,
+        "recommended": [
+            {
+                "song": data.song_ids[song],
+                "title": names.get(data.song_ids[song]),
+                "artists": artists_of(data, int(song)),
+                "new": bool(song >= known.songs or data.plays[song] == 0),
+                "score": float(scores[song]),
+            }
+            for song in best
+        ],
+    }
+    if options.json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        _print(found)
+    return found
+
+
+def listener(options: RecommendOptions, data: KkboxData) -> tuple[Integers, Integers, Integers, list[str]]:
+    """Columns of the user, songs heard and how they were come by, and the ids that are skipped.
+
+    Raises:
+        UserError: the user is not in the dataset, or nothing that is told of a new one is known.
+    """
+    numbers = {name: number for number, name in enumerate(data.song_ids)}
+    skipped = [name for name in options.songs if name not in numbers]
+    for name in skipped:
+        _tell(f"--songs: {printable(name)} is not among the songs of the run; it is skipped")
+    more = np.array([numbers[name] for name in options.songs if name in numbers], np.int32)
+    unknown = np.full(len(more), -1, np.int32)
+    if options.user is None:
+        return _new_user(options, data, more), more, unknown, skipped
+    require(
+        options.user in data.user_ids,
+        f"--user {printable(options.user)}: not among the {data.users:,} users of the run; tell of a new one with "
+        "--age, --gender, --city and --songs",
+    )
+    user = data.user_ids.index(options.user)
+    own = of_users(data).take(np.array([user]))
+    songs, behaviours = (
+        np.concatenate([rows[0], after]) for rows, after in ((own.histories, more), (own.behaviours, unknown))
+    )
+    return data.user_bits[user], songs, behaviours, skipped
+
+
+def _new_user(options: RecommendOptions, data: KkboxData, songs: Integers) -> Integers:
+    told = {"age": options.age, "gender": options.gender, "city": options.city}
+    given = {name: str(value) for name, value in told.items() if value is not None}
+    for name, value in given.items():
+        for odd in unknown_values(data, name, value):
+            _tell(f"--{name} {printable(odd)}: no user of the training data has it; it is left out")
+    bits = encode_user(data, *(given.get(name, "\0") for name in ("age", "gender", "city")))
+    require(
+        len(bits) + len(songs) > 0,
+        "nothing that is told of the user is known to the run; give --songs that are in its dataset",
+    )
+    return bits
+
+
+def with_new_songs(data: KkboxData, file: Path) -> KkboxData:
+    """``data`` with the songs of ``file`` behind its own; values without a column are named, and left out.
+
+    Raises:
+        UserError: the file is broken, a length is no positive number, or there is no new song in it.
+    """
+    ids, lengths, bits = list(data.song_ids), [], []
+    known = set(ids)
+    for table in read_table(file, NEW_SONG, "str"):
+        for row in table.to_dict("records"):
+            song = str(row["song_id"])
+            if song in known:
+                _tell(f"{file}: {printable(song)} is among the songs of the run already; it is skipped")
+                continue
+            known.add(song)
+            fields = {name: str(row[name]) for name in SONG_FEATURES}
+            fields["language"] = fields["language"].removesuffix(".0")
+            for name, text in fields.items():
+                for odd in unknown_values(data, name, text):
+                    _tell(f"{file}: {printable(song)}: the {name} {printable(odd)!r} is unknown; it is left out")
+            length, columns = encode_song(data, _seconds(file, song, str(row["length"])), **_of_song(fields))
+            ids.append(song)
+            lengths.append(length)
+            bits.append(columns)
+    require(bool(bits), f"{file}: holds no song that the run does not have")
+    of_new = make_rows(bits)
+    rows = Rows(
+        np.concatenate([data.song_bits.indptr, data.song_bits.indptr[-1] + of_new.indptr[1:]]),
+        np.concatenate([data.song_bits.values, of_new.values]),
+    )
+    return dataclasses.replace(
+        data,
+        song_ids=ids,
+        lengths=np.concatenate([data.lengths, np.array(lengths, np.float32)]),
+        song_bits=rows,
+        plays=np.concatenate([data.plays, np.zeros(len(bits), np.int64)]),
+    )
+
+
+def _of_song(fields: dict[str, str]) -> dict[str, str]:
+    plural = {"genre": "genres", "artist": "artists", "composer": "composers", "language": "language"}
+    return {plural[name]: text for name, text in fields.items()}
+
+
+def _seconds(file: Path, song: str, text: str) -> float:
+    try:
+        seconds = float(text) / MILLISECONDS
+    except ValueError:
+        seconds = math.nan
+    require(
+        0 < seconds < math.inf,
+        f"{file}: {printable(song)}: the length is {printable(text)!r}; expected milliseconds, a positive number",
+    )
+    return seconds
+
+
+def scores_of(
+    weights: Path, known: KkboxData, data: KkboxData, songs: Integers, behaviours: Integers, bits: Integers
+) -> np.ndarray:
+    """Score of every song of ``data`` (songs,) for one listener; ``known`` is what the run was trained on."""
+    model = load_model(weights, known)
+    from dtnmr.scoring import Scorer
+
+    one = (make_rows([part]) for part in (songs, behaviours, bits))
+    return np.asarray(Scorer(model, data).scores(*one)[0], np.float32)
+
+
+def artists_of(data: KkboxData, song: int) -> list[str]:
+    """Names of the artists of a song, as far as they are among the columns."""
+    start = len(data.values["genre"])
+    columns = data.song_bits[song] - start
+    return [data.values["artist"][column] for column in columns if 0 <= column < len(data.values["artist"])]
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _print(found: dict[str, Any]) -> None:
+    whom = found["user"] or "a new user"
+    table = Table(title=Text(f"For {printable(whom)} after {len(found['heard'])} songs"), title_justify="left")
+    titled = any(one["title"] for one in found["recommended"])
+    for name in ("", *(("title",) if titled else ()), "artists", "song", "score"):
+        table.add_column(name, justify="right" if name in ("", "score") else "left", overflow="fold")
+    for rank, one in enumerate(found["recommended"], 1):
+        title = (Text(one["title"] or "–"),) if titled else ()
+        song = Text(one["song"] + (" (new)" if one["new"] else ""))
+        table.add_row(str(rank), *title, Text(", ".join(one["artists"]) or "–"), song, f"{one['score']:.4f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    run_script(main, RecommendOptions)

@@ -1,0 +1,173 @@
+"""The command ``python dtnmr/run.py`` as a user runs it: results, resume, weights of a run, released ones, mistakes."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from common.options import PROJECT, run_script
+from conftest import GOLDEN
+from dtnmr.options import DtnmrOptions
+from dtnmr.released import save_released
+from dtnmr.sample import KkboxSampleOptions, write_sample
+from dtnmr.stored import load_model, read_data
+from dtnmr.train import main
+
+NOISE = ("WARNING", "absl", "cuda", "Traceback", "oneDNN")
+TINY = ("--mlp", 8, "--embedding", 4, "--lstm", 4, "--lstm-layers", 1, "--no-baselines", "--test-points", 200)
+TINY += ("--deterministic",)  # without XLA: compiling takes longer than such a run
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory):
+    """A small dataset in KKBOX's formats."""
+    folder = tmp_path_factory.mktemp("kkbox")
+    write_sample(folder, KkboxSampleOptions(folder, users=60, songs=300))
+    return folder
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, private_data):
+    """Run the script in this process: exit status, stdout, stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["run.py", *map(str, arguments)])
+        try:
+            run_script(main, DtnmrOptions)
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def metrics_of(folder):
+    return json.loads((folder / "metrics.json").read_text("utf-8"))
+
+
+def arrays_of(path):
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files if name != "progress"}
+
+
+@pytest.mark.slow
+def test_a_fresh_checkout_runs_the_whole_pipeline_on_the_sample(tmp_path, private_data):
+    run_dir = tmp_path / "run"
+    command = [sys.executable, "dtnmr/run.py", "--epochs", "1", "--run-dir", str(run_dir), "--lstm", "8", "--mlp", "16"]
+    command += ["--lstm-layers", "1", "--deterministic"]
+    command += ["--top", "0.001", "--test-points", "500"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not any(word in done.stderr + done.stdout for word in NOISE), done.stderr
+    found = metrics_of(run_dir)
+    assert found["dataset"]["synthetic"] and "synthetic" in done.stdout and "sample is used" in done.stderr
+    assert found["test_points"]["evaluated"] == 500 < found["test_points"]["in_all"]
+    assert found["baselines"]["BPR-MF"]["map"] > found["baselines"]["popularity"]["map"]
+    assert found["best_baseline"] in found["baselines"] and set(found["tests"]) == set(found["confidence_95"])
+    names = {path.name for path in run_dir.iterdir()}
+    expected = {"metrics.json", "options.json", "vocabulary.json", "report.md", "history.csv", "curves.png"}
+    expected |= {"model.weights.h5", "comparison.png", "checkpoint.npz", "data"}
+    assert expected == names, names ^ expected
+    report = (run_dir / "report.md").read_text()
+    assert "synthetic" in report and "paper (no figure known)" in report and "could not be found" in report
+
+
+def test_the_metrics_file_says_what_was_measured_and_how(cli, db, tmp_path):
+    status, out, err = cli("--db", db, *TINY, "--epochs", 1, "--cutoffs", 3, 7, "--run-dir", tmp_path / "run")
+    assert status == 0, err
+    found = metrics_of(tmp_path / "run")
+    for name in ("paper", "model", "protocol", "dataset", "split", "ranking", "ties", "seconds", "seed", "versions"):
+        assert found[name], name
+    for name in ("precision@3", "recall@7", "f@3", "map", "user_coverage@7", "auc", "ndcg@3", "mrr", "next_recall@7"):
+        assert 0 <= found["metrics"][name] <= 1, name
+    assert set(found["apart"]) == {"cold_songs", "new_users"} and "accuracy@5_released" in found["metrics"]
+    assert set(found["dataset"]) == {"name", "synthetic", "counts", "fingerprint"}
+    assert "no figure known" in out
+
+
+@pytest.mark.parametrize("more", [(), ("--loss", "full-softmax", "--rating", "mlp"), ("--negatives", "popularity")])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(cli, db, tmp_path, more):
+    options = ("--db", db, *TINY, *more)
+    assert cli(*options, "--epochs", 3, "--run-dir", tmp_path / "whole")[0] == 0
+    assert cli(*options, "--epochs", 1, "--run-dir", tmp_path / "parts")[0] == 0
+    status, _, err = cli("--epochs", 3, "--run-dir", tmp_path / "parts", "--resume")
+    assert status == 0, err
+    whole, parts = (arrays_of(tmp_path / name / "checkpoint.npz") for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, parts[name], err_msg=name)
+    assert metrics_of(tmp_path / "whole")["metrics"] == metrics_of(tmp_path / "parts")["metrics"]
+
+
+def test_weights_of_a_run_are_evaluated_as_in_the_run(cli, db, tmp_path):
+    run = tmp_path / "run"
+    assert cli("--db", db, *TINY, "--epochs", 2, "--run-dir", run)[0] == 0
+    evaluate = ("--epochs", 0, "--no-baselines", "--test-points", 200, "--weights", run / "model.weights.h5")
+    status, _, err = cli("--db", db, *evaluate, "--run-dir", tmp_path / "again")
+    assert status == 0, err
+    assert metrics_of(tmp_path / "again")["metrics"] == metrics_of(run)["metrics"]
+    status, _, err = cli("--db", db, *evaluate, "--name-filter", "--run-dir", tmp_path / "refused")
+    assert status == 2 and "was trained on other columns" in err and not (tmp_path / "refused").exists()
+
+
+@pytest.mark.golden
+def test_released_weights_are_evaluated(cli, tmp_path):
+    """A run in the released protocol, written as the released network's state dict, gives the same figures."""
+    run = tmp_path / "run"
+    base = ("--db", GOLDEN / "dtnmr" / "csv", "--protocol", "released", "--no-baselines")
+    status, out, err = cli(*base, "--run-dir", run)
+    assert status == 0, err
+    assert "DTNMR (linear)" in out
+    save_released(tmp_path / "torch.npz", load_model(run / "model.weights.h5", read_data(run)))
+    status, _, err = cli(*base, "--epochs", 0, "--weights", tmp_path / "torch.npz", "--run-dir", tmp_path / "again")
+    assert status == 0 and "does not name its columns" in err
+    ours, theirs = (metrics_of(path)["metrics"] for path in (run, tmp_path / "again"))
+    assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_all_units_dead_is_reported(cli, db, tmp_path):
+    """A step far too large kills the ReLU that comes last in the released network: every score ties."""
+    arguments = ("--protocol", "released", "--learning-rate", 1000, "--batch-size", 64)
+    status, _, err = cli("--db", db, *TINY, *arguments, "--run-dir", tmp_path / "run")
+    assert status == 0 and "warning: " in err and "dead" in err, err
+    assert metrics_of(tmp_path / "run")["metrics"]["auc"] == pytest.approx(0.5)
+
+
+def test_mistakes_end_in_one_line(cli, db, tmp_path):
+    run = ("--db", db, *TINY, "--epochs", 1)
+    broken, other = tmp_path / "broken.npz", tmp_path / "other.npz"
+    broken.write_bytes(b"PK\3\4 no npz")
+    np.savez(other, a=np.zeros(3))
+    empty, wrong = tmp_path / "empty", tmp_path / "wrong"
+    empty.mkdir()
+    shutil.copytree(db, wrong)
+    lines = (wrong / "train.csv").read_text().splitlines()
+    (wrong / "train.csv").write_text("\n".join([*lines[:5], "broken,line", *lines[5:]]) + "\n")
+    released = ("--db", db, "--protocol", "released", "--epochs", 0, "--weights")
+    cases = [
+        ((*run, "--subset-size", 10_000), "--subset-size is 10000"),
+        ((*run, "--min-playlist-len", 10), "--long-term-len is 20"),
+        ((*run, "--data-dir", tmp_path), "two names for one folder"),
+        (("--db", empty, *TINY), "train.csv"),
+        (("--db", tmp_path / "none", *TINY), "no such folder"),
+        (("--db", wrong, *TINY), "train.csv, line 6"),
+        (("--db", db, "--epochs", 0), "--weights FILE"),
+        ((*released, broken), "cannot be read as npz"),
+        ((*released, other), "missing"),
+        (("--db", db, "--epochs", 0, "--weights", other), "needs --protocol released"),
+        (("--db", db, "--epochs", 0, "--weights", tmp_path / "no.h5"), "no such file"),
+        ((*run, "--run-dir", db), "is not empty"),
+        (("--resume", "--run-dir", empty), "holds no run"),
+        ((*run, "--optimizer", "sgd", "--learning-rate", 1e30), "smaller --learning-rate"),
+        ((*run, "--long-term-len", 20, "--short-term-len", 21), "--short-term-len is 21"),
+    ]
+    for arguments, words in cases:
+        given = arguments if "--run-dir" in arguments else (*arguments, "--run-dir", tmp_path / "run")
+        status, _, err = cli(*given)
+        last = err.strip().splitlines()[-1]
+        assert status == 2 and last.startswith("error: ") and words in last, (arguments, err)
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)

@@ -1,0 +1,241 @@
+"""The training of DTNMR: steps that read and write only those rows of the wide kernels that their examples need.
+
+The first layer of either tower, 9,200 columns wide at KKBOX's size, is where the released code spends its time. Here a
+step gathers the rows of the columns in the batch, sums them, computes loss and gradients of all else in one compiled
+function, sums the gradients of each row and updates those rows in place.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from tqdm import tqdm
+
+from common.checkpoint import Progress, restore_checkpoint, save_checkpoint
+from common.optimizers import RowOptimizer
+from common.options import require
+from dtnmr.architecture import Architecture
+from dtnmr.batches import Touched
+from dtnmr.losses import Loss
+from dtnmr.model import DTNMR, TABLES, Inputs, Masks, music, rate, rate_all, users
+from dtnmr.training_batches import Batch, Batches
+
+Evaluate = Callable[[int], dict[str, float]]
+
+
+class Trainer:
+    """Trains a model batch by batch.
+
+    Args:
+        model: the model.
+        optimizer: see :mod:`dtnmr.row_optimizers`.
+        loss: from :func:`dtnmr.losses.make_loss`.
+        pool: (songs,) which songs a full softmax is over; None for losses over label and negatives.
+        seed: of dropout.
+        user_side: compute the user's side and its gradients. Default: but for ``linear``, where the losses do not
+            depend on it: its gradients are zero (of the released code: rounding noise), and so is their effect.
+        jit: compile with XLA.
+    """
+
+    def __init__(
+        self,
+        model: DTNMR,
+        optimizer: RowOptimizer,
+        loss: Loss,
+        pool: np.ndarray | None = None,
+        seed: int = 1,
+        user_side: bool | None = None,
+        jit: bool = True,
+    ) -> None:
+        architecture, named = model.architecture, model.named
+        self.model, self.seed = model, seed
+        if user_side is None:
+            user_side = architecture.rating != "linear"
+        dense = [n for n in named if n not in TABLES and (user_side or n.startswith(("song.", "rating.")))]
+        barred = None if pool is None else tf.constant(np.where(pool, 0.0, -1e30).astype(np.float32))
+
+        @tf.function(jit_compile=jit)
+        def gradients(weights: Any, of_users: Any, of_songs: Any, inputs: Inputs, live: Any, masks: Any) -> Any:
+            """Loss, hits and units alive; gradients of the dense weights and of the products of the wide kernels."""
+            with tf.GradientTape() as tape:
+                tape.watch((weights, of_users, of_songs))
+                songs = music(architecture, weights, of_songs, inputs.lengths)  # (S, E)
+                if user_side:
+                    user = users(architecture, weights, of_users, songs, inputs, masks)  # (B, E)
+                else:
+                    user = tf.zeros((inputs.history.shape[0], architecture.embedding))
+                if barred is None:
+                    candidates = ops.take(songs, inputs.candidates, axis=0)  # (B, C, E)
+                    scores = rate(architecture, weights, user, candidates)
+                    labels = tf.zeros_like(inputs.candidates[:, 0])
+                else:
+                    scores = rate_all(architecture, weights, user, songs) + barred  # (B, S)
+                    labels = inputs.candidates[:, 0]
+                value = tf.reduce_sum(loss(scores, labels) * live) / tf.reduce_sum(live)
+            found = tape.gradient(value, (weights, of_users, of_songs), unconnected_gradients="zero")
+            own = tf.gather(scores, labels, axis=1, batch_dims=1)
+            above = tf.reduce_sum(tf.cast(scores >= own[:, None], tf.float32), axis=1) <= 1.0  # ties count against it
+            alive = tf.reduce_any(tf.gather(songs, inputs.candidates) != 0.0, axis=(0, 1))
+            return (
+                value,
+                tf.reduce_sum(tf.cast(above, tf.float32) * live),
+                tf.reduce_sum(tf.cast(alive, tf.int32)),
+                found,
+            )
+
+        @tf.function(reduce_retracing=True)
+        def step(batch: Batch, seeds: Any) -> Any:
+            inputs, rows = batch.inputs, batch.inputs.history.shape[0]
+            of_users = tf.zeros((rows, architecture.mlp[0]))
+            if user_side:
+                of_users = _product(named[TABLES[0]], batch.users, inputs.user_rows, rows)
+            of_songs = _product(named[TABLES[1]], batch.songs, inputs.song_rows, inputs.lengths.shape[0])
+            weights = {name: tf.convert_to_tensor(named[name].value) for name in dense}
+            # Lists of columns stay outside: their lengths differ from batch to batch, and each would be compiled anew.
+            fixed = inputs._replace(song_bits=(), song_rows=(), user_bits=(), user_rows=())
+            # So does dropout: XLA would take longer to draw it than for all else.
+            masks = _masks(architecture, rows, seeds) if user_side else None
+            value, hits, alive, found = gradients(weights, of_users, of_songs, fixed, batch.weights, masks)
+            d_dense, d_users, d_songs = found
+            if user_side:
+                optimizer.rows(TABLES[0], batch.users.rows, _of_rows(d_users, batch.users, inputs.user_rows))
+            optimizer.rows(TABLES[1], batch.songs.rows, _of_rows(d_songs, batch.songs, inputs.song_rows))
+            for name in dense:
+                optimizer.whole(name, d_dense[name])
+            return value, hits, alive
+
+        self._step = step
+
+    def step(self, batch: Batch, epoch: int = 0, number: int = 0) -> tuple[Any, Any, Any]:
+        """Train on one batch.
+
+        Returns:
+            The loss before the step, how many labels scored above all else, and how many of the E units of the
+            candidates' vectors were alive (not zero for all of them).
+        """
+        draw = np.random.default_rng((self.seed, epoch)).integers(0, 2**30)
+        return self._step(tf.nest.map_structure(tf.constant, batch), tf.constant([draw, number], tf.int32))
+
+    def epoch(self, batches: Iterator[Batch], epoch: int) -> dict[str, float]:
+        """Train on the batches of an epoch.
+
+        Returns:
+            ``loss`` and ``accuracy`` (share of labels that scored above all else; ties count against the label), each
+            the mean over the examples, ``units_alive`` of the last batch and ``points`` trained on.
+        """
+        done, counts = [], []
+        for number, batch in enumerate(batches):
+            done.append(self.step(batch, epoch, number))
+            counts.append(float(batch.weights.sum()))
+        self.batch_losses = [float(value) for value, _, _ in done]
+        if not done:
+            return {"loss": math.nan, "accuracy": math.nan, "units_alive": 0, "points": 0}
+        points = sum(counts)
+        loss = float(np.average(self.batch_losses, weights=counts))
+        hits = sum(float(hits) for _, hits, _ in done)
+        return {"loss": loss, "accuracy": hits / points, "units_alive": int(done[-1][2]), "points": points}
+
+
+def fit(
+    trainer: Trainer,
+    optimizer: RowOptimizer,
+    batches: Batches,
+    epochs: int,
+    folder: Path | None = None,
+    resume: bool = False,
+    evaluate: Evaluate | None = None,
+    description: str = "DTNMR, ",
+) -> Progress:
+    """Train up to ``epochs`` epochs in all; what is needed to go on is saved in ``folder`` after each.
+
+    Args:
+        trainer, optimizer, batches: what to train with.
+        epochs: passes over the examples.
+        folder: of the run; None keeps nothing.
+        resume: continue from the checkpoint in ``folder``, to the weights of an uninterrupted run, bit by bit.
+        evaluate: epoch -> figures for its row of the history.
+        description: what the progress bar says before the epoch.
+
+    Raises:
+        UserError: there is no example, or the loss is no longer finite (the last whole epoch stays on disk).
+    """
+    require(epochs == 0 or len(batches) > 0, "no training example is left; see --min-playlist-len and --top")
+    variables: dict[str, Any] = {f"model.{name}": variable for name, variable in trainer.model.named.items()}
+    variables |= {f"optimizer.{name}": variable for name, variable in optimizer.state.items()}
+    progress = Progress()
+    if resume and folder:
+        progress, _ = restore_checkpoint(folder, variables)
+    for epoch in range(progress.epochs, epochs):
+        begun = time.perf_counter()
+        title = f"{description}epoch {epoch + 1}/{epochs}"
+        work = batches.epoch(epoch)
+        found = trainer.epoch(
+            iter(tqdm(work, title, total=len(batches), unit=" batches", disable=None, leave=False)), epoch
+        )
+        require(
+            math.isfinite(found["loss"]),
+            f"{title}: the loss is {found['loss']}; try a smaller --learning-rate "
+            f"(earlier epochs are kept in {folder})",
+        )
+        rate = found.pop("points") / (time.perf_counter() - begun)
+        row = {"epoch": epoch + 1, **found, "points_per_second": rate}
+        if not row["units_alive"]:
+            print(f"warning: {title}: {DEAD}", file=sys.stderr)
+        row |= evaluate(epoch) if evaluate else {}
+        progress.history.append(row)
+        progress.epochs, progress.batch_losses = epoch + 1, trainer.batch_losses
+        progress.seconds += time.perf_counter() - begun
+        if folder:
+            save_checkpoint(folder, variables, progress)
+    return progress
+
+
+DEAD = (
+    "all units of the songs' vectors are dead (the ReLU after the last layer passes nothing): every score ties and "
+    "nothing is learnt any more; start again with another --seed or a smaller --learning-rate"
+)
+
+
+def _product(kernel: Any, touched: Touched, rows: Any, count: int) -> Any:
+    """(count, H): :func:`dtnmr.model.summed_rows`, reading each row of the kernel once."""
+    gathered = tf.gather(kernel.value, touched.rows)
+    return tf.raw_ops.SparseSegmentSumWithNumSegments(
+        data=gathered, indices=touched.place, segment_ids=rows, num_segments=count
+    )
+
+
+def _of_rows(gradient: Any, touched: Touched, rows: Any) -> Any:
+    """(D, H): the gradients of the rows touched, from those of the products (count, H)."""
+    places = tf.gather(touched.place, touched.order)
+    return tf.raw_ops.SparseSegmentSumWithNumSegments(
+        data=gradient,
+        indices=tf.gather(rows, touched.order),
+        segment_ids=places,
+        num_segments=tf.size(touched.rows),
+    )
+
+
+def _masks(architecture: Architecture, rows: int, seeds: Any) -> list[Masks] | None:
+    """Dropout of the long and the short sequence."""
+    rate = architecture.dropout
+    if rate == 0:
+        return None
+
+    def mask(number: int, *shape: int) -> Any:
+        drawn = tf.random.stateless_uniform(shape, seeds + tf.constant([number, 0])) >= rate
+        return tf.cast(drawn, tf.float32) / (1.0 - rate)
+
+    units, between = architecture.lstm, architecture.lstm_layers - 1
+    lengths = (architecture.long_length, architecture.short_length)
+    return [
+        Masks(mask(2 * i, between, length, rows, units), mask(2 * i + 1, rows, units))
+        for i, length in enumerate(lengths)
+    ]

@@ -20,6 +20,7 @@ from keras import ops
 from tqdm import tqdm
 
 from common.checkpoint import Progress, restore_checkpoint, save_checkpoint
+from common.dropout import drop
 from common.optimizers import RowOptimizer
 from common.options import require
 from dtnmr.architecture import Architecture
@@ -63,12 +64,13 @@ class Trainer:
         barred = None if pool is None else tf.constant(np.where(pool, 0.0, -1e30).astype(np.float32))
 
         @tf.function(jit_compile=jit)
-        def gradients(weights: Any, of_users: Any, of_songs: Any, inputs: Inputs, live: Any, masks: Any) -> Any:
+        def gradients(weights: Any, of_users: Any, of_songs: Any, inputs: Inputs, live: Any, seeds: Any) -> Any:
             """Loss, hits and units alive; gradients of the dense weights and of the products of the wide kernels."""
             with tf.GradientTape() as tape:
                 tape.watch((weights, of_users, of_songs))
                 songs = music(architecture, weights, of_songs, inputs.lengths)  # (S, E)
                 if user_side:
+                    masks = _masks(architecture, inputs.history.shape[0], seeds)
                     user = users(architecture, weights, of_users, songs, inputs, masks)  # (B, E)
                 else:
                     user = tf.zeros((inputs.history.shape[0], architecture.embedding))
@@ -101,9 +103,7 @@ class Trainer:
             weights = {name: tf.convert_to_tensor(named[name].value) for name in dense}
             # Lists of columns stay outside: their lengths differ from batch to batch, and each would be compiled anew.
             fixed = inputs._replace(song_bits=(), song_rows=(), user_bits=(), user_rows=())
-            # So does dropout: XLA would take longer to draw it than for all else.
-            masks = _masks(architecture, rows, seeds) if user_side else None
-            value, hits, alive, found = gradients(weights, of_users, of_songs, fixed, batch.weights, masks)
+            value, hits, alive, found = gradients(weights, of_users, of_songs, fixed, batch.weights, seeds)
             d_dense, d_users, d_songs = found
             if user_side:
                 optimizer.rows(TABLES[0], batch.users.rows, _of_rows(d_users, batch.users, inputs.user_rows))
@@ -230,8 +230,7 @@ def _masks(architecture: Architecture, rows: int, seeds: Any) -> list[Masks] | N
         return None
 
     def mask(number: int, *shape: int) -> Any:
-        drawn = tf.random.stateless_uniform(shape, seeds + tf.constant([number, 0])) >= rate
-        return tf.cast(drawn, tf.float32) / (1.0 - rate)
+        return drop(tf.ones(shape), rate, seeds + tf.constant([number, 0]))
 
     units, between = architecture.lstm, architecture.lstm_layers - 1
     lengths = (architecture.long_length, architecture.short_length)

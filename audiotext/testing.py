@@ -13,23 +13,10 @@ from common.options import run_script
 if TYPE_CHECKING:
     import pytest
 
-TINY = (
-    "--text-units",
-    "8",
-    "8",
-    "--filters",
-    "4",
-    "4",
-    "4",
-    "4",
-    "--fusion-units",
-    "8",
-    "--epochs",
-    "2",
-    "--jobs",
-    "1",
+TINY: tuple[str, ...] = (
+    *("--text-units", "8", "8", "--filters", "4", "4", "4", "4", "--fusion-units", "8"),
+    *("--epochs", "2", "--jobs", "1", "--factors", "4"),
 )
-TINY = (*TINY, "--factors", "4")
 """Options of ``train.py`` that make every network small."""
 NOISE = ("WARNING", "absl", "cuda", "Traceback", "Warning", "oneDNN")
 Command = Callable[..., tuple[int, str, str]]

@@ -45,7 +45,7 @@ class FitOptions:
     """Shuffle only within blocks of so many rows and drop the rest of each block that fills no batch, as the released
     code does with patches (:data:`RELEASED_BLOCK`)."""
     jit: bool = True
-    """Compile with XLA where it pays, see :func:`compiles`."""
+    """Compile with XLA."""
     quiet: bool = False
     """Show no progress."""
 
@@ -85,7 +85,7 @@ def fit(
     optimizer = make_optimizer("adam", options.learning_rate, scaled)
     getattr(optimizer, "inner_optimizer", optimizer).epsilon = EPSILON
     monitor = "val_loss" if len(validation) and options.restore_best else None
-    trainer = Trainer(model, optimizer, options.seed, run_dir, weighted_half_cosine, compiles(options.jit), monitor)
+    trainer = Trainer(model, optimizer, options.seed, run_dir, weighted_half_cosine, options.jit, monitor)
     if resume:
         trainer.resume()
     predict = Predictor(model, min(1024, max(len(validation), 1)), options.jit)
@@ -110,14 +110,6 @@ def fit(
         return run(options.epochs)
     except _Enough:
         return run(trainer.progress.epochs)  # trains no more, but ends as a run of so many epochs does
-
-
-def compiles(jit: bool) -> bool:
-    """Whether to compile with XLA: not on a CPU, where these networks are faster without.
-
-    XLA draws dropout masks there many times slower than TensorFlow's own kernels (``benchmarks/README.md``).
-    """
-    return jit and bool(tf.config.list_physical_devices("GPU"))
 
 
 class _Enough(Exception):
@@ -186,13 +178,13 @@ class Predictor:
     Args:
         model: takes a dictionary of inputs.
         block: rows per call.
-        jit: compile with XLA where it pays, see :func:`compiles`.
+        jit: compile with XLA.
     """
 
     def __init__(self, model: keras.Model, block: int = 1024, jit: bool = True) -> None:
         self.block = block
 
-        @tf.function(jit_compile=compiles(jit), reduce_retracing=True)
+        @tf.function(jit_compile=jit, reduce_retracing=True)
         def forward(inputs: Any) -> Any:
             return model(inputs, training=False)
 

@@ -186,11 +186,9 @@ class Chooser:
         return {MONITOR: found["next_mrr"], "val_next_recall@10": found["next_recall@10"]}
 
     def restore(self, epoch: int) -> None:
-        """Set the model to the weights of the best epoch, and remove their file."""
-        file = self.folder / f"{epoch}.{BEST}"
-        if file.is_file():
-            load_own_weights(self.model, file)
-        self.clear(keep=0)
+        """Set the model to the weights of the best epoch; their file stays, for a run resumed with more epochs."""
+        load_own_weights(self.model, self.folder / f"{epoch}.{BEST}")
+        self.clear(keep=epoch)
 
     def clear(self, keep: int) -> None:
         """Remove the files of all epochs but one."""

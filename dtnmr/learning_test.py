@@ -1,4 +1,4 @@
-"""What the ratings can learn where tastes differ: a dot product and a perceptron learn whose they are, linear cannot."""
+"""What the ratings can learn where tastes differ: a dot product or a perceptron learns whose; linear cannot."""
 
 import numpy as np
 import pytest

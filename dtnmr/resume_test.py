@@ -66,4 +66,4 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed_equals_uninterrupted(kind,
     for name, array in theirs.items():
         np.testing.assert_array_equal(ours[name], array, err_msg=name)
     assert figures["metrics"] == expected["metrics"] and figures["best_epoch"] == expected["best_epoch"]
-    assert not [path.name for path in run_dir.iterdir() if path.name.startswith(".") or "best" in path.name]
+    assert sorted(path.name for path in run_dir.iterdir()) == sorted(path.name for path in folder.iterdir())

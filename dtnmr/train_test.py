@@ -8,9 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from common.options import PROJECT, run_script
+from common.options import PROJECT, parse, run_script
 from conftest import GOLDEN
+from dtnmr.architecture import Architecture
+from dtnmr.model import DTNMR
 from dtnmr.options import DtnmrOptions
+from dtnmr.preprocess import load_dataset
 from dtnmr.released import save_released
 from dtnmr.sample import KkboxSampleOptions, write_sample
 from dtnmr.stored import load_model, read_data
@@ -70,7 +73,7 @@ def test_a_fresh_checkout_runs_the_whole_pipeline_on_the_sample(tmp_path, privat
     assert found["best_baseline"] in found["baselines"] and set(found["tests"]) == set(found["confidence_95"])
     names = {path.name for path in run_dir.iterdir()}
     expected = {"metrics.json", "options.json", "vocabulary.json", "report.md", "history.csv", "curves.png"}
-    expected |= {"model.weights.h5", "comparison.png", "checkpoint.npz", "data"}
+    expected |= {"model.weights.h5", "comparison.png", "checkpoint.npz", "data", "1.best.weights.h5"}
     assert expected == names, names ^ expected
     report = (run_dir / "report.md").read_text()
     assert "synthetic" in report and "paper (no figure known)" in report and "could not be found" in report
@@ -129,12 +132,21 @@ def test_released_weights_are_evaluated(cli, tmp_path):
     assert ours == pytest.approx(theirs, abs=1e-6)
 
 
-def test_all_units_dead_is_reported(cli, db, tmp_path):
-    """A step far too large kills the ReLU that comes last in the released network: every score ties."""
-    arguments = ("--protocol", "released", "--learning-rate", 1000, "--batch-size", 64)
-    status, _, err = cli("--db", db, *TINY, *arguments, "--run-dir", tmp_path / "run")
-    assert status == 0 and "warning: " in err and "dead" in err, err
-    assert metrics_of(tmp_path / "run")["metrics"]["auc"] == pytest.approx(0.5)
+@pytest.mark.golden
+def test_all_units_dead_is_reported(cli, tmp_path):
+    """The ReLU that comes last in the released network can pass nothing: every score ties, which is no success."""
+    base = ("--db", GOLDEN / "dtnmr" / "csv", "--protocol", "released", "--no-baselines")
+    _, data = load_dataset(parse(DtnmrOptions, [*map(str, base)]).of_data, "released")
+    architecture = Architecture(
+        data.song_width, data.user_width, len(data.values["behaviour"]), rating="linear", final_relu=True
+    )
+    model = DTNMR(architecture)
+    model.named["song.2.bias"].assign(np.full(32, -100, np.float32))
+    save_released(tmp_path / "dead.npz", model)
+    status, _, err = cli(*base, "--epochs", 0, "--weights", tmp_path / "dead.npz", "--run-dir", tmp_path / "run")
+    assert status == 0 and "warning: all units of the songs' vectors are dead" in err, err
+    found = metrics_of(tmp_path / "run")["metrics"]
+    assert found["auc"] == pytest.approx(0.5) and found["accuracy@5_released"] == 0
 
 
 def test_mistakes_end_in_one_line(cli, db, tmp_path):

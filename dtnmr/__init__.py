@@ -1,1 +1,1 @@
-"""DTNMR (Zheng et al., Applied Sciences 2019): next songs from metadata of songs and users, and what they have heard."""
+"""DTNMR (Zheng et al. 2019): the next songs of a user, from metadata of songs and users and from what was heard."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.options import write_json
-from dtnmr.dataset import KkboxData, Points, Rows
+from dtnmr.dataset import SONG_FEATURES, USER_FEATURES, KkboxData, Points, Rows
 
 META, TEXTS = "meta.json", "texts.json"
 _ARRAYS = ("lengths", "owners", "trained", "plays")
@@ -27,6 +28,8 @@ FILES = {
     *(f"{name}_{part}.npy" for name in _POINTS for part in ("playlists", "positions")),
 }
 """Names of all files of a folder of prepared arrays."""
+_DAMAGE = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError)
+_DAMAGE += (RecursionError, tokenize.TokenError)  # of nested JSON, and of the header of an .npy file
 
 
 def save(data: KkboxData, state: dict[str, Any], folder: Path) -> None:
@@ -44,7 +47,7 @@ def read_state(folder: Path) -> dict[str, Any] | None:
     """What the arrays in ``folder`` were made of; None if it holds none."""
     try:
         state = json.loads((folder / META).read_text("utf-8"))["state"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except _DAMAGE:
         return None
     return state if isinstance(state, dict) else None
 
@@ -63,8 +66,8 @@ def load(folder: Path, state: dict[str, Any]) -> KkboxData | None:
                 fields[name] = kind(*(_map(folder / f"{name}_{part}.npy") for part in parts))
         fields |= {name: texts[name] for name in _IN_TEXTS} | {name: meta[name] for name in _IN_META}
         data = KkboxData(**fields)
-        return data if _fits(data) else None
-    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError):
+        return data if _texts_fit(data) and _shapes_fit(data) and _numbers_fit(data) else None
+    except _DAMAGE:
         return None
 
 
@@ -72,8 +75,21 @@ def _map(path: Path) -> NDArray[Any]:
     return np.load(path, mmap_mode="r")
 
 
-def _fits(data: KkboxData) -> bool:
-    """Whether the arrays have the shapes and types that belong together; their values are not read."""
+def _texts_fit(data: KkboxData) -> bool:
+    """Whether all that is JSON is of the types it should be."""
+    lists = [data.song_ids, data.user_ids, *data.values.values()]
+    return (
+        set(data.values) == {*SONG_FEATURES, *USER_FEATURES, "behaviour"}
+        and all(isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in lists)
+        and all(type(number) is int for number in data.counts.values())
+        and 0 < data.longest_length < float("inf")
+        and type(data.longest_history) is int
+        and data.longest_history >= 1
+    )
+
+
+def _shapes_fit(data: KkboxData) -> bool:
+    """Whether the arrays have the shapes and types that belong together."""
     playlists = len(data.owners)
     expected: list[tuple[NDArray[Any], tuple[int, ...], type]] = [
         (data.lengths, (data.songs,), np.float32),
@@ -89,3 +105,26 @@ def _fits(data: KkboxData) -> bool:
         points: Points = getattr(data, name)
         expected += [(part, (len(points),), np.int32) for part in (points.playlists, points.positions)]
     return all(array.shape == shape and array.dtype == kind for array, shape, kind in expected)
+
+
+def _numbers_fit(data: KkboxData) -> bool:
+    """Whether every number points at something: one that does not could read memory that is none of the arrays'."""
+    playlists, lengths = len(data.owners), data.songs_played.lengths
+    rows = [getattr(data, name) for name in _ROWS]
+    bounds: list[tuple[NDArray[Any], int, Any]] = [
+        (data.song_bits.values, 0, data.song_width),
+        (data.user_bits.values, 0, data.user_width),
+        (data.songs_played.values, 0, data.songs),
+        (data.behaviours.values, -1, len(data.values["behaviour"])),
+        (data.owners, 0, data.users),
+        (data.trained, 0, lengths + 1),
+        (data.plays, 0, np.inf),
+        (data.lengths, 0, np.inf),
+    ]
+    for points in (getattr(data, name) for name in _POINTS):
+        bounds += [(points.playlists, 0, playlists), (points.positions, 0, lengths[points.playlists])]
+    return (
+        all(one.indptr[0] == 0 and bool((one.lengths >= 0).all()) for one in rows)
+        and np.array_equal(data.songs_played.indptr, data.behaviours.indptr)
+        and all(bool(((array >= low) & (array < high)).all()) for array, low, high in bounds)
+    )

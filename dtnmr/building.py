@@ -81,9 +81,14 @@ def build(files: dict[str, Path], options: DataOptions, protocol: Protocol, fing
         playlists = continued_playlists(selected.train, selected.test, len(users))
         train, validation, test = corrected_points(playlists, options)
     require(
+        len(train) > 0 or len(validation) == 0,
+        f"--validation-share {options.validation_share} leaves no example to learn from; lower it",
+    )
+    longer = f" and shorter than --max-playlist-len {options.max_playlist_len}" if protocol == "released" else ""
+    require(
         len(train) > 0,
         f"{files['train']}: no example to learn from is left: no user of 16 to 59 years has a playlist longer than "
-        f"--min-playlist-len {options.min_playlist_len} of the {songs.size} songs kept; lower it or --top",
+        f"--min-playlist-len {options.min_playlist_len}{longer} of the {songs.size} songs kept; change these or --top",
     )
     values, behaviours = _values(raw, selected, playlists.behaviours)
     seconds = raw.songs.seconds[songs].tolist()

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from common.options import OptionalPath, require
 
 Protocol = Literal["corrected", "released"]
+MOST = 2**31 - 1
+"""No length or number is larger: positions in a playlist are 32-bit integers."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class DataOptions:
         least = {"min_playlist_len": 1, "max_playlist_len": 2, "subset_size": 2, "short_term_len": 1}
         for name, low in least.items():
             value = getattr(self, name)
-            require(value >= low, f"{_flag(name)} is {value}; it must be {low} or more")
+            require(low <= value <= MOST, f"{_flag(name)} is {value}; it must lie in {low}..{MOST}")
         for name in ("top", "validation_share"):
             value = getattr(self, name)
             require(0 <= value < 1, f"{_flag(name)} is {value}; it must be 0 or more and below 1")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from common.report import plot_curves
 from common.rundir import open_run, resumable
 from common.sources import Dataset
 from common.vocabulary import digest, save_vocabulary
-from common.weights import load_own_weights, save_own_weights
+from common.weights import save_own_weights
 from dtnmr.baselines import make_baselines
 from dtnmr.dataset import KkboxData
 from dtnmr.evaluation import Scores, evaluate, make_task, means, point_values
@@ -36,7 +34,6 @@ from dtnmr.scoring import Scorer
 from dtnmr.stored import WEIGHTS, columns, load_model, save_data
 from dtnmr.training import DEAD, Batches, Trainer, fit
 
-BEST = "best.weights.h5"
 MONITOR = "val_next_mrr"
 VALIDATION_POINTS = 5_000
 """Validation examples that choose the epoch; of more, as many are drawn."""
@@ -153,58 +150,19 @@ def train(model: DTNMR, options: DtnmrOptions, data: KkboxData, folder: Path) ->
         negatives = Negatives(data, options.negatives, options.subset_size - 1, options.seed, power)
     trainer = Trainer(model, optimizer, make_loss(options.loss), pool, options.seed, jit=not options.deterministic)
     batches = Batches(model.architecture, data, data.train, negatives, options.batch_size, options.seed)
-    chooser = Chooser(model, data, options, folder) if len(data.validation) else None
-    progress = fit(trainer, optimizer, batches, options.epochs, folder, options.resume, chooser)
-    if chooser:
-        progress.best_epoch = best_epoch([row[MONITOR] for row in progress.history])
-        chooser.restore(progress.best_epoch)
-    return progress
+    validate = Validation(model, data, options.seed) if len(data.validation) else None
+    monitor = MONITOR if validate else None
+    return fit(trainer, optimizer, batches, options.epochs, folder, options.resume, validate, monitor)
 
 
-class Chooser:
-    """Ranks the next song at validation examples after each epoch, and keeps the weights of the best epoch on disk.
+class Validation:
+    """Ranks the next song at validation examples, by which the best epoch is chosen."""
 
-    The file of the best epoch before stays until the next call, when the checkpoint of the new one has been written: a
-    run that is killed in between finds what it needs.
-    """
-
-    def __init__(self, model: DTNMR, data: KkboxData, options: DtnmrOptions, folder: Path) -> None:
-        self.model, self.data, self.folder, self.resume = model, data, folder, options.resume
-        held_out = dataclasses.replace(data, test=data.validation)
-        self.task = make_task(held_out, options.seed, VALIDATION_POINTS)
-        self.past: list[float] | None = None
+    def __init__(self, model: DTNMR, data: KkboxData, seed: int) -> None:
+        self.model, self.data = model, data
+        self.task = make_task(dataclasses.replace(data, test=data.validation), seed, VALIDATION_POINTS)
 
     def __call__(self, epoch: int) -> dict[str, float]:
-        """The figures of the validation for a row of the history."""
-        if self.past is None:  # the checkpoint has been read by now, and the history with it
-            self.past = past_figures(self.folder / "history.csv") if self.resume else []
-        self.clear(keep=best_epoch(self.past))
+        """The figures of an epoch for its row of the history."""
         found = means(point_values(recommender(Scorer(self.model, self.data)), self.task, (10,)))
-        self.past.append(found["next_mrr"])
-        if best_epoch(self.past) == epoch + 1:
-            save_own_weights(self.folder / f"{epoch + 1}.{BEST}", self.model)
         return {MONITOR: found["next_mrr"], "val_next_recall@10": found["next_recall@10"]}
-
-    def restore(self, epoch: int) -> None:
-        """Set the model to the weights of the best epoch; their file stays, for a run resumed with more epochs."""
-        load_own_weights(self.model, self.folder / f"{epoch}.{BEST}")
-        self.clear(keep=epoch)
-
-    def clear(self, keep: int) -> None:
-        """Remove the files of all epochs but one."""
-        for file in self.folder.glob(f"*.{BEST}"):
-            if file.name != f"{keep}.{BEST}":
-                file.unlink()
-
-
-def best_epoch(figures: Sequence[float]) -> int:
-    """The epoch (from 1) with the highest figure, the first of several; 0 if there is none."""
-    return int(np.argmax(figures)) + 1 if len(figures) else 0
-
-
-def past_figures(history: Path) -> list[float]:
-    """The validation's figure of every epoch in a ``history.csv``."""
-    if not history.is_file():
-        return []
-    with history.open(encoding="utf-8") as rows:
-        return [float(row[MONITOR]) for row in csv.DictReader(rows)]

@@ -55,8 +55,7 @@ class Negatives:
             rows = found[left]
             empty = rows < 0
             rows[empty] = self.songs[invert(self._function, rng.random(int(empty.sum())))]
-            repeated = np.tril(rows[:, :, None] == rows[:, None, :], -1).any(axis=2)  # as one further to the left
-            rows[repeated | self._heard(points, left, rows)] = -1
+            rows[_repeated(rows) | self._heard(points, left, rows)] = -1
             found[left] = rows
             left = left[(rows < 0).any(axis=1)]
             if not len(left):
@@ -106,6 +105,14 @@ def distinct(rng: np.random.Generator, songs: int, rows: int, count: int) -> Int
         left = left[(ordered[:, 1:] == ordered[:, :-1]).any(axis=1)]
         drawn[left] = rng.integers(0, songs, (len(left), count), dtype=np.int32)
     return drawn
+
+
+def _repeated(rows: Integers) -> NDArray[np.bool_]:
+    """(n, count) whether a song of (n, count) stands further to the left in its row, too."""
+    found = np.zeros(rows.shape, bool)
+    for column in range(1, rows.shape[1]):  # not all pairs at once: n x count^2 would not fit into memory
+        found[:, column] = (rows[:, :column] == rows[:, column, None]).any(axis=1)
+    return found
 
 
 def _first_places(data: KkboxData) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -5,7 +5,7 @@ import pytest
 
 from common.options import UserError
 from dtnmr.dataset import Points
-from dtnmr.negatives import Negatives, distinct
+from dtnmr.negatives import Negatives, _repeated, distinct
 from dtnmr.testing import tiny_data
 
 
@@ -52,6 +52,12 @@ def test_draws_by_popularity_follow_plays_to_the_power(alpha):
     np.testing.assert_allclose(
         np.bincount(drawn, minlength=data.songs) / len(drawn), expected / expected.sum(), atol=0.01
     )
+
+
+def test_songs_that_stand_further_to_the_left_too():
+    rows = np.random.default_rng(0).integers(0, 6, (50, 7), np.int32)
+    expected = [[song in row[:place] for place, song in enumerate(row)] for row in rows.tolist()]
+    np.testing.assert_array_equal(_repeated(rows), expected)
 
 
 def test_two_columns_are_drawn_as_without_replacement():

@@ -69,7 +69,7 @@ class DtnmrOptions(TrainingOptions, DataOptions):
     released: yes."""
     loss: Annotated[Loss | None, _choice("softmax", "bpr", "full-softmax")] = None
     """softmax over the label and the negatives (seed); bpr: over pairs of them; full-softmax: over all songs played in
-    training, which costs more the more there are but tells the next song better. Default: softmax."""
+    training, which costs more the more there are. Default: softmax."""
     negatives: Annotated[NegativesKind | None, _choice("released", "uniform", "popularity")] = None
     """The other --subset-size - 1 songs of an example, drawn anew in each epoch: released, from all songs (seed);
     uniform and popularity, not from the history or the label. Default: uniform, released: released."""

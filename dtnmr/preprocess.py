@@ -84,7 +84,10 @@ def _refuse_others(folder: Path, state: dict[str, Any], strict: bool) -> None:
     if not strict or not present:
         return
     found = read_state(folder) or {}
-    before, now = found.get("options", {}), state["options"]
+    before, now = found.get("options"), state["options"]
+    damaged = f"--cache {folder}: is damaged; give --reload to make it anew"
+    if not isinstance(before, dict):
+        raise UserError(damaged)
     changed = [f"{name} {before.get(name)}, now {value}" for name, value in now.items() if before.get(name) != value]
     require(
         not changed,
@@ -95,7 +98,7 @@ def _refuse_others(folder: Path, state: dict[str, Any], strict: bool) -> None:
         f"--cache {folder}: was made from other files, or by another version; give --reload to replace it, or name "
         "another folder",
     )
-    require(load(folder, state) is not None, f"--cache {folder}: is damaged; give --reload to make it anew")
+    require(load(folder, state) is not None, damaged)
 
 
 def load_dataset(options: DataOptions, protocol: Protocol, data_dir: Path | None = None) -> tuple[Dataset, KkboxData]:
@@ -154,7 +157,7 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
     table.add_column("")
     table.add_column("number", justify="right")
     for name, number in (data.counts | sizes).items():
-        table.add_row(name, f"{number:,}", end_section=name == list(data.counts)[-1])
+        table.add_row(name, f"{number:,}", end_section=[name] == list(data.counts)[-1:])
     Console().print(table)
     print(f"Prepared in {options.cache or dataset.prepared / options.protocol} in {seconds:.1f} s.")
     return {

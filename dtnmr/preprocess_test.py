@@ -291,6 +291,10 @@ def test_empty_missing_and_packed_files(raw, tmp_path, name):
 def test_no_playlist_is_long_enough(raw, tmp_path):
     with pytest.raises(UserError, match=r"no example to learn from is left.*--min-playlist-len 20"):
         prepare(raw, tmp_path / "out", DataOptions(top=0))
+    with pytest.raises(UserError, match="--validation-share 0.99 leaves no example to learn from"):
+        prepare(raw, tmp_path / "out", replace(ALL, validation_share=0.99))
+    with pytest.raises(UserError, match="longer than --min-playlist-len 2 and shorter than --max-playlist-len 3"):
+        prepare(raw, tmp_path / "out", replace(ALL, max_playlist_len=3), "released")
     with pytest.raises(UserError, match="--subset-size is 9; it must be at most the number of songs kept, 7"):
         prepare(raw, tmp_path / "out", replace(ALL, subset_size=9))
 
@@ -341,6 +345,9 @@ def test_a_cache_of_the_users_is_never_replaced_unasked(raw, tmp_path):
     (cache / "plays.npy").unlink()
     with pytest.raises(UserError, match="is damaged; give --reload"):
         load_dataset(options, "released")
+    (cache / META).write_text('{"state": {"options": 3}}')
+    with pytest.raises(UserError, match="is damaged; give --reload"):
+        load_dataset(options, "released")
     (cache / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"is no folder of prepared arrays \(it holds notes.txt\)"):
         load_dataset(replace(options, reload=True), "released")
@@ -367,8 +374,9 @@ RULES = {
     "long_term_len=21": "--long-term-len is 21 and --min-playlist-len is 20; the first must be at most the second",
     "short_term_len=21": "--short-term-len is 21 and --long-term-len is 20",
     "min_playlist_len=200": "--min-playlist-len is 200 and --max-playlist-len is 200; the first must be less than",
-    "subset_size=1": "--subset-size is 1; it must be 2 or more",
-    "short_term_len=0": "--short-term-len is 0; it must be 1 or more",
+    "subset_size=1": "--subset-size is 1; it must lie in 2..2147483647",
+    "short_term_len=0": "--short-term-len is 0; it must lie in 1..2147483647",
+    f"max_playlist_len={10**20}": "--max-playlist-len is 100000000000000000000; it must lie in 2..2147483647",
     "top=1.0": "--top is 1.0; it must be 0 or more and below 1",
     "top=-0.1": "--top is -0.1",
     "top=nan": "--top is nan",

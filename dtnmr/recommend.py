@@ -18,7 +18,7 @@ from rich.text import Text
 
 from common.options import OptionalInt, OptionalPath, require, run_script
 from common.session_text import printable
-from dtnmr.csvtables import read_table
+from dtnmr.csvtables import read_table, unmarked
 from dtnmr.dataset import SONG_FEATURES, Integers, KkboxData, Rows
 from dtnmr.encoding import encode_song, encode_user, make_rows, unknown_values
 from dtnmr.kkbox import MILLISECONDS
@@ -34,6 +34,8 @@ NEW_SONG = {
     "language": ("language",),
 }
 """Columns of songs.csv that are read of new songs."""
+LONGEST_SECONDS = 86_400.0
+"""A new song that lasts longer is taken for a mistake in its file."""
 Text_ = Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")]
 
 
@@ -70,10 +72,7 @@ class RecommendOptions:
             self.user is not None or told or bool(self.songs),
             "nobody to recommend to: name --user, or tell of a new one with --age, --gender, --city and --songs",
         )
-        require(
-            self.new_songs is None or self.new_songs.is_file(),
-            f"--new-songs {self.new_songs}: no such file",
-        )
+        require(self.new_songs is None or self.new_songs.is_file(), f"--new-songs {self.new_songs}: no such file")
 
 
 def main(options: RecommendOptions) -> dict[str, Any]:
@@ -106,7 +105,8 @@ def main(options: RecommendOptions) -> dict[str, Any]:
         ],
     }
     if options.json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        text = json.dumps(found, indent=1, ensure_ascii=False)
+        print(text.encode(errors="backslashreplace").decode())  # an id skipped may be no UTF-8 text: JSON escapes it
     else:
         _print(found)
     return found
@@ -160,14 +160,15 @@ def with_new_songs(data: KkboxData, file: Path) -> KkboxData:
         UserError: the file is broken, a length is no positive number, or there is no new song in it.
     """
     ids, lengths, bits = list(data.song_ids), [], []
-    known = set(ids)
+    known, new = set(ids), set[str]()
     for table in read_table(file, NEW_SONG, "str"):
-        for row in table.to_dict("records"):
+        for row in table.apply(unmarked).to_dict("records"):
             song = str(row["song_id"])
-            if song in known:
-                _tell(f"{file}: {printable(song)} is among the songs of the run already; it is skipped")
+            if song in known or song in new:
+                why = "is among the songs of the run already" if song in known else "is listed again"
+                _tell(f"{file}: {printable(song)} {why}; it is skipped")
                 continue
-            known.add(song)
+            new.add(song)
             fields = {name: str(row[name]) for name in SONG_FEATURES}
             fields["language"] = fields["language"].removesuffix(".0")
             for name, text in fields.items():
@@ -203,8 +204,8 @@ def _seconds(file: Path, song: str, text: str) -> float:
     except ValueError:
         seconds = math.nan
     require(
-        0 < seconds < math.inf,
-        f"{file}: {printable(song)}: the length is {printable(text)!r}; expected milliseconds, a positive number",
+        0 < seconds <= LONGEST_SECONDS,
+        f"{file}: {printable(song)}: the length is {printable(text)!r}; expected milliseconds, a day at most",
     )
     return seconds
 

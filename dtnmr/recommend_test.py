@@ -1,5 +1,6 @@
 """Recommending from a run directory: the right songs, new users and songs, and one clear line for every mistake."""
 
+import gzip
 import json
 from dataclasses import asdict
 
@@ -115,6 +116,7 @@ def test_new_songs_are_ranked_by_their_metadata(finished, tmp_path, capsys):
         (SONGS, "holds no song that the run does not have"),
         (SONGS + "n1,long,g1,a,c,,52\n", "n1: the length is 'long'"),
         (SONGS + "n1,-5,g1,a,c,,52\n", "n1: the length is '-5'"),
+        (SONGS + "n1,1e300,g1,a,c,,52\n", "n1: the length is '1e300'; expected milliseconds, a day at most"),
         (SONGS + "n1,5,g1\n", "line 2"),
         ("", "is empty"),
     ],
@@ -126,6 +128,20 @@ def test_wrong_files_of_new_songs(finished, tmp_path, content, message):
         recommend(finished[0], "--age", 20, "--new-songs", file)
 
 
+def test_odd_lines_of_new_songs_are_told(finished, tmp_path, capsys):
+    file = tmp_path / "new.csv"
+    file.write_text(SONGS + 'n1,200000,g1,"some\nbody",c,,52.0\nn1,100000,g2,a,c,,52\n')
+    found = recommend(finished[0], "--age", 20, "--new-songs", file, "--top-k", 99)
+    assert [one["song"] for one in found["recommended"]].count("n1") == 1
+    err = capsys.readouterr().err
+    assert "n1 is listed again; it is skipped" in err and "\\x1f" not in err and "language" not in err
+
+
+def test_ids_that_are_no_text_are_skipped_and_printed_as_json(finished, capsys):
+    recommend(finished[0], "--songs", "s1", "\udcff", "--json")
+    assert json.loads(capsys.readouterr().out)["skipped"] == ["\udcff"]
+
+
 def test_titles_where_the_dataset_has_them(tmp_path, capsys):
     raw, run = tmp_path / "raw", tmp_path / "run"
     raw.mkdir(), run.mkdir()
@@ -135,6 +151,12 @@ def test_titles_where_the_dataset_has_them(tmp_path, capsys):
     assert titles(run)["s3"] == "[red]Title 3[/]" and "other" not in titles(run)
     found = recommend(run, "--user", "u1", "--top-k", 2)
     assert found["recommended"][0]["title"].startswith("[red]Title ") and "[red]Title " in capsys.readouterr().out
+    packed = raw / "song_extra_info.csv.gz"
+    packed.write_bytes(gzip.compress((raw / "song_extra_info.csv").read_bytes()))
+    assert read_titles(packed, {"s3"}) == {"s3": "[red]Title 3[/]"}
+    packed.write_bytes(b"no archive")
+    with pytest.raises(UserError, match="is damaged"):
+        read_titles(packed, set())
     (raw / "song_extra_info.csv").write_text("song_id,isrc\n")
     with pytest.raises(UserError, match="line 1: the column name is missing"):
         read_titles(raw / "song_extra_info.csv", set())

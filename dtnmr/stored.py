@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -13,6 +14,7 @@ from common.rundir import read_run
 from common.sources import find_file, replacing_folder
 from common.vocabulary import digest, trained_vocabulary
 from dtnmr.arrays import load, save
+from dtnmr.csvtables import opened
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES, KkboxData
 
 if TYPE_CHECKING:  # imported late: a mistake in a run's files is reported without waiting for TensorFlow
@@ -20,7 +22,7 @@ if TYPE_CHECKING:  # imported late: a mistake in a run's files is reported witho
 
 WEIGHTS = "model.weights.h5"
 FOLDER, TITLES = "data", "titles.json"
-EXTRA = ("song_extra_info.csv",)
+EXTRA = ("song_extra_info.csv", "song_extra_info.csv.gz", "song_extra_info.csv.zip")
 LARGEST = 2**24
 """No size of an architecture is larger."""
 
@@ -80,10 +82,10 @@ def read_titles(file: Path, songs: set[str]) -> dict[str, str]:
     """song_id -> title of ``songs``, from song_extra_info.csv (song_id, name, isrc).
 
     Raises:
-        UserError: a column is missing, or it is no UTF-8 text.
+        UserError: a column is missing, or it is no UTF-8 text, or it cannot be unpacked.
     """
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
+        with opened(file) as stream, io.TextIOWrapper(stream, "utf-8-sig", newline="") as lines:
             rows = csv.DictReader(lines)
             names = rows.fieldnames or []
             missing = [name for name in ("song_id", "name") if name not in names]

@@ -152,9 +152,12 @@ def fit(
     folder: Path | None = None,
     resume: bool = False,
     evaluate: Evaluate | None = None,
+    monitor: str | None = None,
     description: str = "DTNMR, ",
 ) -> Progress:
     """Train up to ``epochs`` epochs in all; what is needed to go on is saved in ``folder`` after each.
+
+    The model is left with the weights of the best epoch (with ``monitor``), or of the last one.
 
     Args:
         trainer, optimizer, batches: what to train with.
@@ -162,17 +165,18 @@ def fit(
         folder: of the run; None keeps nothing.
         resume: continue from the checkpoint in ``folder``, to the weights of an uninterrupted run, bit by bit.
         evaluate: epoch -> figures for its row of the history.
+        monitor: the one of these to choose the best epoch by; higher is better, of equal ones the first counts.
         description: what the progress bar says before the epoch.
 
     Raises:
         UserError: there is no example, or the loss is no longer finite (the last whole epoch stays on disk).
     """
     require(epochs == 0 or len(batches) > 0, "no training example is left; see --min-playlist-len and --top")
-    variables: dict[str, Any] = {f"model.{name}": variable for name, variable in trainer.model.named.items()}
-    variables |= {f"optimizer.{name}": variable for name, variable in optimizer.state.items()}
-    progress = Progress()
+    weights: dict[str, Any] = {f"model.{name}": variable for name, variable in trainer.model.named.items()}
+    variables = weights | {f"optimizer.{name}": variable for name, variable in optimizer.state.items()}
+    progress, best = Progress(), dict[str, np.ndarray]()
     if resume and folder:
-        progress, _ = restore_checkpoint(folder, variables)
+        progress, best = restore_checkpoint(folder, variables, weights)
     for epoch in range(progress.epochs, epochs):
         begun = time.perf_counter()
         title = f"{description}epoch {epoch + 1}/{epochs}"
@@ -190,11 +194,16 @@ def fit(
         if not row["units_alive"]:
             print(f"warning: {title}: {DEAD}", file=sys.stderr)
         row |= evaluate(epoch) if evaluate else {}
+        if monitor and all(row[monitor] > past[monitor] for past in progress.history):
+            progress.best_epoch = epoch + 1
+            best = {name: np.array(variable) for name, variable in weights.items()}
         progress.history.append(row)
         progress.epochs, progress.batch_losses = epoch + 1, trainer.batch_losses
         progress.seconds += time.perf_counter() - begun
         if folder:
-            save_checkpoint(folder, variables, progress)
+            save_checkpoint(folder, variables, progress, best)
+    for name, array in best.items():
+        weights[name].assign(array)
     return progress
 
 

@@ -59,7 +59,7 @@ def collapsed(features: Features, factors: NDArray[Any], groups: Integers) -> tu
 
 
 def nearest(features: Features, factors: NDArray[Any], new: Features, k: int) -> NDArray[Any]:
-    """Item vectors (new, f): the mean of the unit factors of the k most similar training items, by their cosine.
+    """Item vectors (new, f): unit factors of the k most similar training items, weighted by their cosines and summed.
 
     An item without any similar one (an empty biography, say) gets a zero vector.
     """

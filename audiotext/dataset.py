@@ -30,20 +30,17 @@ PARTS: tuple[Part, ...] = ("factors", "text", "audio")
 
 def kind_of(folder: Path) -> Literal["dlrs", "raw", "hetrec"] | None:
     """What a folder holds; None if nothing that is known."""
-    if _factors(folder) is not None:
+    if _factors(folder):
         return "dlrs"
     if (folder / "songs.tsv").is_file():
         return "raw"
     return "hetrec" if hetrec.is_hetrec(folder) else None
 
 
-def _factors(folder: Path) -> int | None:
-    """Number of factors, from the names of the factors' files; None if there are none."""
-    names = [
-        path.name for part in ("splits", "test_data") for path in sorted((folder / part).glob("*_als_*_MSD-A-*.npy"))
-    ]
-    found = [re.search(r"_als_(\d+)_", name) for name in names]
-    return next((int(match[1]) for match in found if match), None)
+def _factors(folder: Path) -> list[int]:
+    """Numbers of factors, one for each factorisation, from the names of the files."""
+    names = [path.name for part in ("splits", "test_data") for path in (folder / part).glob("*_als_*_MSD-A-*.npy")]
+    return sorted({int(match[1]) for name in names if (match := re.search(r"_als_(\d+)_", name))})
 
 
 def find_dataset(data_dir: Path | None) -> tuple[Dataset, Literal["dlrs", "raw", "hetrec"]]:
@@ -88,12 +85,16 @@ def open_dataset(
     if kind != "dlrs":
         return dataset, prepare(dataset, kind, options, parts, protocol)
     found = _factors(dataset.raw)
-    assert found is not None
+    known = " and ".join(map(str, found))
     require(
-        options.factors in (None, found),
-        f"--factors {options.factors}: {dataset.raw} has {found} factors; leave it out",
+        options.factors is None or options.factors in found,
+        f"--factors {options.factors}: {dataset.raw} has {known} factors; leave it out",
     )
-    return dataset, Layout(dataset.raw, found)
+    require(
+        options.factors is not None or len(found) == 1,
+        f"{dataset.raw}: holds factors of {known} columns; choose with --factors",
+    )
+    return dataset, Layout(dataset.raw, options.factors or found[0])
 
 
 @dataclass(frozen=True)

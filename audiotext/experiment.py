@@ -54,6 +54,8 @@ def _run(given: AudioTextOptions, dataset: Dataset, layout: Layout) -> dict[str,
     options = given.with_settings(dataset.synthetic)
     items = read_items(layout, items_of(options.model))
     split = split_of(items, options)
+    played = items.plays[:, : options.users or None]
+    require(played.count_nonzero() > 0, "none of the users to be evaluated has played a test item; see --users")
     facts: dict[str, Any] = {
         "kind": options.model,
         "text": text_of(options, layout),

@@ -13,6 +13,11 @@ from tqdm import tqdm
 from common import als
 from common.options import UserError, require
 
+LIMITS = {
+    "factors": (1, 2**13), "als_alpha": (1e-9, 1e9), "als_epsilon": (1e-12, 1e12), "als_regularisation": (1e-9, 1e12),
+}  # fmt: skip
+"""Beyond them the sums of ALS leave double precision, or the memory."""
+
 
 @dataclass(frozen=True)
 class FactorOptions(als.AlsOptions):
@@ -23,6 +28,9 @@ class FactorOptions(als.AlsOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, (low, high) in LIMITS.items():
+            value, flag = getattr(self, name), f"--{name.replace('_', '-')}"
+            require(low <= value <= high, f"{flag} is {value:g}; it must lie in {low:g}..{high:g}")
         require(
             self.als_engine == "numpy" or not self.als_weighted,
             "--als-weighted needs --als-engine numpy: implicit has no weighted regularisation",
@@ -38,11 +46,17 @@ def factorise(
         plays: (users, items) play counts of the training items.
 
     Raises:
-        UserError: there are no plays, or the package implicit is asked for and missing.
+        UserError: there are no plays, the package implicit is asked for and missing, or the equations have no solution
+            in double precision.
     """
     options = options or FactorOptions()
     require(plays.nnz > 0, "there are no plays of training items, so there are no factors to learn")
-    users, items = solve_plays(plays, options, seed)
+    try:
+        users, items = solve_plays(plays, options, seed)
+        solved = bool(np.isfinite(users).all() and np.isfinite(items).all())
+    except np.linalg.LinAlgError:
+        solved = False
+    require(solved, "the factors of the plays are not finite; choose a greater --als-regularisation")
     return users.astype(np.float32), items.astype(np.float32)
 
 

@@ -40,3 +40,11 @@ def test_mistakes():
         factorise(sparse.csr_matrix((3, 4)))
     with pytest.raises(UserError, match="--als-weighted needs --als-engine numpy"):
         FactorOptions(als_weighted=True, als_engine="implicit")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"factors": 10**30}, {"als_alpha": 1e308}, {"als_epsilon": 1e-320}, {"als_regularisation": float("nan")}]
+)
+def test_options_that_leave_double_precision_are_refused(wrong):
+    with pytest.raises(UserError, match="it must"):
+        FactorOptions(**wrong)

@@ -16,7 +16,7 @@ from audiotext.audio.scaler import RELEASED_ROWS, Scaler
 from audiotext.dataset import Items, owner_rows
 from audiotext.kinds import TEXT_KINDS, Text
 from audiotext.layout import ARTISTS, SONGS, Layout, Split
-from audiotext.matrices import read_dense, write_dense
+from audiotext.matrices import DAMAGED, read_dense, write_dense
 from audiotext.model import embedding
 from audiotext.options import AudioTextOptions
 from audiotext.preprocess import PATCHES, tfidf_path
@@ -124,7 +124,7 @@ def _keep_vectoriser(layout: Layout, text: str, folder: Path) -> None:
 def _add_patches(
     found: Inputs, options: AudioTextOptions, layout: Layout, items: Items, split: Rows3, folder: Path
 ) -> None:
-    patches = {part: read_patches(layout, part, options.protocol, len(ids)) for part, ids in _ids(items)}
+    patches = _patches(layout, options.protocol, items)
     rows = split.train[split.train < RELEASED_ROWS] if options.protocol == "released" else split.train
     scaler = Scaler.fit(patches["train"], rows)
     scaler.save(folder / SCALER)
@@ -144,13 +144,24 @@ def read_patches(layout: Layout, split: Split, protocol: str, count: int) -> NDA
     require(path.is_file(), f"{path}: no such file; the dataset has no sound to train an audio network on")
     try:
         patches = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        shape, numbers = patches.shape, patches.dtype.kind == "f"
+    except DAMAGED as error:
         raise UserError(f"{path}: cannot be read as patches: {error}; delete it and extract again") from None
     require(
-        patches.ndim == 3 and len(patches) == count,
-        f"{path}: has {len(patches):,} rows; expected {count:,}, one per song",
+        numbers and len(shape) == 3 and min(shape) > 0,
+        f"{path}: holds {patches.dtype} of shape {shape}; expected patches (songs, frames, bins)",
     )
+    require(len(patches) == count, f"{path}: has {len(patches):,} rows; expected {count:,}, one per song")
     return patches
+
+
+def _patches(layout: Layout, protocol: str, items: Items) -> dict[Split, NDArray[Any]]:
+    """The patches of both splits, which must be of one size."""
+    found = {part: read_patches(layout, part, protocol, len(ids)) for part, ids in _ids(items)}
+    train, test = (found[part].shape[1:] for part in SPLITS)
+    path = layout.folder / PATCHES[protocol] / "test" / "patches.npy"
+    require(train == test, f"{path}: has patches of {test}, but those of training are of {train}")
+    return found
 
 
 def _ids(items: Items) -> tuple[tuple[Split, list[str]], ...]:
@@ -158,10 +169,15 @@ def _ids(items: Items) -> tuple[tuple[Split, list[str]], ...]:
 
 
 def sound_summary(patches: NDArray[Any]) -> NDArray[np.float64]:
-    """Mean and deviation of each bin over the frames (n, 2 * bins): what ridge regression hears of a song."""
+    """Mean and deviation of each bin over the frames (n, 2 * bins): what ridge regression hears of a song.
+
+    Raises:
+        UserError: a patch holds NaN or infinite values.
+    """
     rows = []
     for start in range(0, len(patches), EMBEDDING_BLOCK):
         block = np.asarray(patches[start : start + EMBEDDING_BLOCK], np.float64)
+        require(bool(np.isfinite(block).all()), f"patches {start} to {start + len(block) - 1} hold NaN or infinity")
         rows.append(np.concatenate([block.mean(axis=1), block.std(axis=1)], axis=1))
     return np.concatenate(rows)
 
@@ -180,11 +196,11 @@ def _add_artist_embedding(
         ready = [layout.load_artist_embedding(part) for part in SPLITS]
         found.add("text", *ready, text=_same_width(ready, layout.find(layout.artist_embedding_name("test"))))
         return
+    owners = [owner_rows(layout, items, part) for part in SPLITS]  # first: training the branch takes its time
     found.runs["text"] = source = options.text_run or run(found.text)
     _require_same_items(source, read_facts(source, TEXT_KINDS), layout.load_index("train", ARTISTS))
     rows: dict[Split, Any] = {part: as_rows(layout.load_text(part, found.text, ARTISTS)) for part in SPLITS}
     vectors = _embedded(source, "text", rows, folder, len(layout.load_index("train", ARTISTS)))
-    owners = [owner_rows(layout, items, part) for part in SPLITS]
     repeated = [Repeated(as_rows(v), rows) for v, rows in zip(vectors, owners, strict=True)]
     found.add("text", *repeated, text=vectors[0].shape[1])
     found.features["text"] = tuple(layout.load_text(part, found.text, SONGS) for part in SPLITS)  # type: ignore[assignment]
@@ -201,7 +217,7 @@ def _add_audio_embedding(
         _require_same_items(source, read_facts(source, ("audio",)), items.train)
         found.runs["audio"] = source
         scaler = Scaler.load(source / SCALER)
-        patches = {part: read_patches(layout, part, options.protocol, len(ids)) for part, ids in _ids(items)}
+        patches = _patches(layout, options.protocol, items)
         require(
             patches["train"].shape[1:] == scaler.mean.shape,
             f"--audio-run {source}: reads patches of {scaler.mean.shape}, the dataset has {patches['train'].shape[1:]}",

@@ -120,6 +120,7 @@ class Layout:
         path = self.find(self.matrix_test_name(items))
         matrix = read_csr(path)
         self._require_rows(matrix.shape[0], "test", items, path)
+        require(bool((matrix.data >= 0).all()), f"{path}: holds negative play counts")
         users = self.find(self.user_factors_name(items))
         if users.is_file():
             rows = self.load_user_factors(items).shape[0]

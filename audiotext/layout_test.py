@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from audiotext.audio.scaler import Scaler
 from audiotext.layout import ARTISTS, SONGS, Layout, read_csr, write_csr, zero_rows
+from audiotext.matrices import read_dense, write_dense
 from common.options import UserError
 
 ARTIST_OF = {"s0": "a0", "s1": "a1", "s2": "a1", "s3": "a2"}
@@ -192,3 +194,29 @@ def test_sparse_files_that_are_none(tmp_path):
         read_csr(tmp_path / "dense.npy")
     with pytest.raises(UserError, match="no such file"):
         read_csr(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("read", [read_dense, read_csr, Scaler.load])
+def test_whatever_is_damaged_in_a_file_is_a_mistake_of_the_user(read, tmp_path):
+    whole, path, rng = tmp_path / "whole", tmp_path / "damaged", np.random.default_rng(1)
+    if read is read_dense:
+        write_dense(whole, np.ones((3, 2)))
+    elif read is read_csr:
+        write_csr(whole, sparse.random(5, 6, 0.5, "csr", random_state=1))
+    else:
+        Scaler(np.ones((3, 2), np.float32), np.ones((3, 2), np.float32)).save(whole)
+    read(whole)
+    content, refused = whole.read_bytes(), 0
+    for _ in range(200):
+        damaged = bytearray(content[: rng.integers(len(content)) if rng.random() < 0.2 else None])
+        for place in rng.integers(0, min(len(damaged), 2000) or 1, 2):
+            damaged[place : place + 1] = bytes([rng.integers(256)])
+        path.write_bytes(damaged)
+        try:
+            read(path)
+        except UserError:
+            refused += 1
+    assert refused > 100
+    np.savez(whole, mean=np.ones((3, 2)), deviation=np.zeros((3, 2)), a=np.array([{}], dtype=object))
+    with pytest.raises(UserError):
+        read(whole.with_suffix(".npz"))

@@ -5,6 +5,7 @@ All are written atomically and checked when read; a damaged or foreign file is n
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -20,7 +21,13 @@ from common.options import UserError, replacing, require
 CSR_KEYS = ("data", "indices", "indptr", "shape")
 BLOCK = 2**24
 """Numbers of a dense matrix that are looked at at once."""
-_DAMAGED = (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
+LARGEST = 1e15
+"""Number beyond which the sums of squares of a row leave single precision: taken for damage."""
+DAMAGED = (
+    OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, MemoryError, OverflowError, RuntimeError,
+    SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What ``numpy.load`` and SciPy raise for damaged and foreign files."""
 
 
 def write_csr(path: Path, matrix: sparse.spmatrix | sparse.sparray) -> None:
@@ -51,10 +58,12 @@ def read_csr(path: Path) -> sparse.csr_matrix:
                     f"matrix with {', '.join(CSR_KEYS)}",
                 )
                 data, indices, indptr, shape = (file[key] for key in CSR_KEYS)
+                whole = all(array.dtype.kind in "iu" for array in (indices, indptr, shape))
+                require(whole, f"{path}: indices, indptr and shape must be integers")
                 matrix = sparse.csr_matrix((data, indices, indptr), shape=tuple(int(n) for n in shape))
         matrix.check_format(full_check=True)
         require(matrix.dtype.kind in "fiub", f"{path}: holds {matrix.dtype}; expected real numbers")
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise UserError(f"{path}: cannot be read as a sparse matrix: {error}; write or download it again") from error
     matrix.sum_duplicates()
     _require_finite(matrix.data, path)
@@ -76,7 +85,7 @@ def read_dense(path: Path) -> NDArray[Any]:
     require(path.is_file(), f"{path}: no such file")
     try:
         matrix = np.load(path, mmap_mode="r", allow_pickle=False)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise UserError(f"{path}: cannot be read as a matrix: {error}; write or download it again") from error
     require(
         isinstance(matrix, np.ndarray) and matrix.ndim == 2 and matrix.dtype.kind in "fiu",
@@ -89,11 +98,11 @@ def read_dense(path: Path) -> NDArray[Any]:
 def _require_finite(array: NDArray[Any], path: Path) -> None:
     step = max(BLOCK // max(array[:1].size, 1), 1)
     for first in range(0, len(array), step):
-        finite = np.isfinite(array[first : first + step])
-        if not finite.all():
-            places = np.argwhere(~finite)
+        usual = np.abs(array[first : first + step]) <= LARGEST
+        if not usual.all():
+            places = np.argwhere(~usual)
             where = f"row {first + places[0][0] + 1} holds" if array.ndim == 2 else "its values hold"
-            raise UserError(f"{path}: {where} NaN or infinite numbers; make the file again")
+            raise UserError(f"{path}: {where} NaN or infinite numbers, or some beyond 1e15; make the file again")
 
 
 def write_ids(path: Path, ids: Sequence[str]) -> None:

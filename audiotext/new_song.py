@@ -18,6 +18,9 @@ from audiotext.stored import SCALER, TEXT, load_network, read_architecture, read
 from audiotext.text import Document, TfIdf, entity, tag
 from common.options import UserError, require
 
+BRANCH_MODELS: dict[Branch, tuple[str, ...]] = {"text": ("a-text",), "audio": ("audio",)}
+"""Networks that an embedding is read from."""
+
 
 def read_biography(path: Path) -> str:
     """The text of a file.
@@ -61,11 +64,14 @@ def item_vector(run: Path, audio: Path | None, biography: Path | None, terms: Se
         inputs["text"] = _text_row(text_run, biography, terms)
     if audio is not None:
         inputs["audio"] = _patch(audio_run, audio)
-    for branch in _embedded_branches(architecture):
+    embedded = _embedded_branches(architecture)
+    for branch in embedded:
         require(
             branch in branches, f"{run}: read its {branch} embeddings ready-made; they cannot be made for new songs"
         )
         inputs[branch] = _embedding(branches[branch], branch, inputs[branch])
+    for name, row in inputs.items():
+        _require_fits(run, architecture, name, row)
     return np.asarray(load_network(run)(inputs, training=False), np.float32)[0]
 
 
@@ -94,7 +100,18 @@ def _embedded_branches(architecture: Architecture) -> list[Branch]:
 def _embedding(run: Path, branch: Branch, row: Any) -> NDArray[Any]:
     from audiotext.model import embedding
 
+    found = read_architecture(run)
+    require(found.model in BRANCH_MODELS[branch], f"{run}: is no run of a {branch} network")
+    _require_fits(run, found, branch, row)
     return np.asarray(embedding(load_network(run), branch)({branch: row}, training=False))
+
+
+def _require_fits(run: Path, architecture: Architecture, branch: str, row: NDArray[Any]) -> None:
+    """Files of a run may have been exchanged."""
+    shape = (architecture.frames, architecture.bins) if architecture.reads_patches else (architecture.audio,)
+    wanted = (architecture.text,) if branch == "text" else shape
+    fits = row.shape[1:] == wanted
+    require(fits, f"{run}: its network reads {branch} of {wanted}, its other files make {row.shape[1:]}; train it anew")
 
 
 def _text_row(run: Path, biography: Path | None, terms: Sequence[str]) -> NDArray[np.float32]:
@@ -106,7 +123,7 @@ def _text_row(run: Path, biography: Path | None, terms: Sequence[str]) -> NDArra
     document = Document(read_biography(biography) if biography else "", {rename(term): 1 for term in terms})
     row = known.transform([document])
     words = len(list(document.tokens()))
-    given = " ".join([str(biography or ""), *terms]).strip()
+    given = " ".join([str(biography or ""), *terms]).strip() or "--terms"
     require(
         row.nnz > 0, f"{given}: the network knows none of its {words:,} words; expected some of {len(known.terms):,}"
     )
@@ -116,8 +133,10 @@ def _text_row(run: Path, biography: Path | None, terms: Sequence[str]) -> NDArra
 def _patch(run: Path, audio: Path) -> NDArray[np.float32]:
     scaler = Scaler.load(run / SCALER)
     options = read_facts(run)["options"]
-    protocol = options.get("protocol", "corrected")
+    protocol, seed = options.get("protocol", "corrected"), options.get("split_seed", 1)
+    right = protocol in ("corrected", "released") and isinstance(seed, int) and seed >= 0
+    require(right, f"{run / 'options.json'}: protocol or split_seed is impossible")
     spectrogram = log_cqt(audio, protocol)
     require(not is_silent(spectrogram, protocol), f"{audio}: nothing is heard; expected music")
-    chosen = PatchOptions(len(scaler.mean), int(options.get("split_seed", 1)), protocol)
+    chosen = PatchOptions(len(scaler.mean), seed, protocol)
     return scaler.transform(patch_of(spectrogram, audio.name, chosen)[None])

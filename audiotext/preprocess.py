@@ -24,9 +24,9 @@ from audiotext.audio.patches import extract_all
 from audiotext.data_options import PrepareOptions
 from audiotext.dataset import FOLDER, PARTS, USERS, Part, find_dataset
 from audiotext.factors import factorise
-from audiotext.layout import ARTISTS, SONGS, TEXTS, ItemSet, Layout
+from audiotext.layout import ARTISTS, SONGS, TEXTS, ItemSet, Layout, Split
 from audiotext.matrices import write_ids, zero_rows
-from audiotext.raw import ArtistSplit, RawData, read_raw
+from audiotext.raw import SOUND, ArtistSplit, RawData, read_raw
 from audiotext.text import TfIdf, documents
 from common.options import OptionalPath, UserError, require, run_script, write_json
 from common.sources import Dataset
@@ -34,6 +34,7 @@ from common.sources import Dataset
 VERSION = 1
 """Of what is made; files of another version are made anew."""
 STATE = "prepared.json"
+SPLITS: tuple[Split, ...] = ("train", "test")
 PATCHES = {"corrected": "patches", "released": "patches_released"}
 """Protocol -> folder of the patches, which differ in what they make of silence."""
 
@@ -92,11 +93,13 @@ def prepare(
 
 def _depends_on(part: Part, dataset: Dataset, options: PrepareOptions, factors: Any, protocol: str) -> dict[str, Any]:
     """What makes a part out of date when it changes: files, by size and time of change, and options."""
-    names = {"factors": ("songs", "plays", "user_artists"), "audio": ("songs", "clips")}
+    names = {"factors": ("songs", "plays", "artists", "user_artists"), "audio": ("songs",)}
     known = names.get(part, ("songs", "tags", "entities", "biographies", "artists", "user_tagged"))
     zips = list(dataset.raw.glob("*.zip"))
     files = [path for path in dataset.raw.iterdir() if path.name.startswith(known)] + zips
     files += [path for folder in files if folder.is_dir() for path in folder.iterdir()]
+    if part == "audio":  # songs.tsv may name clips anywhere below the folder
+        files += [path for path in dataset.raw.rglob("*") if path.suffix.lower() in SOUND]
     found = {
         "version": VERSION,
         "sources": _digest(files),
@@ -179,6 +182,9 @@ def _make_text(material: _Material, layout: Layout) -> dict[str, Any]:
     }
     require(any(there.values()), f"{material.folder}: holds no biography, entity or tag")
     counts: dict[str, Any] = {}
+    for text in [text for text, found in there.items() if not found]:  # which there may have been before
+        for path in (*(layout.path(layout.text_name(part, text)) for part in SPLITS), tfidf_path(layout, text)):
+            path.unlink(missing_ok=True)
     for text in [text for text, found in there.items() if found]:
         texts = documents(raw, text)  # type: ignore[arg-type]
         tfidf = TfIdf(material.options.terms).fit([texts[artist] for artist in split.train_artists])

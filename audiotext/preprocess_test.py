@@ -84,6 +84,15 @@ def test_what_is_there_stays_and_what_has_changed_is_made_anew(cli, copied, tmp_
     assert changed and all(name.startswith("X_") for name in changed)
 
 
+def test_a_text_that_is_there_no_more_is_not_used_any_more(cli, copied, tmp_path):
+    out = tmp_path / "out"
+    assert cli("--data-dir", copied, "--out", out, "--parts", "text")[0] == 0
+    assert any("tags" in path.name for path in out.rglob("X_*"))
+    (copied / "tags.tsv").unlink()
+    assert cli("--data-dir", copied, "--out", out, "--parts", "text")[0] == 0
+    assert not any("tags" in path.name for path in out.rglob("X_*"))
+
+
 def test_parts_can_be_chosen(cli, raw, tmp_path):
     status, _, err = cli("--data-dir", raw, "--out", tmp_path, "--parts", "text")
     assert status == 0 and set(json.loads((tmp_path / "prepared.json").read_text())) == {"text"}, err
@@ -95,6 +104,7 @@ def test_parts_can_be_chosen(cli, raw, tmp_path):
         ("plays.tsv", "user_id\tsong_id\tplays\nu1\tSO00001\t0\n", "plays.tsv"),
         ("plays.tsv", "user_id\tsong_id\tplays\nu1\tnobody\t1\n", "nobody"),
         ("songs.tsv", "song_id\nSO00001\n", "artist_id"),
+        ("songs.tsv", "song_id\tsong_id\tartist_id\nS1\tS2\tA\n", "twice"),
         ("tags.tsv", "artist_id\ttag\tcount\nnobody\trock\t1\n", "nobody"),
     ],
 )

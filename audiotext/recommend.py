@@ -69,9 +69,12 @@ def open_items(run: Path, data_dir: Path | None) -> tuple[Layout, Items]:
     known = {field.name: started[field.name] for field in fields(PrepareOptions) if field.name in started}
     try:
         options = PrepareOptions(**known)
-    except TypeError as error:
+        folder = data_dir or (Path(started["data_dir"]) if started.get("data_dir") else None)
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{run / 'options.json'}: not of a training run of audiotext/train.py ({error})") from None
-    folder = data_dir or (Path(started["data_dir"]) if started.get("data_dir") else None)
+    whole = [getattr(options, name) for name in ("factors", "als_sweeps", "terms", "split_seed", "frames")]
+    right = all(number is None or isinstance(number, int) for number in whole)
+    require(right, f"{run / 'options.json'}: not of a training run of audiotext/train.py (a number is no integer)")
     _, layout = open_dataset(folder, options, ["factors"])
     items = read_items(layout, items_of(facts["kind"]))
     require(

@@ -115,6 +115,27 @@ def test_real_clips_that_are_no_music_and_mistakes_end_in_one_line(cli, runs, ra
         assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and message in err, (arguments, err)
 
 
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("options.json", {"options": {"data_dir": 5}}),
+        ("options.json", {"options": {"split_seed": 1.5}}),
+        ("architecture.json", {"dropout": 5}),
+        ("architecture.json", {"dropout": "x"}),
+        ("architecture.json", {"text": 7}),
+        ("tfidf.json", {"terms": ["one"], "idf": [1.0]}),
+    ],
+)
+def test_edited_files_of_a_run_end_in_one_line(file, change, cli, runs, raw, tmp_path):
+    run = shutil.copytree(runs / "a-tags", tmp_path / "run")
+    found = json.loads((run / file).read_text())
+    nested = {key: found[key] | value if isinstance(value, dict) else value for key, value in change.items()}
+    (run / file).write_text(json.dumps(found | nested))
+    tags = [line.split("\t")[1] for line in (raw / "tags.tsv").read_text().splitlines()[1:6]]
+    status, _, err = cli("--run-dir", run, "--terms", *tags, "one")
+    assert status == 2 and err.startswith("error: ") and err.count("\n") == 1, err
+
+
 def test_another_dataset_than_the_run_s_is_refused(cli, runs, tmp_path):
     other = small_collection(tmp_path)
     (other / "plays.tsv").write_text("\n".join((other / "plays.tsv").read_text().splitlines()[:-3]) + "\n")

@@ -27,7 +27,7 @@ def references(
     """Rank by random numbers, the artist's popularity, nearest neighbours, ridge regression, and true factors.
 
     Neighbours and regression learn from the items that the network is fitted to, and the penalty is chosen on those
-    that it is stopped by.
+    that it is stopped by; without any of these there is no regression.
     """
     count = items.plays.shape[0]
     scores: dict[str, Scores] = {"random": random_scores(count, options.seed)}
@@ -50,8 +50,11 @@ def _predicted(options: AudioTextOptions, items: Items, inputs: Inputs, split: S
                 numbers = np.unique(np.asarray(items.train_artists)[split.train], return_inverse=True)[1]
                 neighbours = collapsed(*neighbours, numbers)
             found[f"nearest {options.neighbours} ({name})"] = nearest(*neighbours, test, options.neighbours)
+        if not len(split.validation):
+            continue
         found[f"ridge regression ({name})"] = ridge(train, items.factors, split.train, split.validation, test)[0]
-    if len(inputs.features) == 2 and inputs.features["sound"][0].size <= JOINED:
+    joined = len(inputs.features) == 2 and inputs.features["sound"][0].size <= JOINED
+    if joined and len(split.validation):
         (text, new_text), (sound, new_sound) = inputs.features["text"], inputs.features["sound"]
         both, new = _joined(text, sound), _joined(new_text, new_sound)
         found["ridge regression (both)"] = ridge(both, items.factors, split.train, split.validation, new)[0]

@@ -55,7 +55,9 @@ def read_architecture(folder: Path) -> Architecture:
         numbers = [getattr(found, name) for name in ("factors", "text", "audio", "frames", "bins")]
         numbers += [*found.text_units, *found.filters, *found.kernels, *found.pools, found.fusion_units + 1]
         require(
-            all(type(number) is int and 1 <= number <= LARGEST for number in numbers), f"{file}: sizes out of range"
+            all(type(number) is int and 1 <= number <= LARGEST for number in numbers)
+            and all(0 <= share < 1 for share in (found.dropout, found.fusion_dropout)),
+            f"{file}: sizes out of range",
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{file}: describes no network of audiotext/train.py ({error})") from None

@@ -167,9 +167,33 @@ def test_damaged_data_end_in_one_line(cli, raw, tmp_path):
         refused("a-tags", message)
     factors.write_bytes(b"\x93NUMPY cut")
     refused("a-tags", "cannot be read")
+    np.save(factors, values)
+    np.save(folder / "splits" / "y_train_als_2_MSD-A-artists.npy", values[:, :2])
+    factorisations = ("--data-dir", folder, *TINY[:-4], "--model", "a-tags", "--run-dir", tmp_path / "run")
+    status, _, err = cli(*factorisations)
+    assert status == 2 and "factors of 2 and 4 columns" in err  # none is silently taken
+    (folder / "splits" / "y_train_als_2_MSD-A-artists.npy").unlink()
+    plays = folder / "splits" / "matrix_test_MSD-A-artists.npz"
+    with np.load(plays) as file:
+        cells = dict(file)
+    for wrong, message in ((-cells["data"], "negative"), (0 * cells["data"], "none of the users")):
+        np.savez(plays, **(cells | {"data": wrong}))
+        refused("a-tags", message)
+    owners = folder / "splits" / "artist_of_song.tsv"
+    whole = owners.read_text()
+    owners.write_text(whole.replace("AR0005", "nobody"))
+    refused("mm-lf-lin", "nobody")  # before a branch is trained
+    owners.write_text(whole)
     patches = folder / "patches" / "train" / "patches.npy"
-    np.save(patches, np.load(patches)[:-1])
-    refused("audio", "rows")
+    values = np.load(patches)
+    for wrong, message in (
+        (values[:-1], "rows"),
+        (values[:, :40], "patches of"),
+        (values.astype("S3"), "expected patches"),
+        (np.full_like(values, np.nan), "NaN"),
+    ):
+        np.save(patches, wrong)
+        refused("audio", message)
     patches.unlink()
     refused("audio", "no such file")
 

@@ -50,8 +50,8 @@ def read_tsv(
         stream: the bytes of the file, if it is not to be opened here.
 
     Raises:
-        UserError: the file or a column is missing, or a line is no text in ``encoding`` or has too few or too many
-            values.
+        UserError: the file or a column is missing, a column is there twice, or a line is no text in ``encoding`` or has
+            too few or too many values.
     """
     if stream is None:
         require(path.is_file(), f"{path}: no such file")
@@ -63,6 +63,8 @@ def read_tsv(
     names = header or []
     missing = [name for name in columns if name not in names]
     require(not missing, f"{path}, line 1: lacks the column {', '.join(missing)} among {', '.join(names)}")
+    twice = [name for name in columns if names.count(name) > 1]
+    require(not twice, f"{path}, line 1: names the column {', '.join(twice)} twice")
     number = 1
     while (values := _values(stream, path, number := number + 1, encoding)) is not None:
         if values == [""]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from audiotext.matrices import DAMAGED
 from common.options import UserError, replacing, require
 
 RELEASED_ROWS = 10_000
@@ -64,6 +65,10 @@ class Scaler:
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                return cls(file["mean"], file["deviation"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+                mean, deviation = (np.asarray(file[name], np.float32) for name in ("mean", "deviation"))
+            fits = mean.ndim == 2 and mean.shape == deviation.shape
+            usual = bool(np.isfinite(mean).all() and np.isfinite(deviation).all() and (deviation > 0).all())
+        except DAMAGED as error:
             raise UserError(f"{path}: not a scaler of patches ({error})") from None
+        require(fits and usual, f"{path}: not a scaler of patches (its arrays do not fit, or hold impossible values)")
+        return cls(mean, deviation)

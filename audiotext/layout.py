@@ -40,24 +40,6 @@ class Layout:
     factors: int = 200
     """Columns of the item and user factors: a part of their files' names."""
 
-    @classmethod
-    def open(cls, folder: Path) -> Layout:
-        """The layout in ``folder``, with the number of factors that its files name.
-
-        Raises:
-            UserError: it holds no item factors, or those of several factorisations.
-        """
-        require(folder.is_dir(), f"{folder}: no such folder")
-        places = [folder / "splits", folder / "test_data"]
-        names = [path.name for place in places for path in place.glob("y_train_als_*_MSD-A-*.npy")]
-        numbers = sorted({int(name.split("_")[3]) for name in names if name.split("_")[3].isdigit()})
-        expected = cls(folder).path(cls(folder).factors_name(SONGS))
-        require(bool(numbers), f"{folder}: holds no item factors such as {expected}; see data/README.md")
-        require(
-            len(numbers) == 1, f"{folder}: holds factors of {' and '.join(map(str, numbers))} columns; keep one of them"
-        )
-        return cls(folder, numbers[0])
-
     def path(self, name: str) -> Path:
         """Where the file ``name`` is written: features in ``train_data/``, all else in ``splits/``."""
         return self.folder / ("train_data" if name.startswith("X_") else "splits") / name

@@ -41,7 +41,6 @@ def test_names_are_the_released_ones(tmp_path):
 
 
 def test_what_is_saved_is_loaded(layout):
-    assert Layout.open(layout.folder) == layout
     assert layout.load_index("test", SONGS) == ["s4", "s5"]
     assert layout.load_factors().shape == (4, 5) and layout.load_user_factors().shape == (3, 5)
     assert layout.load_matrix_test().toarray().tolist() == [[1, 0, 0], [0, 1, 0]]
@@ -128,16 +127,6 @@ def test_nan_is_found_in_any_block(layout, monkeypatch):
     with pytest.raises(UserError, match="row 3 holds NaN"):
         layout.load_factors()
     assert zero_rows(np.array([[0.0], [1], [0]])) == 2
-
-
-def test_open_needs_factors_of_one_number(layout, tmp_path):
-    with pytest.raises(UserError, match="no such folder"):
-        Layout.open(tmp_path / "none")
-    with pytest.raises(UserError, match=r"holds no item factors such as .*y_train_als_200_MSD-A-songs.npy"):
-        Layout.open(tmp_path)
-    layout.save_dense("y_train_als_7_MSD-A-artists.npy", np.ones((3, 7)))
-    with pytest.raises(UserError, match="holds factors of 5 and 7 columns"):
-        Layout.open(layout.folder)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError  # NumPy parses the header of an array as Python
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             raise ValueError(f"it unpacks to {unpacked:,} bytes")
         with np.load(path, allow_pickle=False) as file:
             return {name: _array(file[name], name) for name in file.files}
-    except (OSError, EOFError, MemoryError, ArithmeticError, LookupError, RuntimeError, TypeError) as error:
+    except (OSError, EOFError, MemoryError, ArithmeticError, LookupError, RuntimeError, TypeError, TokenError) as error:
         raise ValueError(str(error) or type(error).__name__) from None
     except (zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(str(error)) from None

@@ -28,8 +28,10 @@ FILES = {
     *(f"{name}_{part}.npy" for name in _POINTS for part in ("playlists", "positions")),
 }
 """Names of all files of a folder of prepared arrays."""
-_DAMAGE = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError)
-_DAMAGE += (RecursionError, tokenize.TokenError)  # of nested JSON, and of the header of an .npy file
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError),
+    *(RecursionError, tokenize.TokenError),  # of nested JSON, and of the header of an .npy file
+)
 
 
 def save(data: KkboxData, state: dict[str, Any], folder: Path) -> None:

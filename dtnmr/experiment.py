@@ -31,7 +31,7 @@ from dtnmr.released import load_released
 from dtnmr.reporting import finish
 from dtnmr.row_optimizers import make_optimizer
 from dtnmr.scoring import Scorer
-from dtnmr.stored import WEIGHTS, columns, load_model, save_data
+from dtnmr.stored import WEIGHTS, columns, load_model, save_data, titles_in
 from dtnmr.training import DEAD, Batches, Trainer, fit
 
 MONITOR = "val_next_mrr"
@@ -57,10 +57,11 @@ def run(options: DtnmrOptions, dataset: Dataset, data: KkboxData) -> dict[str, A
         },
         "vocabulary": digest(columns(data)),
     }
+    titles = titles_in(dataset.raw, data)
     name = f"{architecture.rating}-{options.protocol}-{dataset.name}"
     folder = open_run("dtnmr", name, options, facts)
     save_vocabulary(folder, columns(data))
-    save_data(folder, data, dataset.raw)
+    save_data(folder, data, titles)
     with resumable(folder):
         model = start or DTNMR(architecture, options.seed)
         progress = train(model, options, data, folder)

@@ -95,8 +95,8 @@ class DtnmrOptions(TrainingOptions, DataOptions):
         require(all(1 <= size <= 65536 for size in self.mlp), f"--mlp is {self.mlp}; each must lie in 1..65536")
         ordered = tuple(sorted(set(self.cutoffs)))
         require(
-            len(ordered) > 0 and ordered == self.cutoffs and ordered[0] >= 1,
-            f"--cutoffs are {' '.join(map(str, self.cutoffs))}; name different numbers of 1 or more in ascending order",
+            len(ordered) > 0 and ordered == self.cutoffs and ordered[0] >= 1 and ordered[-1] < 2**31,
+            f"--cutoffs are {' '.join(map(str, self.cutoffs))}; name different numbers from 1 on in ascending order",
         )
         require(len(self.weights) <= 1, "--weights names several files; name one")
         require(self.precision in ("auto", "float32"), f"--precision {self.precision}: DTNMR computes in float32")

@@ -51,7 +51,7 @@ def test_complete_options_stay_what_they_are(arguments):
         (("--negatives-power", 0.5), "belongs to --negatives popularity"),
         (("--negatives", "popularity", "--negatives-power", 2), "--negatives-power is 2"),
         (("--cutoffs", 10, 5), "in ascending order"),
-        (("--cutoffs", 0, 5), "of 1 or more"),
+        (("--cutoffs", 0, 5), "from 1 on"),
         (("--cutoffs", 5, 5), "different numbers"),
         (("--epochs", 0), "--weights FILE"),
         (("--batch-size", 0), "--batch-size is 0"),

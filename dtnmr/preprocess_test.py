@@ -291,7 +291,7 @@ def test_empty_missing_and_packed_files(raw, tmp_path, name):
 def test_no_playlist_is_long_enough(raw, tmp_path):
     with pytest.raises(UserError, match=r"no example to learn from is left.*--min-playlist-len 20"):
         prepare(raw, tmp_path / "out", DataOptions(top=0))
-    with pytest.raises(UserError, match="--validation-share 0.99 leaves no example to learn from"):
+    with pytest.raises(UserError, match=r"--validation-share 0\.99 leaves no example to learn from"):
         prepare(raw, tmp_path / "out", replace(ALL, validation_share=0.99))
     with pytest.raises(UserError, match="longer than --min-playlist-len 2 and shorter than --max-playlist-len 3"):
         prepare(raw, tmp_path / "out", replace(ALL, max_playlist_len=3), "released")

@@ -13,7 +13,7 @@ from dtnmr.model import DTNMR, Architecture
 from dtnmr.queries import of_users
 from dtnmr.recommend import RecommendOptions, main
 from dtnmr.scoring import Scorer
-from dtnmr.stored import WEIGHTS, columns, load_model, read_data, read_titles, save_data, titles
+from dtnmr.stored import WEIGHTS, columns, load_model, read_data, read_titles, save_data, titles, titles_in
 from dtnmr.testing import rows_of, tiny_data
 
 DATA = tiny_data()
@@ -28,7 +28,7 @@ def write_run(folder, raw=None, **settings):
     model.save_weights(folder / WEIGHTS)
     facts = {"architecture": asdict(architecture), "dataset": {"fingerprint": DATA.fingerprint}}
     (folder / "options.json").write_text(json.dumps(facts | {"options": {}, "vocabulary": digest(columns(DATA))}))
-    save_data(folder, DATA, raw or folder)
+    save_data(folder, DATA, titles_in(raw or folder, DATA))
     return model
 
 
@@ -169,7 +169,7 @@ def test_what_a_run_keeps_is_what_it_was_trained_on(run):
     again = load_model(folder / WEIGHTS, data)
     for name, variable in model.named.items():
         np.testing.assert_array_equal(np.asarray(again.named[name]), np.asarray(variable))
-    save_data(folder, DATA, folder)  # once more, as a resumed run does
+    save_data(folder, DATA)  # once more, as a resumed run does
     assert read_data(folder).fingerprint == DATA.fingerprint
 
 

@@ -32,20 +32,25 @@ def columns(data: KkboxData) -> list[str]:
     return [f"{name}: {value}" for name in (*SONG_FEATURES, *USER_FEATURES, "behaviour") for value in data.values[name]]
 
 
-def save_data(folder: Path, data: KkboxData, raw: Path) -> None:
-    """Write ``data`` into a run directory, and the titles of its songs if the folder ``raw`` has song_extra_info.csv.
+def titles_in(raw: Path, data: KkboxData) -> dict[str, str] | None:
+    """Song id -> title, of the songs of ``data``, if the folder ``raw`` has song_extra_info.csv.
 
     Raises:
         UserError: that file is broken.
     """
+    extra = find_file(raw, *EXTRA)
+    return None if extra is None else read_titles(extra, set(data.song_ids))
+
+
+def save_data(folder: Path, data: KkboxData, titles: dict[str, str] | None = None) -> None:
+    """Write ``data`` and what its songs are called into a run directory."""
     state = _state(data.fingerprint)
     target = folder / FOLDER
     if load(target, state) is None:
         with replacing_folder(target, lambda path: load(path, state) is not None) as beside:
             save(data, state, beside)
-    extra = find_file(raw, *EXTRA)
-    if extra is not None:
-        write_json(folder / TITLES, read_titles(extra, set(data.song_ids)))
+    if titles is not None:
+        write_json(folder / TITLES, titles)
 
 
 def read_data(folder: Path) -> KkboxData:

@@ -167,7 +167,8 @@ def _train(
             seed=options.seed,
             restore_best=not released,
             block=RELEASED_BLOCK if released and architecture.reads_patches else None,
-            jit=not options.deterministic,
+            # XLA has no deterministic max-pooling, and hardly makes a network that reads patches faster.
+            jit=not options.deterministic and not architecture.reads_patches,
         )
         rows, targets = inputs.rows["train"], unit_rows(items.factors)
         title = f"{NAMES[options.model]}, "

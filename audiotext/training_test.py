@@ -209,7 +209,7 @@ def test_the_audio_network_tells_two_timbres_apart():
     model = build("audio", **sizes)
     train, validation, held = np.split(np.arange(240), [160, 200])
     rows = Patches(patches, Scaler.fit(patches, train))
-    options = FitOptions(epochs=25, batch_size=16, patience=8, quiet=True)
+    options = FitOptions(epochs=25, batch_size=16, patience=8, jit=False, quiet=True)
     fit(model, {"audio": rows}, directions[kind], train, validation, options)
     scores = Predictor(model)({"audio": rows}, held) @ directions.T
     assert (scores.argmax(axis=1) == kind[held]).mean() > 0.85

@@ -17,6 +17,7 @@ OPTIONS = ("--mlp", "8", "--embedding", "4", "--lstm", "4", "--no-baselines", "-
 OPTIONS = (*OPTIONS, "--batch-size", "64", "--epochs", "3", "--deterministic")
 SCRIPT = """
 import os
+import signal
 from dtnmr.run import DtnmrOptions, main, run_script
 from dtnmr.training import Batches
 
@@ -28,6 +29,7 @@ def deadly(self, chosen, negatives):
     return batch_of(self, chosen, negatives)
 
 Batches.batch = deadly
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by children of a shell's background jobs
 run_script(main, DtnmrOptions)
 """
 

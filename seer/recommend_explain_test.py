@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from common.options import PROJECT, run_script
+from common.options import PROJECT, parse, run_script
 from seer import train
 from seer.explain import Explanation, Windows
 from seer.new_user import SongRatings
@@ -172,14 +173,19 @@ def raw(tmp_path_factory):
     return write_raw(tmp_path_factory.mktemp("raw") / "tiny")
 
 
-@pytest.fixture
-def finished(raw, cli, tmp_path):
+@pytest.fixture(scope="module")
+def trained(raw, tmp_path_factory, private_data):
     """A finished run on a tiny dataset."""
-    run_dir = tmp_path / "run"
+    run_dir = tmp_path_factory.mktemp("trained") / "run"
     arguments = ["--data-dir", raw, "--epochs", 1, "--sequence-length", 6, "--latent-features", 3, "--no-baselines"]
-    status, _, err = cli(*arguments, "--run-dir", run_dir, script=train.main, options=SeerOptions)
-    assert status == 0, err
+    train.main(parse(SeerOptions, [*map(str, arguments), "--run-dir", str(run_dir)]))
     return run_dir
+
+
+@pytest.fixture
+def finished(trained, tmp_path):
+    """The run, to be spoilt."""
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def test_a_run_brings_its_dataset_along(cli, finished, tmp_path):

@@ -43,8 +43,8 @@ def finish(
         "ranking": f"all {next(iter(ranked.values())).items:,} test items, for the first {ranked[ours].users:,} users",
         "ties": "expected rank; in *_released the item with the higher number first",
         "metrics": rows[ours],
-        "intervals": intervals(ranked, options.seed),
-        "comparison": comparison(ranked, ours),
+        "confidence_95": intervals(ranked, options.seed),
+        "tests": comparison(ranked, ours),
         "baselines": {row: found for row, found in rows.items() if row != ours},
         "settings": {key: value for key, value in asdict(options).items() if value is not None},
         **summary,
@@ -55,8 +55,9 @@ def finish(
     headline = f"{ours}, {name}{' (synthetic data)' if synthetic else ''}"
     print_table(headline, rows, COLUMNS)
     print(NOTE)
+    bounds = interval_table(result["confidence_95"])
     with replacing(folder / "report.md", "w") as file:
-        file.write(f"# {headline}\n\n{markdown_table(rows, COLUMNS)}\n{NOTE}\n\n{interval_table(result['intervals'])}")
+        file.write(f"# {headline}\n\n{markdown_table(rows, COLUMNS)}\n{NOTE}\n\n{bounds}")
     plot_comparison(folder / "comparison.png", headline, rows, PICTURE, [ours])
     write_json(folder / "metrics.json", result)  # last: it says that the run is finished
     print(f"Written to {folder}")

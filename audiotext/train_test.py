@@ -59,7 +59,7 @@ def test_every_network_leaves_a_whole_run(kind, cli, raw, tmp_path):
         "text" if kind.startswith("mm-lf") else "",
         *(["audio"] if kind.startswith(("mm-lf", "seed")) else []),
     }
-    for low, high in ((low, high) for row in found["intervals"].values() for _, low, high in row.values()):
+    for low, high in ((low, high) for row in found["confidence_95"].values() for _, low, high in row.values()):
         assert low <= high
     vectors = np.load(tmp_path / "run" / "predictions.npy")
     assert vectors.shape == (found["dataset"]["counts"]["test_items"], 4)

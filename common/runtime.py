@@ -5,32 +5,18 @@ Import this module before Keras: it keeps TensorFlow's start-up messages off the
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.metadata
 import os
 import platform
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Send file descriptor 2 nowhere: TensorFlow's C++ code logs there before it reads any setting."""
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
-
+from common.quiet import silent_stderr
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-with _silent_stderr():
+with silent_stderr():  # TensorFlow's C++ code logs there before it reads any setting
     import keras
     import tensorflow as tf
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from common import runtime
 from common.options import TrainingOptions, UserError
+from common.quiet import silent_stderr
 
 
 @pytest.fixture(autouse=True)
@@ -58,11 +59,11 @@ def test_versions_tell_what_numbers_depend_on():
 
 
 def test_stderr_is_open_again_after_the_silence(capfd):
-    with runtime._silent_stderr():
+    with silent_stderr():
         os.write(2, b"noise\n")
     os.write(2, b"told\n")
     assert capfd.readouterr().err == "told\n"
-    with pytest.raises(ValueError), runtime._silent_stderr():
+    with pytest.raises(ValueError), silent_stderr():
         raise ValueError
     os.write(2, b"told\n")
     assert capfd.readouterr().err == "told\n"

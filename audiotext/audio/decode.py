@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from common.options import UserError, require
+from common.quiet import silent_stderr
 
 SAMPLE_RATE = 22_050
 """Samples per second of what the network hears."""
@@ -33,7 +31,8 @@ def read_wave(path: Path) -> np.ndarray:
 
     require(path.is_file(), f"{path}: no such file")
     try:
-        with _silent_stderr(), soundfile.SoundFile(path) as file:
+        # The MP3 decoder writes to the console about every odd frame.
+        with silent_stderr(), soundfile.SoundFile(path) as file:
             promised, rate = file.frames, file.samplerate
             hours = promised / rate / 3600
             require(hours * 3600 <= LONGEST, f"{path}: {hours:.1f} hours of sound; expected a clip, at most an hour")
@@ -49,16 +48,3 @@ def read_wave(path: Path) -> np.ndarray:
     require(usual, f"{path}: holds samples that are NaN, infinite or far beyond full scale")
     mono = wave.mean(axis=1)
     return mono if rate == SAMPLE_RATE else librosa.resample(mono, orig_sr=rate, target_sr=SAMPLE_RATE)
-
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Send file descriptor 2 nowhere: the MP3 decoder writes there about every odd frame."""
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)

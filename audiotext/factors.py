@@ -1,4 +1,4 @@
-"""Targets of all models: factors of the items that people have played, by ALS (:mod:`common.als`)."""
+"""Targets of all models: factors of the items that people have played, by ALS (:mod:`audiotext.als`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from tqdm import tqdm
 
-from common import als
+from audiotext import als
 from common.options import UserError, require
 
 LIMITS = {

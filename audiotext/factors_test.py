@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from audiotext.als import excess_confidence, loss
 from audiotext.factors import FactorOptions, factorise, fold_in
-from common.als import excess_confidence, loss
 from common.options import UserError
 
 

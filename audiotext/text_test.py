@@ -1,4 +1,5 @@
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def test_the_real_texts_give_the_golden_matrices(tmp_path):
     facts, arrays = golden()
     index = dict(line.split("\t") for line in (TEXTS / "index.tsv").read_text("utf-8").splitlines())
     texts = {item: Document((TEXTS / file).read_text("utf-8")) for item, file in index.items()}
-    if not {token for text in texts.values() for token in text.tokens()}.issuperset(facts["all9"]["vocabulary"]):
+    tokens = {token for text in texts.values() for token in text.tokens()}
+    if os.environ.get("GOLDEN_DIR") and not tokens.issuperset(facts["all9"]["vocabulary"]):
         pytest.skip("GOLDEN_DIR is about other texts; the test above needs none")
     for name, about, _, parts in cases(facts, arrays):
         model = TfIdf().fit([texts[item] for item in about["fit_on"]])

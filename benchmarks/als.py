@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from audiotext import als
 from audiotext.factors import FactorOptions, solve_plays
-from common import als
 from common.options import require, run_script
 
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from common import als
-from common.als import AlsOptions, excess_confidence, factorise, loss, solve
+from audiotext import als
+from audiotext.als import AlsOptions, excess_confidence, factorise, loss, solve
 from common.options import UserError
 
 

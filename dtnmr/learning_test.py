@@ -36,6 +36,7 @@ def figures(data, tmp_path_factory):
         train(model, options, data, tmp_path_factory.mktemp(rating))
         found[rating] = evaluate(recommender(Scorer(model, data)), task).figures()
     found["popularity"] = evaluate(baselines.popularity(data), task).figures()
+    found["metadata popularity"] = evaluate(baselines.metadata_popularity(data), task).figures()
     return found
 
 
@@ -46,7 +47,8 @@ def test_dot_and_mlp_beat_popularity_and_linear_does_not(figures):
         for name, margin in (("map", 0.08), ("ndcg@10", 0.08), ("auc", 0.1), ("next_recall@10", 0.1)):
             assert figures[rating][name] > popular[name] + margin, (rating, name, figures[rating], popular)
     for name in ("map", "ndcg@10", "next_recall@10"):
-        assert figures["linear"][name] < popular[name] + 0.04, (name, figures["linear"], popular)
+        best = max(popular[name], figures["metadata popularity"][name])
+        assert figures["linear"][name] < best + 0.03, (name, figures["linear"], best)
 
 
 @pytest.mark.slow

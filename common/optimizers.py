@@ -67,7 +67,7 @@ class RowOptimizer(ABC):
     """Updates named weights, of tables only the rows that a step has touched; for the TensorFlow backend.
 
     A table's row keeps its state while it is not touched, so a step costs what its rows cost. Gradients of a row that
-    occurs several times have to be summed before.
+    occurs several times have to be summed before; it may then be given once, or each time with the same sum.
     """
 
     def __init__(self, variables: Mapping[str, keras.Variable], learning_rate: float) -> None:
@@ -80,7 +80,7 @@ class RowOptimizer(ABC):
 
     @abstractmethod
     def rows(self, name: str, indices: Any, gradients: Any) -> None:
-        """Apply ``gradients`` (n, ...) to the distinct rows ``indices`` (n,) of a table."""
+        """Apply ``gradients`` (n, ...) to the rows ``indices`` (n,) of a table, equal ones to equal rows."""
 
     @abstractmethod
     def whole(self, name: str, gradient: Any) -> None:
@@ -159,8 +159,8 @@ class RowAdam(RowOptimizer):
         """See :class:`RowOptimizer`."""
         import tensorflow as tf
 
-        shape = self.variables[name].shape
-        self.whole(name, tf.scatter_nd(indices[:, None], gradients, shape))
+        nothing = tf.zeros(self.variables[name].shape, gradients.dtype)
+        self.whole(name, tf.tensor_scatter_nd_update(nothing, indices[:, None], gradients))
 
     def whole(self, name: str, gradient: Any) -> None:
         """See :class:`RowOptimizer`."""

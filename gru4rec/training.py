@@ -1,8 +1,9 @@
 """The training step of GRU4Rec: many steps in one call, touching only the rows of the catalogue that a step needs.
 
-A step gathers the rows of its inputs, targets and negatives, computes loss and gradients on them in one compiled
-function, adds up the gradients of an item that occurs several times, and updates those rows in place. So its cost
-depends on the batch, not on the size of the catalogue.
+A step gathers the rows of its inputs, targets and negatives, computes loss and gradients on them, adds up the gradients
+of an item that occurs several times, and updates those rows in place. So its cost depends on the batch, not on the size
+of the catalogue. The loop over the steps is compiled as a whole: to call a compiled function and other operations for
+each step would take nearly as long again as the step.
 """
 
 from __future__ import annotations
@@ -28,20 +29,26 @@ CHUNK = 128
 
 @dataclass(frozen=True)
 class Chunk:
-    """Arrays of up to ``CHUNK`` steps; rows are padded to the batch size with item 0 and live 0.
+    """Arrays of ``CHUNK`` steps; rows that are not there hold the items of row 0, steps that are not there 0.
 
     Attributes:
+        steps: steps that are there.
         inputs, targets: (K, B) items.
         carry: (K, B) row of the step before that holds the hidden state, -1 for none.
         live: (K,) rows that are there.
         negatives: (K, n) items.
+        again: (K, D) places in (targets, negatives, inputs) of items that stood there before, padded with 0.
+        first: (K, D) the first places of those items.
     """
 
+    steps: int
     inputs: np.ndarray
     targets: np.ndarray
     carry: np.ndarray
     live: np.ndarray
     negatives: np.ndarray
+    again: np.ndarray
+    first: np.ndarray
 
 
 def chunks(
@@ -50,15 +57,42 @@ def chunks(
     """The steps of an epoch in chunks; ``negatives`` may also be given, as (T, n)."""
     count = negatives.shape[1] if isinstance(negatives, np.ndarray) else negatives.count
     steps = session_parallel(sessions, batch_size, least=1 if count else 2)
+    last = np.zeros(int(sessions.items.max(initial=0)) + 1, np.int32)
+    width = 0
     for start in range(0, len(steps), size):
         stop = min(start + size, len(steps))
         events = steps.events[start:stop]
-        there = events >= 0
+        events = np.where(events >= 0, events, events[:, :1])
         drawn = negatives[start:stop] if isinstance(negatives, np.ndarray) else negatives.take(stop - start)
-        inputs, targets = (
-            np.where(there, sessions.items[np.where(there, events + shift, 0)], 0).astype(np.int32) for shift in (0, 1)
-        )
-        yield Chunk(inputs, targets, steps.carry[start:stop], steps.live[start:stop], drawn.astype(np.int32))
+        inputs, targets = (sessions.items[events + shift] for shift in (0, 1))
+        last = np.resize(last, max(len(last), int(drawn.max(initial=0)) + 1))
+        again, first = _repeats(np.concatenate([targets, drawn, inputs], 1), last, width)
+        width = again.shape[1]
+        arrays = (inputs, targets, steps.carry[start:stop], steps.live[start:stop], drawn, again, first)
+        missing = size - (stop - start)  # every chunk has one shape, so that one compiled program runs them all
+        yield Chunk(stop - start, *(np.pad(a.astype(np.int32), [(0, missing), (0, 0)][: a.ndim]) for a in arrays))
+
+
+def _repeats(items: np.ndarray, last: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places in each row of ``items`` (K, N) of items that stood there before, and their first places.
+
+    Args:
+        items: see above.
+        last: (items,) workspace.
+        least: columns of the result at least; more in powers of two, so that few different shapes occur.
+    """
+    backwards = np.arange(items.shape[1])[::-1]
+    found = []
+    for row in items:
+        last[row[::-1]] = backwards  # of several values for a place NumPy keeps the last one
+        first = last[row]
+        again = np.flatnonzero(first < np.arange(len(row)))
+        found.append((again, first[again]))
+    most = max(len(again) for again, _ in found)
+    padded = np.zeros((2, len(items), max(least, 16, 1 << (most - 1).bit_length())), np.int32)
+    for place, pair in enumerate(found):
+        padded[:, place, : len(pair[0])] = pair
+    return padded[0], padded[1]
 
 
 class SessionTrainer:
@@ -96,10 +130,9 @@ class SessionTrainer:
         a_table = architecture.input_table
         dense = [name for name in model.named if name not in model.tables]
         rates = [dropout_input, *(dropout_hidden for _ in architecture.layers)]
-        log_support = np.log(np.maximum(support, 1)).astype(np.float32)
+        log_support = tf.constant(np.log(np.maximum(support, 1)), tf.float32)
         features = None if model.features is None else tf.constant(model.features)
 
-        @tf.function(jit_compile=jit)
         def gradients(weights: Any, rows: Any, hidden: Any, live: Any, offset: Any, seeds: Any) -> Any:
             """Loss, gradients of the dense weights and of the gathered rows, and the new states."""
             keep = tf.cast(tf.range(batch_size) < live, tf.float32)
@@ -119,7 +152,8 @@ class SessionTrainer:
             d_dense, d_rows = tape.gradient(value, (weights, rows))
             return value, d_dense, d_rows, after
 
-        def step(hidden: Any, inputs: Any, targets: Any, carry: Any, live: Any, negatives: Any, seeds: Any) -> Any:
+        def step(hidden: Any, seeds: Any, arrays: Any) -> Any:
+            inputs, targets, carry, live, negatives, again, first = arrays
             fresh = tf.cast(carry >= 0, tf.float32)[:, None]
             hidden = [tf.gather(h, tf.maximum(carry, 0)) * fresh for h in hidden]
             outputs = tf.concat([targets, negatives], 0)
@@ -138,31 +172,28 @@ class SessionTrainer:
             weights = {name: model.named[name].value for name in dense}
             weights = {name: tf.convert_to_tensor(value) for name, value in weights.items()}
             value, d_dense, d_rows, hidden = gradients(weights, rows, hidden, live, offset, seeds)
-            # Rows of absent sessions have zero gradients, but must not count as touched: a momentum would move them.
-            # So they pass for one more occurrence of the first row's item.
-            counted = tf.range(batch_size) < live
-            targets, inputs = (tf.where(counted, items, items[0]) for items in (targets, inputs))
-            touched = tf.concat([targets, negatives, inputs] if a_table == "Wy" else [targets, negatives], 0)
-            of_wy = tf.concat([d_rows["Wy"], d_rows["x"]], 0) if a_table == "Wy" else d_rows["Wy"]
-            distinct, place = tf.unique(touched)
-            optimizer.rows("Wy", distinct, _summed(of_wy, place, tf.size(distinct)))
-            # Items are numbered as they come, so those that are scored are the first ones.
-            place = place[: outputs.shape[0]]
-            scored = tf.reduce_max(place) + 1
-            optimizer.rows("By", distinct[:scored], _summed(d_rows["By"], place, scored))
+            if a_table == "Wy":
+                touched = tf.concat([outputs, inputs], 0)
+                optimizer.rows("Wy", touched, _shared(tf.concat([d_rows["Wy"], d_rows["x"]], 0), again, first))
+            # Of the pairs those that end among the outputs; the others become (0, 0), which is padding.
+            inside = tf.cast(again < outputs.shape[0], tf.int32)
+            again, first = again * inside, first * inside
+            if a_table != "Wy":
+                optimizer.rows("Wy", outputs, _shared(d_rows["Wy"], again, first))
+            optimizer.rows("By", outputs, _shared(d_rows["By"], again, first))
             if a_table not in (None, "Wy"):
-                distinct, place = tf.unique(inputs)
-                optimizer.rows(a_table, distinct, _summed(d_rows["x"], place, tf.size(distinct)))
+                same = tf.cast(inputs[:, None] == inputs[None, :], tf.float32)
+                optimizer.rows(a_table, inputs, tf.matmul(same, d_rows["x"]))
             for name in dense:
                 optimizer.whole(name, d_dense[name])
             return value, hidden
 
-        @tf.function(reduce_retracing=True)
-        def run(hidden: Any, inputs: Any, targets: Any, carry: Any, live: Any, negatives: Any, seeds: Any) -> Any:
-            losses = tf.TensorArray(tf.float32, tf.shape(live)[0])
-            for t in tf.range(tf.shape(live)[0]):
+        @tf.function(jit_compile=jit)
+        def run(hidden: Any, arrays: Any, steps: Any, seeds: Any) -> Any:
+            losses = tf.TensorArray(tf.float32, arrays[0].shape[0])
+            for t in tf.range(steps):
                 seed = seeds + tf.stack([0, t])
-                value, hidden = step(hidden, inputs[t], targets[t], carry[t], live[t], negatives[t], seed)
+                value, hidden = step(hidden, seed, [array[t] for array in arrays])
                 losses = losses.write(t, value)
             return losses.stack(), hidden
 
@@ -180,11 +211,21 @@ class SessionTrainer:
         done = 0
         for chunk in chunks:
             seeds = tf.constant([draw, done], tf.int32)
-            arrays = (chunk.inputs, chunk.targets, chunk.carry, chunk.live, chunk.negatives)
-            values, hidden = self._run(hidden, *(tf.constant(array) for array in arrays), seeds)
-            losses.append(values)
-            live.append(chunk.live)
-            done += len(chunk.live)
+            arrays: list[Any] = [
+                chunk.inputs,
+                chunk.targets,
+                chunk.carry,
+                chunk.live,
+                chunk.negatives,
+                chunk.again,
+                chunk.first,
+            ]
+            values, hidden = self._run(
+                hidden, [tf.constant(array) for array in arrays], tf.constant(chunk.steps), seeds
+            )
+            losses.append(values[: chunk.steps])
+            live.append(chunk.live[: chunk.steps])
+            done += chunk.steps
         self.hidden = hidden
         if not losses:
             return np.zeros(0), np.zeros(0, np.int32)
@@ -196,6 +237,13 @@ def _mask(shape: tuple[int, ...], rate: float, seeds: Any) -> Any:
     return drop(tf.ones(shape), rate, seeds) if rate else 1.0
 
 
-def _summed(rows: Any, place: Any, count: Any) -> Any:
-    """(count, ...): the sums of those of ``rows`` that have the same number in ``place``."""
-    return tf.math.unsorted_segment_sum(rows, place, count)
+def _shared(gradients: Any, again: Any, first: Any) -> Any:
+    """``gradients`` (N, ...) with the sum of all rows of an item in each of its rows.
+
+    Args:
+        gradients: see above.
+        again, first: see :class:`Chunk`; (0, 0) is padding, as nothing stands before place 0.
+    """
+    there = tf.cast(again > 0, tf.float32)[:, None]
+    total = tf.tensor_scatter_nd_add(gradients, first[:, None], there * tf.gather(gradients, again))
+    return tf.tensor_scatter_nd_update(total, again[:, None], tf.gather(total, first))

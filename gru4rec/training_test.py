@@ -104,7 +104,7 @@ def test_adam_is_keras_adam_on_the_whole_table():
 KINDS = ("shared", "separate", "one-hot", "content", "content-mlp")
 
 
-def trainer(inputs="shared", gru="original", layers=(5,), momentum=0.0, dropout=0.0, seed=1, jit=True, negatives=4):
+def trainer(inputs="shared", gru="original", layers=(5,), momentum=0.0, dropout=0.0, seed=1, jit=False, negatives=4):
     features = np.random.default_rng(5).normal(size=(ITEMS, 7)).astype(np.float32)
     content = features if inputs.startswith("content") else None
     model = GRU4Rec(Architecture(ITEMS, layers, inputs, 6, 7, gru), content, seed)

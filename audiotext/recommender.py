@@ -22,6 +22,7 @@ from audiotext.options import AudioTextOptions
 from audiotext.recommend import open_items
 from audiotext.stored import PREDICTIONS, load_network
 from common.options import parse, replacing
+from common.presets import as_arguments
 
 TRACKS = "track_recommendations.tsv"
 RELEASED_TRACKS = "track_recommendations_released.tsv"
@@ -52,7 +53,7 @@ class MusicRecommender:
     ) -> None:
         given = {"model": "seed"} | options
         given |= {name: value for name, value in (("data_dir", data_dir), ("run_dir", run_dir)) if value is not None}
-        self.options = parse(AudioTextOptions, list(_arguments(given)))
+        self.options = parse(AudioTextOptions, as_arguments({k: v for k, v in given.items() if v is not None}))
         if preprocess:
             from audiotext.dataset import open_dataset
 
@@ -112,16 +113,3 @@ def best_tracks(
         score[rows] = table.max(axis=1)
         greatest = np.maximum(greatest, table.max(axis=0))
     return best, score, greatest
-
-
-def _arguments(options: dict[str, Any]) -> list[str]:
-    found: list[str] = []
-    for name, value in options.items():
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            found.append(f"--{flag}" if value else f"--no-{flag}")
-        elif isinstance(value, (list, tuple)):
-            found += [f"--{flag}", *map(str, value)]
-        elif value is not None:
-            found.append(f"--{flag}={value}")
-    return found

@@ -16,10 +16,10 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal, TypeVar
+from typing import IO, Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import tyro
 
@@ -45,6 +45,9 @@ class UserError(Exception):
 @dataclass(frozen=True)
 class TrainingOptions:
     """Options that all train scripts share."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """The script's own presets: name -> options."""
 
     data_dir: OptionalPath = None
     """Folder with the dataset in the released formats. Default: the released files below data/<paper>, else the
@@ -73,6 +76,8 @@ class TrainingOptions:
     """corrected: the paper's model with repaired evaluation; released: the original code, step by step."""
     deterministic: bool = False
     """Bit-identical results on the same machine, also after --resume (slower: without XLA)."""
+    preset: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """JSON file of options, such as the preset.json of a search; those on the command line win over them."""
 
     def __post_init__(self) -> None:
         require(self.epochs is None or self.epochs >= 0, f"--epochs is {self.epochs}; it must be 0 or more")
@@ -101,25 +106,52 @@ def require(condition: bool, message: str) -> None:
 def parse(options: type[Options], arguments: Sequence[str] | None = None, description: str | None = None) -> Options:
     """Parse the command line into ``options``; hyphens and underscores are the same.
 
-    With ``--resume --run-dir FOLDER`` an option that is not given is what it was when the run was started.
+    With ``--preset`` an option that is not given is what the preset says, see :mod:`common.presets`; with ``--resume
+    --run-dir FOLDER`` it is what it was when the run was started, whatever the preset says now.
 
     Raises:
-        UserError: an option is unknown, lacks its value or has a value that is not allowed.
+        UserError: an option is unknown, lacks its value or has a value that is not allowed, here or in the preset.
         SystemExit: after ``--help``.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    found = _parse(options, arguments, description)
+    command = 1 if arguments and not arguments[0].startswith("-") else 0  # of a script with several, it comes first
+    found = _parse_with_preset(options, arguments[:command], arguments[command:], description)
     if not isinstance(found, TrainingOptions) or not found.resume or found.run_dir is None:
         return found
     from common.rundir import arguments_of_run  # that module needs this one
 
     started = arguments_of_run(found.run_dir, found)
-    command = 1 if arguments and not arguments[0].startswith("-") else 0  # of a script with several, it comes first
     try:
         # Of an option given twice the last value counts.
         return _parse(options, [*arguments[:command], *started, *arguments[command:]], description)
     except UserError as error:
         raise UserError(f"--resume, with the options in {found.run_dir / 'options.json'}: {error}") from None
+
+
+def _parse_with_preset(
+    options: type[Options], command: Sequence[str], arguments: Sequence[str], description: str | None
+) -> Options:
+    from common.presets import as_arguments, options_of, preset_in  # that module needs this one
+
+    preset = preset_in(arguments) if _are_of_training(options) else None
+    if preset is None:
+        return _parse(options, [*command, *arguments], description)
+    chosen = [*command, *as_arguments(options_of(preset, getattr(options, "presets", {})))]
+    try:
+        return _parse(options, [*chosen, *arguments], description)
+    except UserError as error:
+        try:
+            _parse(options, chosen, description)
+        except UserError as alone:
+            if str(alone) == str(error):  # so it is not what stands on the command line
+                raise UserError(f"--preset {preset}: {error}") from None
+        raise
+
+
+def _are_of_training(options: Any) -> bool:
+    """Whether these, or any of several commands' options, have ``--preset``."""
+    kinds = [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in get_args(options) or (options,)]
+    return any(isinstance(kind, type) and issubclass(kind, TrainingOptions) for kind in kinds)
 
 
 def _parse(options: type[Options], arguments: Sequence[str], description: str | None) -> Options:

@@ -12,6 +12,7 @@ from typing import Any
 
 from common.cluster import own_folder
 from common.options import PROJECT, TrainingOptions, UserError, require, write_json
+from common.presets import as_arguments
 
 _MAY_DIFFER = {"data_dir", "engine", "epochs", "resume", "run_dir"}
 """Options that a resumed run may change (the data themselves are compared by their fingerprint, whichever
@@ -74,7 +75,7 @@ def arguments_of_run(folder: Path, options: TrainingOptions) -> list[str]:
         UserError: there is no run, or its ``options.json`` is damaged.
     """
     before = _read_started(folder)["options"]
-    return _arguments(before, json.loads(json.dumps(_defaults(options), default=str)))
+    return as_arguments(dict(_changed(before, json.loads(json.dumps(_defaults(options), default=str)))))
 
 
 def _defaults(options: Any) -> dict[str, Any]:
@@ -87,20 +88,16 @@ def _defaults(options: Any) -> dict[str, Any]:
     return found
 
 
-def _arguments(before: dict[str, Any], defaults: dict[str, Any], prefix: str = "--") -> list[str]:
-    arguments: list[str] = []
+def _changed(before: dict[str, Any], defaults: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Name and value of what differs from its default; a dot leads into options within options."""
     for name, default in defaults.items():
-        value, flag = before.get(name), name.replace("_", "-")
+        value = before.get(name)
         if name in ("resume", "run_dir") or value is None or value == default:
             continue
         if isinstance(value, dict):
-            arguments += _arguments(value, default, f"{prefix}{flag}.")
-        elif isinstance(value, bool):
-            negated = f"--{prefix[2:]}no-{flag}"
-            arguments.append(prefix + flag if value else negated)
+            yield from _changed(value, default, f"{prefix}{name}.")
         else:
-            arguments += [prefix + flag, *map(str, value)] if isinstance(value, list) else [f"{prefix}{flag}={value}"]
-    return arguments
+            yield prefix + name, value
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -60,7 +60,8 @@ def run(options: GruOptions, dataset: Dataset, data: SessionData) -> dict[str, A
         },
         "vocabulary": digest(data.item_ids),
     }
-    name = f"{options.preset or f'{options.inputs}-{options.loss}'}-{dataset.name}"
+    settings = options.preset if options.preset in options.presets else f"{options.inputs}-{options.loss}"
+    name = f"{settings}-{dataset.name}"
     folder = open_run("gru4rec", name, options, facts)
     save_vocabulary(folder, data.item_ids)
     if data.features is not None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
 from common.options import OptionalFloat, OptionalInt, OptionalPath, TrainingOptions, require
+from common.presets import Presets
 from gru4rec.data_options import DataOptions
 from gru4rec.kinds import GruKind, InputKind, LossName
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: Presets = {
     # hidasib/GRU4Rec, README of the official code: best settings found for each dataset, 10 epochs each.
     "rsc15-xe": {
         "layers": (100,), "batch_size": 32, "dropout_input": 0.1, "learning_rate": 0.1, "alpha": 0.75, "logq": 1.0,
@@ -56,12 +57,15 @@ def _choice(*names: str) -> Any:
 class GruOptions(TrainingOptions, DataOptions):
     """Options of GRU4Rec. What is left open is taken from --preset, then from the defaults named here."""
 
+    presets: ClassVar[Presets] = PRESETS
+
     data_dir: OptionalPath = None
     """Folder with session files: MSSD, SessionId/ItemId/Time tables, or Yoochoose clicks. Default: the released MSSD
     below data/mssd, else the synthetic sample, which is written on first use."""
 
-    preset: Annotated[str | None, _choice(*PRESETS)] = None
-    """Official best settings for a dataset, or those of the Spotify project; single options override them."""
+    preset: Annotated[str | None, _choice(*PRESETS, "FILE")] = None
+    """Official best settings for a dataset, those of the Spotify project, or a JSON file such as the preset.json of a
+    search; single options override them."""
     epochs: OptionalInt = None
     """Passes over the training sessions (official: 10)."""
     batch_size: OptionalInt = None
@@ -108,10 +112,6 @@ class GruOptions(TrainingOptions, DataOptions):
         TrainingOptions.__post_init__(self)
         DataOptions.__post_init__(self)
         require(
-            self.preset is None or self.preset in PRESETS,
-            f"--preset is {self.preset}; expected one of {', '.join(PRESETS)}",
-        )
-        require(
             all(1 <= units <= 8192 for units in self.layers), f"--layers is {self.layers}; each must lie in 1..8192"
         )
         for name, low, high in (
@@ -134,12 +134,12 @@ class GruOptions(TrainingOptions, DataOptions):
         return DataOptions(**{field.name: getattr(self, field.name) for field in fields(DataOptions)})
 
     def with_settings(self, synthetic: bool) -> GruOptions:
-        """These options with everything filled in.
+        """These options with everything filled in; what a preset says is among them since they were parsed.
 
         Raises:
             UserError: the whole does not fit together.
         """
-        chosen = DEFAULTS | (SAMPLE if synthetic else {}) | PRESETS.get(self.preset or "", {})
+        chosen = DEFAULTS | (SAMPLE if synthetic else {})
         open_fields = {f.name for f in fields(self) if getattr(self, f.name) in (None, ())}
         full = replace(self, **{name: value for name, value in chosen.items() if name in open_fields})
         require(

@@ -14,7 +14,7 @@ RUN = "$(VENV)/bin/python"
 unexport ENCORE_DATA
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev demo test test-golden bench lint lock
+.PHONY: help venv venv-dev demo test test-golden bench results lint docs lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -26,7 +26,7 @@ PROBE = import sys; print("%d.%d" % sys.version_info[:2]); import ensurepip, ven
 # for which checkout, so a changed lock, a moved checkout and an interrupted installation are noticed and mended.
 define install
 @set -eu; venv="$(VENV)"; stamp="$$venv/installed-$(1)"; \
-want="$$(cat requirements.txt requirements-dev.txt pyproject.toml | cksum) $$(pwd -P)"; \
+want="$$(cat requirements*.txt pyproject.toml | cksum) $$(pwd -P)"; \
 have="$$("$$venv/bin/python" -c 'import pip; $(PROBE)' 2>/dev/null)" || have=; \
 if [ -z "$$have" ] || [ -n "$(PYTHON)" ]; then \
 	found=; tried=; \
@@ -45,7 +45,7 @@ if [ -z "$$have" ] || [ -n "$(PYTHON)" ]; then \
 	fi; \
 fi; \
 if [ "$$(cat "$$stamp" 2>/dev/null)" != "$$want" ]; then \
-	echo "Installing $(1) into $$venv (the first time some minutes and 3 GB of disk)"; \
+	echo "Installing $(1) into $$venv$(if $(2), ($(2)))"; \
 	rm -f "$$stamp"; \
 	"$$venv/bin/python" -m pip --disable-pip-version-check install $(if $(CI),--quiet) -r $(1); \
 	echo "$$want" > "$$stamp"; \
@@ -54,7 +54,7 @@ endef
 
 # Two stages in one environment: the demo need not wait for the tools, and the tools add little to it.
 venv: ## make or refresh .venv with the pinned dependencies and the project itself
-	$(call install,requirements.txt)
+	$(call install,requirements.txt,the first time some minutes and 3 GB of disk)
 
 venv-dev: venv ## the same, with what tests and lint need
 	$(call install,requirements-dev.txt)
@@ -91,22 +91,35 @@ bench: venv ## measure the claims about speed and memory (benchmarks/*.py)
 		echo; echo "== python $$*"; $(RUN) "$$@"; \
 	done
 
+# Finished runs below runs/ are used again, interrupted ones continued; ONLY="seer gru4rec/sample" names some tables.
+results: venv ## run what the results tables of the pages still lack (hours), and write the tables anew
+	$(RUN) -m common.results $(if $(ONLY),--only $(ONLY))
+
 lint: venv-dev ## check style and types
 	@failed=0; for tool in "ruff check" "ruff format --check" mypy; do \
 		echo "== $$tool"; $(RUN) -m $$tool || failed=1; \
 	done; exit $$failed
 
+# The sources are read, not imported: the site needs neither TensorFlow nor the rest of requirements.txt.
+docs: ## build the site from the pages and docstrings, in build/site; links that lead nowhere are errors
+	$(call install,requirements-docs.txt)
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+	@echo "Open build/site/index.html in a browser; the site needs no server and no network."
+
 # One version of each package for all three Pythons (fork-strategy fewest), so all of them run the same code.
-COMPILE = uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --fork-strategy fewest \
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
 	--no-annotate --no-header --no-emit-index-url
 
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	@set -eu; work="$$(mktemp -d)"; trap 'rm -rf "$$work"' EXIT; \
-	$(COMPILE) -o "$$work/run"; \
-	$(COMPILE) --extra dev -c "$$work/run" -o "$$work/dev"; \
+	$(COMPILE) pyproject.toml -o "$$work/run"; \
+	$(COMPILE) pyproject.toml --extra dev -c "$$work/run" -o "$$work/dev"; \
+	$(COMPILE) --group docs -c "$$work/dev" -o "$$work/docs"; \
 	{ echo "# All that Encore runs with, on Python 3.11 to 3.13, and the project itself in editable mode."; \
 	echo "# Install from the root of the checkout: pip install -r requirements.txt"; \
 	echo "# Compiled from pyproject.toml by make lock (uv pip compile --universal --python-version 3.11)."; \
 	cat "$$work/run"; echo "-e ."; } > requirements.txt; \
 	{ echo "# Tests and lint, on top of requirements.txt. Compiled from the extra dev of pyproject.toml by make lock."; \
-	echo "-r requirements.txt"; grep -vxFf "$$work/run" "$$work/dev"; } > requirements-dev.txt
+	echo "-r requirements.txt"; grep -vxFf "$$work/run" "$$work/dev"; } > requirements-dev.txt; \
+	{ echo "# What make docs builds the site with, alone or beside the others. Compiled from the group docs of"; \
+	echo "# pyproject.toml by make lock."; cat "$$work/docs"; } > requirements-docs.txt

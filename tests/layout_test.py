@@ -7,7 +7,7 @@ import pytest
 
 from common.options import PROJECT
 
-PAPERS = ("audiotext", "dtnmr", "gru4rec", "seer", "session_transformers")
+PAPERS = tuple(sorted(p.parent.name for p in PROJECT.glob("*/train.py") if p.parent.name != "template"))
 MODULES = sorted(
     path for folder in ("common", *PAPERS) for path in (PROJECT / folder).rglob("*.py") if "test" not in path.stem
 )

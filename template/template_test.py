@@ -1,0 +1,64 @@
+"""What the template learns, refuses and recommends; the command itself is under tests/contract_test.py."""
+
+import numpy as np
+import pytest
+
+from common.options import UserError, parse
+from template.experiment import baselines, figures
+from template.model import Architecture, build, score_matrix
+from template.options import TemplateOptions
+from template.preprocess import read_plays
+from template.recommend import RecommendOptions
+from template.recommend import main as recommend
+from template.sample import write_sample
+from template.train import main as train
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("raw")
+    write_sample(folder)
+    return folder
+
+
+def fitted(raw, run_dir):
+    return train(parse(TemplateOptions, ["--data-dir", str(raw), "--deterministic", "--run-dir", str(run_dir)]))
+
+
+def test_it_learns_taste_and_recommends_by_it(raw, tmp_path):
+    found = fitted(raw, tmp_path / "run")
+    assert found["metrics"]["recall@10"] > found["baselines"]["popularity"]["recall@10"] + 0.2
+    best = recommend(RecommendOptions("u0002", tmp_path / "run", raw, top_k=5))
+    data = read_plays(raw / "plays.csv")
+    played = {data.song_ids[song] for user, song in zip(*data.train, strict=True) if user == 2}
+    assert len(best) == 5 and not played & {song for song, _ in best}
+    assert sum(int(song[1:]) % 4 == 2 for song, _ in best) >= 3  # of the user's own style
+    with pytest.raises(UserError, match="not in the data"):
+        recommend(RecommendOptions("nobody", tmp_path / "run", raw))
+
+
+def test_it_learns_nothing_from_noise(tmp_path):
+    write_sample(tmp_path, taste=0.0)
+    assert fitted(tmp_path, tmp_path / "run")["metrics"]["auc"] < 0.55
+
+
+def test_a_model_that_scores_all_alike_scores_as_chance(raw):
+    data = read_plays(raw / "plays.csv")
+    alike = figures(lambda users: np.zeros((len(users), len(data.song_ids))), data)
+    assert alike["auc"] == pytest.approx(0.5) and set(baselines(data, 1)) == {"random", "popularity"}
+
+
+def test_a_pair_scores_as_in_the_matrix():
+    model = build(Architecture(users=3, songs=5, factors=2))
+    pairs = {"user": np.array([0, 2]), "song": np.array([4, 1])}
+    np.testing.assert_allclose(model(pairs), score_matrix(model, np.arange(3))[[0, 2], [4, 1]], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("user,song\na\n", "line 2"), ("user\na\n", "song"), ("user,song\n", "no plays"), ("user,song\na,b\n", "five")],
+)
+def test_wrong_files_are_told(tmp_path, text, message):
+    (tmp_path / "plays.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_plays(tmp_path / "plays.csv")

@@ -1,0 +1,94 @@
+"""The pages: links lead somewhere, here and on the site; citation, changelog and pins agree with the project."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from common.options import PROJECT
+
+spec = importlib.util.spec_from_file_location("pages", PROJECT / "docs" / "pages.py")
+site = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(site)
+
+PROJECT_FILE = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))
+
+
+def read(name):
+    return (PROJECT / name).read_text("utf-8")
+
+
+def pins(name):
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", read(name), re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", site.pages())
+def test_every_link_of_a_page_leads_to_a_file_or_folder(page):
+    missing = [path for path in site.links(page) if not (PROJECT / path).exists()]
+    assert not missing
+
+
+def test_links_become_pages_of_the_site_but_for_those_in_code():
+    text = "[a](model.py) ![b](p.png) [c](https://x.org) [d](#e) [f](../data/README.md#g)\n```\n[h](i.py)\n```\n"
+    seen = []
+    assert site.rewritten(text, lambda target: seen.append(target) or target.upper()) == (
+        "[a](MODEL.PY) ![b](P.PNG) [c](https://x.org) [d](#e) [f](../DATA/README.MD#g)\n```\n[h](i.py)\n```\n"
+    )
+    assert seen == ["model.py", "p.png", "../data/README.md"]
+    for path, page in (
+        ("seer/model.py", "seer/model.md"),
+        ("seer/README.md", "seer/README.md"),
+        ("seer", "seer/README.md"),
+        ("seer/building", "seer/building/index.md"),
+        ("benchmarks/results/lstm.json", "benchmarks/results/lstm.json"),
+        ("Makefile", "Makefile.md"),
+    ):
+        assert site.page_of(path) == page
+
+
+def test_the_reference_has_every_module_with_a_sentence_on_it():
+    listed = [module for package in site.packages() for module in site.modules(package)]
+    assert {"common/metrics", "seer/building", "seer/building/from_midi", "dtnmr/model"} <= set(listed)
+    assert not [module for module in listed if module.endswith("_test") or not site.summary(module)]
+
+
+def test_the_site_has_every_paper_and_names_pages_that_exist():
+    papers = site.packages()[1:]
+    assert set(papers) == {path.parent.name for path in PROJECT.glob("*/train.py")} - {"template"}
+    named = re.findall(r"[\w./]+\.md\b", read("mkdocs.yml").split("theme:")[0])
+    assert {f"{paper}/README.md" for paper in papers} <= set(named)
+    assert all((PROJECT / name).is_file() for name in named)
+
+
+def test_citation_and_changelog_are_of_this_version_and_of_all_papers():
+    version, citation = PROJECT_FILE["project"]["version"], read("CITATION.cff")
+    assert f"\nversion: {version}\n" in citation and f"\n## {version}" in read("CHANGELOG.md")
+    assert f"\nlicense: {PROJECT_FILE['project']['license']}\n" in citation
+    for paper in site.packages()[1:]:
+        title = re.search(r"\*(.+?)\*", read(f"{paper}/README.md").replace("\n> ", " "))[1]
+        assert f"\n    title: {title}\n" in citation, title
+
+
+def test_the_site_can_be_built_beside_everything_else():
+    docs, others = pins("requirements-docs.txt"), pins("requirements.txt") | pins("requirements-dev.txt")
+    assert {"mkdocs", "mkdocs-material", "mkdocstrings"} <= docs.keys() and "tensorflow" not in docs
+    assert all(others.get(name, version) == version for name, version in docs.items())
+
+
+def test_the_golden_data_stay_small():
+    assert sum(path.stat().st_size for path in (PROJECT / "tests/golden").rglob("*") if path.is_file()) < 12 * 2**20
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning_and_needs_nothing_from_elsewhere(tmp_path):
+    pytest.importorskip("mkdocs", reason="make docs installs it")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    page = (tmp_path / "seer" / "index.html").read_text("utf-8")
+    assert 'href="model.html"' in page and (tmp_path / "seer" / "model.html").is_file()
+    fetched = re.compile(r"""<(?:script|img|link rel="(?:stylesheet|preconnect)")[^>]+(?:src|href)="https?:""")
+    assert not [path for path in tmp_path.rglob("*.html") if fetched.search(path.read_text("utf-8"))]

@@ -83,11 +83,17 @@ test: venv-dev ## run all tests
 test-golden: venv-dev ## compare with numbers that the released code produced, in GOLDEN_DIR
 	$(RUN) -m pytest -n 2 -q -m golden
 
-# The one script that needs a place for 5 GB of made-up files gets it below data/, which git ignores.
+# Options as those of the recorded figures; made-up files of several GB lie below data/, which git ignores.
 bench: venv ## measure the claims about speed and memory (benchmarks/*.py)
 	@set -eu; for script in benchmarks/*.py; do \
-		case "$$script" in */seer_pop909.py) continue;; esac; set -- "$$script"; \
-		case "$$script" in */seer_full_size.py) set -- "$$script" --folder data/seer/full_size;; esac; \
+		set -- "$$script"; \
+		case "$$script" in \
+			*/seer_pop909.py) continue;; \
+			*/seer_full_size.py) set -- "$$script" --folder data/seer/full_size;; \
+			*/seer_batching.py) set -- "$$script" --seconds 60;; \
+			*/dtnmr_preprocess.py) set -- "$$script" --rows 7377418 --folder data/kkbox/full_size;; \
+			*/dtnmr_training.py) set -- "$$script" --threads 1;; \
+		esac; \
 		echo; echo "== python $$*"; $(RUN) "$$@"; \
 	done
 

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from audiotext import als
 from audiotext.factors import FactorOptions, solve_plays
 from common.options import require, run_script
+from common.record import recording
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,9 @@ def main(options: Options) -> dict[str, float]:
                 f"{seconds[name] / seconds['ours']:6.1f}x ours, loss {losses[name]:.6g} ({apart:.1e} apart)"
             )
             found |= {f"{count}, {name}: s": seconds[name], f"{count}, {name}: loss apart": apart}
+            found[f"{count}, {name}: ratio"] = seconds[name] / seconds["ours"]
     return found
 
 
 if __name__ == "__main__":
-    run_script(main, Options)
+    run_script(recording(main, __file__), Options)

@@ -18,6 +18,7 @@ from audiotext.audio.decode import read_wave
 from audiotext.audio.features import log_cqt
 from audiotext.audio.patches import PatchOptions, extract_all, patch_of
 from common.options import run_script
+from common.record import recording
 
 RATE, SECONDS = 44_100, 30
 
@@ -80,4 +81,4 @@ def main(options: Options) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run_script(main, Options)
+    run_script(recording(main, __file__), Options)

@@ -19,6 +19,7 @@ from audiotext.evaluation import (
     unit_rows,
 )
 from common.options import run_script
+from common.record import recording
 
 
 @dataclass(frozen=True)
@@ -78,4 +79,4 @@ def main(options: Options) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run_script(main, Options)
+    run_script(recording(main, __file__), Options)

@@ -22,6 +22,7 @@ from audiotext.rows import Patches
 from audiotext.training import FitOptions, check_rows, make_batches
 from common.optimizers import make_optimizer
 from common.options import run_script
+from common.record import recording
 from common.training import CPU_PARTS, Trainer
 
 SONGS, ARTISTS, ITEMS, WORDS = 264_344, 19_000, 8192, 120
@@ -121,4 +122,4 @@ def main(options: Options) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run_script(main, Options)
+    run_script(recording(main, __file__), Options)

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from common.dropout import Dropout
 from common.options import run_script
+from common.record import recording
 
 
 @dataclass(frozen=True)
@@ -59,4 +60,4 @@ def main(options: Options) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run_script(main, Options)
+    run_script(recording(main, __file__), Options)

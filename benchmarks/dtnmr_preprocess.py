@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.options import PROJECT, OptionalPath, UserError, replacing, require, run_script
+from common.record import recording
 from common.sources import MARKER, mark_synthetic, replacing_folder
 
 TRAIN_ROWS, TEST_ROWS = 7_377_418, 2_556_790
@@ -173,4 +174,4 @@ def _measured(arguments: list[str]) -> tuple[float, float, float]:
 
 
 if __name__ == "__main__":
-    run_script(main, BenchmarkOptions)
+    run_script(recording(main, __file__), BenchmarkOptions)

@@ -12,6 +12,7 @@ import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets Ten
 import numpy as np
 
 from common.options import run_script
+from common.record import recording
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES, KkboxData, Points, Rows
 from dtnmr.evaluation import make_task, means, rank_users, user_values
 from dtnmr.experiment import recommender
@@ -103,4 +104,4 @@ def main(options: Options) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run_script(main, Options)
+    run_script(recording(main, __file__), Options)

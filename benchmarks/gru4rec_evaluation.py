@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.options import run_script
+from common.record import recording
 from common.sessions import Sessions
 from gru4rec.evaluation import Evaluator
 from gru4rec.model import Architecture, GRU4Rec
@@ -79,6 +80,7 @@ def main(options: Options) -> dict[str, float]:
         found[f"{name}_seconds"], found[f"{name}_cpu_seconds"] = fastest(work, options.repeats)
     found["rankings_per_minute"] = 60 * options.events / found["evaluation_seconds"]
     found["rankings_per_cpu_minute"] = 60 * options.events / found["evaluation_cpu_seconds"]
+    found["ratio_to_products"] = found["evaluation_seconds"] / found["products_seconds"]
     found["peak_memory_megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{options.events:,} events x {options.items:,} items, {options.units} units, {os.cpu_count()} cores")
     for name, value in found.items():
@@ -87,4 +89,4 @@ def main(options: Options) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run_script(main, Options)
+    run_script(recording(main, __file__), Options)

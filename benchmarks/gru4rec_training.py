@@ -26,6 +26,7 @@ import numpy as np  # noqa: E402
 
 from common.negatives import Negatives  # noqa: E402
 from common.optimizers import RowAdagrad  # noqa: E402
+from common.record import recording  # noqa: E402
 from common.sessions import Sessions  # noqa: E402
 from gru4rec.losses import make_loss  # noqa: E402
 from gru4rec.model import Architecture, GRU4Rec  # noqa: E402
@@ -167,4 +168,4 @@ def main(options: Options) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run_script(main, Options)
+    run_script(recording(main, __file__), Options)

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from common.layers import HardSigmoidLSTM, hard_sigmoid
 from common.options import run_script
+from common.record import recording
 
 
 @dataclass(frozen=True)
@@ -60,4 +61,4 @@ def main(options: Options) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run_script(main, Options)
+    run_script(recording(main, __file__), Options)

@@ -9,6 +9,7 @@ import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets Ten
 import numpy as np
 
 from common.options import run_script
+from common.record import recording
 from seer.batches import Ratings
 from seer.evaluation import released_metrics
 
@@ -36,4 +37,4 @@ def main(options: Options) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run_script(main, Options)
+    run_script(recording(main, __file__), Options)

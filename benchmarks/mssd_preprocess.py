@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.options import PROJECT, UserError, require, run_script
+from common.record import recording
 
 ROWS_PER_SESSION = 16.58
 _READ = """
@@ -121,4 +122,4 @@ def _resident(pid: int) -> float:
 
 
 if __name__ == "__main__":
-    run_script(main, BenchmarkOptions)
+    run_script(recording(main, __file__), BenchmarkOptions)

@@ -17,7 +17,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from common.optimizers import make_optimizer
-from common.options import replacing, run_script, write_json
+from common.options import replacing, run_script
+from common.record import recording
 from common.training import Trainer
 from seer.batches import PairBatches, Ratings, SongBatches
 from seer.evaluation import corrected_split
@@ -32,7 +33,7 @@ class Options:
     """Options of this benchmark."""
 
     out: Path = Path(__file__).parent / "results"
-    """Folder for the picture and the figures."""
+    """Folder for the picture."""
     seconds: float = 120
     """Training time of each run, evaluation not counted."""
 
@@ -107,9 +108,8 @@ def main(options: Options) -> dict[str, Any]:
             "seconds_to_0.85": reached,
         }
         print(name, {key: round(value, 3) for key, value in table[name].items()}, flush=True)
-    write_json(options.out / "seer_batching.json", table)
     return table
 
 
 if __name__ == "__main__":
-    run_script(main, Options)
+    run_script(recording(main, __file__), Options)

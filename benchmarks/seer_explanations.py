@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from common.options import run_script
+from common.record import recording
 from seer.explain import Explainer, Protocol
 from seer.model import Architecture, SeER
 from seer.preprocess import SeerData
@@ -91,4 +92,4 @@ def main(options: Options) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run_script(main, Options)
+    run_script(recording(main, __file__), Options)

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.options import PROJECT, UserError, require, run_script
+from common.record import recording
 from common.sources import MARKER, dataset_folder, missing_files, replacing_folder
 from seer.preprocess import FEATURES, REQUIRED
 
@@ -199,4 +200,4 @@ def _measured(folder: Path) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    run_script(main, FullSizeOptions)
+    run_script(recording(main, __file__), FullSizeOptions)

@@ -20,6 +20,7 @@ import numpy as np
 from common import layers
 from common.optimizers import make_optimizer
 from common.options import run_script
+from common.record import recording
 from common.sources import dataset_folder
 from common.training import CPU_PARTS, Trainer
 from seer.batches import PairBatches, Ratings, SongBatches
@@ -135,4 +136,4 @@ def main(options: Options) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run_script(main, Options)
+    run_script(recording(main, __file__), Options)

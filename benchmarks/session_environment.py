@@ -16,6 +16,7 @@ import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets Ten
 import numpy as np
 
 from common.options import run_script
+from common.record import recording
 from session_transformers.halves import Halves
 from session_transformers.kinds import HALF, Task
 from session_transformers.reinforcement.environment import Rows, SessionEnvironment
@@ -143,4 +144,4 @@ def main(options: Options) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run_script(main, Options)
+    run_script(recording(main, __file__), Options)

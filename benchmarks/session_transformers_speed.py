@@ -22,6 +22,7 @@ for variable in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):  # read when the 
 import common.runtime  # noqa: F401, E402  # isort: skip
 import numpy as np  # noqa: E402
 
+from common.record import recording  # noqa: E402
 from session_transformers.architecture import Architecture  # noqa: E402
 from session_transformers.decoding import Search, continue_sessions  # noqa: E402
 from session_transformers.fitting import trainer_of  # noqa: E402
@@ -161,4 +162,4 @@ def main(options: Options) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run_script(main, Options)
+    run_script(recording(main, __file__), Options)

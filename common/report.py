@@ -1,4 +1,7 @@
-"""Tables and pictures of results: on the console, as Markdown and as PNG."""
+"""Tables and pictures of results: on the console, as Markdown and as PNG.
+
+``python -m common.report RUN_DIR ...`` compares finished runs: see :mod:`common.comparison`.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,19 @@ from common.options import replacing
 
 Rows = Mapping[str, Mapping[str, float]]
 """Name of a model or source -> its figures; a missing figure or NaN is shown as a dash."""
+Cells = Mapping[str, Mapping[str, float | str]]
+"""The same where a cell may also be a text."""
 
 
-def _text(value: float | None) -> str:
+def _text(value: float | str | None) -> str:
+    if isinstance(value, str):
+        return value or "–"
     if value is None or math.isnan(value):
         return "–"
     return f"{value:.4f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def print_table(title: str, rows: Rows, columns: Sequence[str]) -> None:
+def print_table(title: str, rows: Cells, columns: Sequence[str]) -> None:
     """Print ``rows`` on the console."""
     table = Table(title=title, title_justify="left")
     table.add_column("")
@@ -34,12 +41,13 @@ def print_table(title: str, rows: Rows, columns: Sequence[str]) -> None:
     for name, figures in rows.items():
         table.add_row(name, *(_text(figures.get(column)) for column in columns))
     # A terminal narrower than the table would fold its cells; a file or pipe has no width at all.
-    wide = 30 + sum(len(column) + 5 for column in columns) + max((len(name) for name in rows), default=0)
+    cells = [max([len(column), *(len(_text(row.get(column))) for row in rows.values())]) for column in columns]
+    wide = 30 + sum(width + 5 for width in cells) + max((len(name) for name in rows), default=0)
     console = Console()
     Console(width=max(wide, console.width) if not console.is_terminal else None).print(table)
 
 
-def markdown_table(rows: Rows, columns: Sequence[str]) -> str:
+def markdown_table(rows: Cells, columns: Sequence[str]) -> str:
     """``rows`` as a Markdown table."""
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
     lines += [f"| {name} | " + " | ".join(_text(r.get(c)) for c in columns) + " |" for name, r in rows.items()]
@@ -107,3 +115,10 @@ def _save(figure: plt.Figure, path: Path) -> None:
     with replacing(path) as file:
         figure.savefig(file, format="png", dpi=120)
     plt.close(figure)
+
+
+if __name__ == "__main__":
+    from common.comparison import ReportOptions, main
+    from common.options import run_script
+
+    run_script(main, ReportOptions)

@@ -1,0 +1,52 @@
+"""Every benchmark records its figures, and those recorded are such as it measures."""
+
+import ast
+import dataclasses
+import importlib.util
+import json
+import sys
+
+import pytest
+
+from common.figures import read_figures
+from common.options import PROJECT
+
+RESULTS = PROJECT / "benchmarks" / "results"
+NOT_MEASURING = {"seer_pop909"}
+SCRIPTS = sorted(path for path in (PROJECT / "benchmarks").glob("*.py") if path.stem not in NOT_MEASURING)
+TINY = {
+    "als": {"users": 50, "items": 80, "cells": 300, "sweeps": 1, "repeats": 1},
+    "audiotext_ranking": {"users": 50, "items": 600, "factors": 4, "loop_users": 5},
+    "gru4rec_evaluation": {"items": 100, "events": 200, "batch_size": 8, "repeats": 1},
+    "metrics": {"repeats": 1},
+}
+"""Options with which these take a second; their figures have the same names with any."""
+
+
+def leaves(tree, start=""):
+    """Names of all figures, of nested ones as a/b."""
+    for name, value in tree.items():
+        yield from leaves(value, f"{start}{name}/") if isinstance(value, dict) else [start + name]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_every_benchmark_records_what_it_measures(path):
+    block = ast.parse(path.read_text("utf-8")).body[-1]
+    assert isinstance(block, ast.If) and "run_script(recording(main, __file__), " in ast.unparse(block)
+    assert (RESULTS / f"{path.stem}.json").is_file()
+
+
+def test_every_record_is_of_a_benchmark():
+    assert {path.stem for path in RESULTS.glob("*.json")} == {path.stem for path in SCRIPTS}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_recorded_figures_and_options_are_those_of_the_benchmark(name, monkeypatch):
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", PROJECT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look there
+    spec.loader.exec_module(module)
+    recorded = read_figures(RESULTS / f"{name}.json")
+    measured = json.loads(json.dumps(module.main(module.Options(**TINY[name]))))
+    assert set(leaves(recorded["figures"])) <= set(leaves(measured))
+    assert set(recorded["options"]) <= {field.name for field in dataclasses.fields(module.Options)}

@@ -3,7 +3,7 @@
 Letters: B sessions, T steps, I inputs, H units, G gates (4 of an LSTM, 3 of a GRU). Sums, gates and states are float32
 whatever the precision. Halves are ten steps long, so loops over steps are unrolled. That takes the time of Keras's own
 layers, with XLA (which compiles long) and without; states and both biases are at hand for decoding and for old weights.
-All weights start at zero: :func:`session_transformers.recurrent.initialise` fills them.
+All weights start at zero: :func:`session_transformers.recurrent.model.initialise` fills them.
 """
 
 from __future__ import annotations

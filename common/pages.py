@@ -144,7 +144,7 @@ def pages(root: Path = PROJECT) -> list[Path]:
 
 def carried(root: Path = PROJECT) -> list[str]:
     """The files of figures that were copied from earlier pages."""
-    paths = sorted(root.glob("*/results/*.json"))
+    paths = sorted(path for folder in root.glob("*/results.toml") for path in folder.parent.glob("results/*.json"))
     return [str(path.relative_to(root)) for path in paths if read_figures(path).get("carried")]
 
 

@@ -14,7 +14,7 @@ RUN = "$(VENV)/bin/python"
 unexport ENCORE_DATA
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev demo test test-golden bench results lint docs lock
+.PHONY: help venv venv-dev demo test test-golden bench results faults lint docs lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -101,10 +101,15 @@ bench: venv ## measure the claims about speed and memory (benchmarks/*.py)
 results: venv ## run what the results tables of the pages still lack (hours), and write the tables anew
 	$(RUN) -m common.results $(if $(ONLY),--only $(ONLY))
 
-lint: venv-dev ## check style and types
+# PART is kills, disk, permissions, mutations or hostile; ONLY="seer gru4rec" names trainers or formats.
+faults: venv-dev ## kill trainers, fill the disk, take permissions away, damage files on purpose (hours)
+	$(RUN) -m faults $(PART) $(if $(ONLY),--only $(ONLY))
+
+lint: venv-dev ## check style and types, and the dependencies for known vulnerabilities
 	@failed=0; for tool in "ruff check" "ruff format --check" mypy; do \
 		echo "== $$tool"; $(RUN) -m $$tool || failed=1; \
-	done; exit $$failed
+	done; echo "== faults.audit"; $(RUN) -m faults.audit || failed=1; \
+	exit $$failed
 
 # The sources are read, not imported: the site needs neither TensorFlow nor the rest of requirements.txt.
 docs: ## build the site from the pages and docstrings, in build/site; links that lead nowhere are errors

@@ -24,7 +24,7 @@ from audiotext.model import network
 from audiotext.options import AudioTextOptions
 from audiotext.references import references
 from audiotext.released import is_released_layout, load_released
-from audiotext.results import finish
+from audiotext.results import report
 from audiotext.splits import Split, artist_split, released_split
 from audiotext.stored import ARCHITECTURE, PREDICTED, PREDICTIONS, WEIGHTS, read_facts
 from audiotext.training import RELEASED_BLOCK, FitOptions, Predictor, fit
@@ -97,7 +97,7 @@ def _run(given: AudioTextOptions, dataset: Dataset, layout: Layout) -> dict[str,
         "branches": {branch: str(path) for branch, path in inputs.runs.items()},
         "seconds": time.perf_counter() - started,
     }
-    return finish(folder, name, options, facts, ranked, NAMES[options.model], summary)
+    return report(folder, name, options, facts, ranked, NAMES[options.model], summary)
 
 
 @contextlib.contextmanager

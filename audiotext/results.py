@@ -11,8 +11,7 @@ from audiotext.evaluation import Ranked, figures, per_user, released_figures
 from audiotext.options import AudioTextOptions
 from common import runtime
 from common.metrics import bootstrap_interval
-from common.options import replacing, write_json
-from common.report import markdown_table, plot_comparison, print_table
+from common.report import Part, finish
 from common.significance import holm, paired_test
 
 COLUMNS = ("map@500", "ndcg@10", "precision@10", "auc", "diversity@10", "map@500_released")
@@ -23,7 +22,7 @@ NOTE = (
 )
 
 
-def finish(
+def report(
     folder: Path,
     name: str,
     options: AudioTextOptions,
@@ -32,7 +31,7 @@ def finish(
     ours: str,
     summary: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write ``metrics.json``, the tables and the picture, and print the table."""
+    """Print and write what the run has measured."""
     rows = {row: figures(found) | released_figures(found) for row, found in ranked.items()}
     result = {
         "paper": "Oramas, Nieto, Sordo, Serra: A Deep Multimodal Approach for Cold-start Music Recommendation (2017)",
@@ -51,16 +50,8 @@ def finish(
         "seed": options.seed,
         "versions": runtime.versions(),
     }
-    synthetic = facts["dataset"]["synthetic"]
-    headline = f"{ours}, {name}{' (synthetic data)' if synthetic else ''}"
-    print_table(headline, rows, COLUMNS)
-    print(NOTE)
     bounds = interval_table(result["confidence_95"])
-    with replacing(folder / "report.md", "w") as file:
-        file.write(f"# {headline}\n\n{markdown_table(rows, COLUMNS)}\n{NOTE}\n\n{bounds}")
-    plot_comparison(folder / "comparison.png", headline, rows, PICTURE, [ours])
-    write_json(folder / "metrics.json", result)  # last: it says that the run is finished
-    print(f"Written to {folder}")
+    finish(folder, f"{ours}, {name}", result, [Part(rows, COLUMNS, notes=[NOTE])], Part(rows, PICTURE), [ours], bounds)
     return result | {"run_dir": str(folder)}
 
 

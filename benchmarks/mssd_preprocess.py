@@ -1,14 +1,18 @@
 """How fast logs of the Music Streaming Sessions Dataset are prepared for GRU4Rec, and in how much memory.
 
 Run ``python benchmarks/mssd_preprocess.py``: it writes synthetic logs in the released format (a GB for 5 million
-rows) to a temporary folder, prepares them in processes of their own with NumPy and with DuckDB, prints what each took
-and compares the results.
+rows) to a temporary folder, prepares them in processes of their own with NumPy, with DuckDB and with Dask on a cluster
+of processes, one for each core, prints what each took, compares the results, and reckons from the processor seconds
+what the whole dataset takes.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -18,17 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from common.mssd_logs import available_cores
 from common.options import PROJECT, UserError, require, run_script
 from common.record import recording
 
 ROWS_PER_SESSION = 16.58
-_READ = """
-import sys
-from pathlib import Path
-from common.mssd import find_mssd
-from common.mssd_logs import read_logs
-read_logs(find_mssd(Path(sys.argv[2])).logs, Path(sys.argv[3]), engine=sys.argv[1])
-"""
+WHOLE_ROWS, WHOLE_BYTES, WHOLE_FILES = 2_000_000_000, 350e9, 660
+"""The released training set, roughly: 10 logs for each of 66 days."""
+CLUSTER_CORES = 16 * 16
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class BenchmarkOptions:
     """Distinct tracks in the table of features."""
     days: int = 10
     """Logs: one for each day."""
-    engines: tuple[Literal["numpy", "duckdb"], ...] = ("numpy", "duckdb")
-    """What reads the logs; the arrays of all must be the same."""
+    engines: tuple[Literal["numpy", "duckdb", "dask"], ...] = ("numpy", "duckdb", "dask")
+    """What prepares the logs; the arrays of all must be the same."""
 
     def __post_init__(self) -> None:
         require(self.rows >= 1000, f"--rows is {self.rows}; it must be 1000 or more")
@@ -52,55 +53,115 @@ def main(options: BenchmarkOptions) -> dict[str, Any]:
     """Measure gru4rec/preprocess.py on synthetic logs."""
     require(Path("/proc/self/statm").is_file(), "this benchmark reads memory from /proc: it needs Linux")
     with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder) / "raw"
-        sessions = round(options.rows / ROWS_PER_SESSION)
-        sample = ["-m", "common.session_sample", "--out", str(raw), "--sessions", str(sessions)]
-        sample += ["--tracks", str(options.tracks), "--days", str(options.days)]
-        writing, writing_peak = _measured(sample, folder)
-        size = sum(path.stat().st_size for path in raw.iterdir())
-        rows = sum(path.read_bytes().count(b"\n") - 1 for path in raw.glob("log_*.csv"))
-        print(
-            f"{rows:,} rows and {options.tracks:,} tracks, {size / 1e9:.2f} GB of text: written in {writing:.1f} s "
-            f"(peak {writing_peak:.0f} MB)"
-        )
-        found: dict[str, Any] = {"rows": rows}
+        raw, few = Path(folder) / "raw", Path(folder) / "few"
+        rows, few_rows = _write_logs(raw, options.rows, options), _write_logs(few, options.rows // 10, options)
+        found: dict[str, Any] = {"rows": rows, "few_rows": few_rows}
+        fingerprints = set()
         for engine in options.engines:
-            preprocess = [str(PROJECT / "gru4rec/preprocess.py"), "--data-dir", str(raw), "--engine", engine]
+            preprocess = [str(PROJECT / "gru4rec/preprocess.py"), "--engine", engine, "--data-dir", str(raw)]
             data = str(Path(folder) / engine)
-            seconds, peak = _measured(preprocess, data)
-            loading, _ = _measured(preprocess, data)
+            taken = _measured(preprocess, data)
             (meta,) = Path(data).rglob("meta.json")
-            fingerprint = json.loads(meta.read_text("utf-8"))["fingerprint"]
-            reading, reading_peak = _measured(["-c", _READ, engine, str(raw), folder], folder)
-            found[engine] = {
-                "seconds": seconds,
-                "peak_megabytes": peak,
-                "reading_seconds": reading,
-                "reading_peak_megabytes": reading_peak,
-                "fingerprint": fingerprint,
+            fingerprints.add(json.loads(meta.read_text("utf-8"))["fingerprint"])
+            little = _measured([*preprocess[:-1], str(few)], str(Path(folder) / f"few_{engine}"))
+            found[engine] = dataclasses.asdict(taken) | {
+                "rows_per_processor_second": rows / taken.processor_seconds,
+                "few_rows_processor_seconds": little.processor_seconds,
+                "few_rows_own_processor_seconds": little.own_processor_seconds,
             }
             print(
-                f"{engine}: prepared in {seconds:.1f} s on {os.cpu_count()} cores, {rows / seconds:,.0f} rows/s, peak "
-                f"{peak:.0f} MB in all processes, {reading:.1f} s and {reading_peak:.0f} MB for reading alone; "
-                f"a second start takes {loading:.1f} s"
+                f"{engine}: prepared in {taken.seconds:.1f} s on {available_cores()} cores, "
+                f"{rows / taken.seconds:,.0f} rows/s; {taken.processor_seconds:.1f} processor seconds "
+                f"({taken.own_processor_seconds:.1f} of the first process), {rows / taken.processor_seconds:,.0f} rows "
+                f"for each; peak {taken.peak_megabytes:.0f} MB in all processes, {taken.private_megabytes:.0f} MB "
+                f"without mapped files; a second start takes {_measured(preprocess, data).seconds:.1f} s"
             )
-    same = len({found[engine]["fingerprint"] for engine in options.engines}) == 1
-    require(same, "the engines disagree on the prepared arrays")
+        require(len(fingerprints) == 1, "the engines disagree on the prepared arrays")
+        if "dask" in options.engines:
+            found["whole"] = _whole(found)
     return found
 
 
-def _measured(arguments: list[str], data: str) -> tuple[float, float]:
-    """Wall seconds of a Python command, and the most resident memory (MB) of it and its children together."""
-    started = time.perf_counter()
+@dataclass(frozen=True)
+class Taken:
+    """What a command took."""
+
+    seconds: float
+    processor_seconds: float
+    """Of it and its children."""
+    own_processor_seconds: float
+    """Without its children."""
+    peak_megabytes: float
+    """Resident memory of it and its children together, pages of mapped files and shared ones among them."""
+    private_megabytes: float
+    """Without the pages of files, which the system takes back when it needs them."""
+
+
+def _write_logs(folder: Path, rows: int, options: BenchmarkOptions) -> int:
+    """Write synthetic logs of about ``rows`` rows; returns how many there are."""
+    sample = ["-m", "common.session_sample", "--out", str(folder), "--sessions", str(round(rows / ROWS_PER_SESSION))]
+    sample += ["--tracks", str(options.tracks), "--days", str(options.days)]
+    written = _measured(sample, str(folder.parent))
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    found = sum(path.read_bytes().count(b"\n") - 1 for path in folder.glob("log_*.csv"))
+    print(
+        f"{found:,} rows and {options.tracks:,} tracks, {size / 1e9:.2f} GB of text: written in "
+        f"{written.seconds:.1f} s (peak {written.peak_megabytes:.0f} MB)"
+    )
+    return found
+
+
+def _whole(found: dict[str, Any]) -> dict[str, float]:
+    """What the released logs would take, in hours.
+
+    Processor seconds are taken to grow with the rows along the line through the two measured; what does not grow with
+    them is the start and the table of features (of 3.7 million tracks, not of 500,000: some minutes more). One machine
+    of two cores: all of them, on both cores. A cluster: those of Dask's workers, in as many rounds as the files need on
+    its cores, then those of the first process alone. Storage is taken to keep up.
+    """
+
+    def whole(engine: str, name: str) -> float:
+        many, few = found[engine][name], found[engine][f"few_rows_{name}"]
+        slope = max(0.0, many - few) / (found["rows"] - found["few_rows"])
+        return float(many + slope * (WHOLE_ROWS - found["rows"]))
+
+    hours = {
+        f"{engine}_two_cores_hours": whole(engine, "processor_seconds") / 2 / 3600
+        for engine in ("numpy", "duckdb", "dask")
+        if engine in found
+    }
+    alone = whole("dask", "own_processor_seconds")
+    working = whole("dask", "processor_seconds") - alone
+    together = working / WHOLE_FILES * math.ceil(WHOLE_FILES / CLUSTER_CORES)
+    hours["cluster_hours"] = (together + alone) / 3600
+    hours["cluster_first_process_hours"] = alone / 3600
+    gigabytes = WHOLE_BYTES / 1e9 / together
+    print(
+        f"Reckoned for {WHOLE_ROWS:,} rows, {WHOLE_BYTES / 1e9:.0f} GB: "
+        + ", ".join(f"{name.replace('_', ' ')}: {value:.2f}" for name, value in hours.items())
+        + f". The cluster ({CLUSTER_CORES} cores) must read {gigabytes:.1f} GB/s for that."
+    )
+    return hours | {"cluster_reads_gigabytes_per_second": gigabytes}
+
+
+def _measured(arguments: list[str], data: str) -> Taken:
+    """Run a Python command and measure it."""
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "ENCORE_DATA": data}
+    environment.pop("DASK_SCHEDULER_ADDRESS", None)
     process = subprocess.Popen([sys.executable, *arguments], env=environment)
-    peak = 0.0
+    peak = private = own = 0.0
     while process.poll() is None:
-        peak = max(peak, sum(_resident(pid) for pid in _family(process.pid)))
+        memory = [_memory(pid) for pid in _family(process.pid)]
+        peak = max(peak, sum(resident for resident, _ in memory))
+        private = max(private, sum(anonymous for _, anonymous in memory))
+        own = max(own, _processor_seconds(process.pid))
         time.sleep(0.05)
     if process.returncode:
         raise UserError(f"{' '.join(arguments)} failed, see above")
-    return time.perf_counter() - started, peak
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Taken(time.perf_counter() - started, used, own, peak, private)
 
 
 def _family(pid: int) -> Iterator[int]:
@@ -113,12 +174,23 @@ def _family(pid: int) -> Iterator[int]:
             return
 
 
-def _resident(pid: int) -> float:
+def _memory(pid: int) -> tuple[float, float]:
+    """Resident memory of a process in MB, and what of it is of no file; 0 if it has ended."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError):
+        lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        resident, anonymous = (float(lines[name].split()[0]) / 1024 for name in ("VmRSS", "RssAnon"))
+    except (OSError, KeyError):
+        return 0.0, 0.0
+    return resident, anonymous
+
+
+def _processor_seconds(pid: int) -> float:
+    """Of a process without its children; 0 if it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
         return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

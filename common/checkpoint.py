@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from common.options import UserError, replacing
+from common.sources import check_listing
 
 FILE = "checkpoint.npz"
 PACKED = 20
@@ -97,16 +98,27 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         ValueError: it cannot be read as one, or unpacks to far more than weights would.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > PACKED * max(path.stat().st_size, 2**16):
-            raise ValueError(f"it unpacks to {unpacked:,} bytes")
+        check_unpacked_size(path)
         with np.load(path, allow_pickle=False) as file:
             return {name: _array(file[name], name) for name in file.files}
     except (OSError, EOFError, MemoryError, ArithmeticError, LookupError, RuntimeError, TypeError, TokenError) as error:
         raise ValueError(str(error) or type(error).__name__) from None
     except (zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(str(error)) from None
+
+
+def check_unpacked_size(path: Path) -> None:
+    """Look into an npz before its arrays are read.
+
+    Raises:
+        ValueError: it unpacks to more than :data:`PACKED` times its size.
+        OSError, zipfile.BadZipFile: it cannot be read as a zip.
+    """
+    check_listing(path)
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > PACKED * max(path.stat().st_size, 2**16):
+        raise ValueError(f"it unpacks to {unpacked:,} bytes")
 
 
 def _array(found: Any, name: str) -> np.ndarray:

@@ -27,6 +27,8 @@ from common.options import UserError, require
 ROWS = 250_000
 """Rows in a table: about 150 MB while a log of 21 columns is read."""
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError)
+MOST_MEMBERS = 100_000
+"""Members of an archive; MSSD's largest has under a thousand. All of them are kept in memory."""
 LONGEST_LINE = 2**20
 """Bytes; a file without line ends would fill the memory."""
 _INTEGER = re.compile(r"[+-]?\d+")
@@ -134,14 +136,20 @@ def open_sources(path: Path, *patterns: str) -> Iterator[tuple[Source, IO[bytes]
         if not is_archive(path):
             yield Source(path), stack.enter_context(_unpacked(path.open("rb"), path.name))
             return
-        archive = stack.enter_context(tarfile.open(path, "r|*"))
-        for member in archive:
+        packed = stack.enter_context(path.open("rb"))
+        # tarfile unpacks gzip by itself where it only reads forward, but never looks at the checksum.
+        whole = _unpacked(packed, ".gz" if packed.peek(2)[:2] == b"\x1f\x8b" else "")
+        archive = stack.enter_context(tarfile.open(fileobj=whole, mode="r|*"))
+        for number, member in enumerate(archive):
+            require(number < MOST_MEMBERS, f"{path}: has more than {MOST_MEMBERS:,} members; expected tables")
             name = PurePosixPath(member.name).name.lower()
             if member.isfile() and any(fnmatch(name, pattern) for pattern in patterns):
                 content = archive.extractfile(member)
                 if content is not None:
                     with _unpacked(content, name) as stream:
                         yield Source(path, member.name), stream
+        while whole.read(2**20):  # behind the last member: the checksum is at the very end
+            pass
 
 
 def _unpacked(stream: IO[bytes], name: str) -> IO[bytes]:

@@ -1,7 +1,7 @@
-"""Logs of the Music Streaming Sessions Dataset that are larger than the memory, read by DuckDB (extra ``big``).
+"""Logs of the Music Streaming Sessions Dataset within a fixed memory, read by DuckDB (extra ``big``).
 
-DuckDB parses the files on all cores, keeps the rows in a database on disk and sorts them there, within a fixed memory.
-The result is that of :func:`common.mssd_logs.read_logs`, bit for bit, as memory-mapped arrays.
+DuckDB parses a few files at a time on all cores, keeps their rows in a database on disk and sorts them there. The
+parts are those of :func:`common.mssd_logs.converted_logs`, bit for bit, but that a large log is cut into several.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import gzip
 import shutil
 import tarfile
-import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 
 from common.csvtext import Source, is_archive, open_sources
 from common.mssd import LOG_COLUMNS, LOG_PATTERNS
-from common.mssd_logs import LONGEST_ID, MAX_POSITION, Log, available_cores, is_log, read_log
-from common.options import UserError, require
+from common.mssd_logs import LONGEST_ID, MAX_POSITION, Log, LogPart, available_cores, is_log, read_log
+from common.options import UserError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 MEMORY = "512MB"
 """That DuckDB may use; it moves what does not fit to the disk."""
-CHUNK = 50
-"""Vectors of 2,048 rows that are taken over at a time."""
+PART_SESSIONS = 250_000
+"""Most sessions of a part: some four million events, 200 MB while they are worked on."""
 LONGEST_HEADER = 2**16
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError)
 
@@ -40,7 +40,7 @@ def _integer(column: str) -> str:
 
 
 _EVENTS = f"""
-CREATE TABLE events AS
+CREATE OR REPLACE TABLE events AS
 SELECT file, session_id AS session, track_id_clean AS track, {_integer("session_position")} AS position,
        {_integer("session_length")} AS listed, lower(skip_2) = 'true' AS skipped,
        epoch(day) + 3600.0 * hour AS time,
@@ -56,93 +56,96 @@ FROM (
                   comment = '', skip = 0, filename = true, union_by_name = true, hive_partitioning = false)
 )
 """
-# The order of the rows in the files is that of rowid. Sessions are numbered file by file, in the order of their first
-# rows; the files by the median of the starts, then by name.
+# Of one file. The order of its rows is that of rowid; sessions and tracks are numbered by their first rows.
 _SESSIONS = """
-CREATE TABLE sessions AS
-SELECT file, session, min(rowid) AS first, arg_min(time, position) AS start,
-       arg_min(listed, position) AS listed, count(*) AS events, count(DISTINCT position) AS positions
-FROM events GROUP BY file, session
-"""
-_NUMBERED = """
-CREATE TABLE numbered AS
-SELECT file, session, start, listed, events,
-       row_number() OVER (ORDER BY list_position($order, file), first) - 1 AS number
-FROM sessions
+CREATE OR REPLACE TABLE sessions AS
+SELECT session, arg_min(time, position) AS start, arg_min(listed, position) AS listed, count(*) AS events,
+       count(DISTINCT position) AS positions
+FROM events WHERE file = $file GROUP BY session ORDER BY min(rowid)
 """
 _TRACKS = """
-CREATE TABLE tracks AS
-SELECT track, row_number() OVER (ORDER BY min((list_position($order, file), events.rowid))) - 1 AS number
-FROM events GROUP BY track
+CREATE OR REPLACE TABLE tracks AS
+SELECT track FROM events WHERE file = $file GROUP BY track ORDER BY min(rowid)
+"""
+_PLACED = """
+CREATE OR REPLACE TABLE placed AS
+SELECT sessions.rowid AS number, position, tracks.rowid AS track, skipped
+FROM events JOIN sessions USING (session) JOIN tracks USING (track)
+WHERE file = $file ORDER BY number, position
 """
 
 
-def read_logs_on_disk(paths: Sequence[Path], scratch: Path) -> Log:
-    """As :func:`common.mssd_logs.read_logs`, in bounded memory; the disk holds the rows and what is sorted.
+def convert_on_disk(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """Turn all logs into parts below ``folder``; returns the folder of each part.
 
     Raises:
-        UserError: as there; or DuckDB is not installed, or cannot read a file that the other reader can.
+        UserError: a log is wrong, DuckDB is not installed, or it cannot read a file that the other reader can.
     """
     try:
         import duckdb
     except ImportError:
         raise UserError("--engine duckdb: DuckDB is not installed; install the extra: pip install -e .[big]") from None
-    with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        files = _files(paths, folder)
-        require(bool(files), f"{', '.join(map(str, paths))}: no log_*.csv or log_*.csv.gz is in there")
-        settings: dict[str, Any] = {"memory_limit": MEMORY, "temp_directory": name, "threads": available_cores()}
-        with duckdb.connect(str(folder / "logs.duckdb"), config=settings) as database:
-            database.execute("SET enable_progress_bar = false")  # it would go to the standard output
+    settings: dict[str, Any] = {"memory_limit": MEMORY, "temp_directory": str(folder), "threads": available_cores()}
+    parts: list[Path] = []
+    with duckdb.connect(str(folder / "logs.duckdb"), config=settings) as database:
+        database.execute("SET enable_progress_bar = false")  # it would go to the standard output
+        waiting = _files(paths, folder)
+        while True:
+            files: list[tuple[Source, Path]] = []
             try:
+                for found in islice(waiting, available_cores()):
+                    files.append(found)  # one by one: an archive may turn out damaged
+                if not files:
+                    break
                 _load(database, [str(file) for _, file in files])
+                for number, (source, _) in enumerate(files, 1):
+                    parts += _write_parts(database, number, source, folder / f"{len(parts):06}")
             except duckdb.OutOfMemoryException as error:
                 raise UserError(
-                    f"--engine duckdb: {str(error).splitlines()[0]}; is the disk of {scratch} full?"
+                    f"--engine duckdb: {str(error).splitlines()[0]}; is the disk of {folder.parent} full?"
                 ) from None
             except (duckdb.Error, ValueError, UserError, *_DAMAGED) as error:
                 reason = str(error).splitlines()[0]
                 for source, file in files:
                     _read_plainly(source)  # the other reader tells the line and what was expected
                     reason = reason.replace(str(file), str(source))
+                if isinstance(error, UserError):
+                    raise
                 raise UserError(f"DuckDB cannot read the logs ({reason}); use --engine numpy") from None
-            sources = [source for source, _ in files]
-            order = _order(database, sources)
-            _check_distinct(database, sources, order)
-            return _arrays(database, order, folder)
+            for _, file in files:
+                file.unlink()
+    return parts
 
 
-def _files(paths: Sequence[Path], folder: Path) -> list[tuple[Source, Path]]:
+def _files(paths: Sequence[Path], folder: Path) -> Iterator[tuple[Source, Path]]:
     """Where each log comes from, and the file to read in ``folder``: a link, or the unpacked member of an archive."""
-    files: list[tuple[Source, Path]] = []
+    number = 0
     for path in paths:
         if not is_archive(path):  # DuckDB takes brackets and stars in a name for a pattern; in a link there are none
-            suffix = ".csv.gz" if path.name.lower().endswith(".gz") else ".csv"
-            files.append((Source(path), folder / f"{len(files):06}{suffix}"))
-            files[-1][1].symlink_to(path.resolve())
+            file = folder / f"{number:06}{'.csv.gz' if path.name.lower().endswith('.gz') else '.csv'}"
+            file.symlink_to(path.resolve())
+            number += 1
+            yield Source(path), file
             continue
         for source, stream in open_sources(path, *LOG_PATTERNS):
             if is_log(source):
-                files.append((source, folder / f"{len(files):06}.csv"))
+                file = folder / f"{number:06}.csv"
+                number += 1
                 try:
-                    with files[-1][1].open("wb") as file:
-                        shutil.copyfileobj(stream, file)
+                    with file.open("wb") as copy:
+                        shutil.copyfileobj(stream, copy)
                 except _DAMAGED:
                     _read_plainly(source)  # which tells what is wrong
                     raise
-    return files
+                yield source, file
 
 
 def _load(database: DuckDBPyConnection, paths: list[str]) -> None:
-    """Fill the tables events and sessions; ValueError if a row is not as it must be."""
+    """Fill the table of events; ValueError if a row is not as it must be."""
     for path in paths:
         _check_header(Path(path))
     database.execute(_EVENTS, {"paths": paths})
-    database.execute(_SESSIONS)
-    empty = "SELECT count(DISTINCT file) FROM sessions"
-    wrong = "SELECT count(*) FROM events WHERE fine IS DISTINCT FROM true"
-    twice = "SELECT count(*) FROM sessions WHERE events <> positions"
-    if _one(database, empty) < len(paths) or _one(database, wrong) or _one(database, twice):
+    if _one(database, "SELECT count(*) FROM events WHERE fine IS DISTINCT FROM true"):
         raise ValueError("a row is wrong")
 
 
@@ -166,53 +169,55 @@ def _read_plainly(source: Source) -> None:
             read_log(found, stream)
 
 
-def _order(database: DuckDBPyConnection, sources: list[Source]) -> list[int]:
-    """The numbers of the files, which count from 1, by the median of the starts, then by name."""
-    medians = dict(database.execute("SELECT file, median(start) FROM sessions GROUP BY file").fetchall())
-    return sorted(medians, key=lambda file: (medians[file], str(sources[file - 1])))
+def _write_parts(database: DuckDBPyConnection, file: int, source: Source, first: Path) -> list[Path]:
+    """Write the parts of one file to ``first`` and its successors; ValueError if the file has no row or one twice."""
+    for query in (_SESSIONS, _TRACKS, _PLACED):
+        database.execute(query, {"file": file})
+    sessions = _one(database, "SELECT count(*) FROM sessions")
+    if not sessions or _one(database, "SELECT count(*) FROM sessions WHERE events <> positions"):
+        raise ValueError("there is no row, or one twice")
+    date = _median_start(database)
+    (names,) = _columns(database, "SELECT track FROM tracks ORDER BY rowid", {})
+    parts: list[Path] = []
+    for start in range(0, sessions, PART_SESSIONS):
+        bounds = {"low": start, "high": start + PART_SESSIONS}
+        ids, starts, listed, counts = _columns(
+            database,
+            "SELECT session, start, listed, events FROM sessions WHERE rowid >= $low AND rowid < $high ORDER BY rowid",
+            bounds,
+        )
+        positions, tracks, skipped = _columns(
+            database,
+            "SELECT position, track, skipped FROM placed WHERE number >= $low AND number < $high ORDER BY rowid",
+            bounds,
+        )
+        here, numbers = np.unique(tracks, return_inverse=True)
+        log = Log(
+            _bytes(ids),
+            starts.astype(np.float64),
+            listed.astype(np.uint8),
+            np.concatenate([[0], np.cumsum(counts)]),
+            positions.astype(np.uint8),
+            numbers.astype(np.int32),
+            skipped.astype(np.bool_),
+            _bytes(names[here]),
+        )
+        parts.append(first.with_name(f"{int(first.name) + len(parts):06}"))
+        LogPart.save(parts[-1], log, source, date)
+    return parts
 
 
-def _check_distinct(database: DuckDBPyConnection, sources: list[Source], order: list[int]) -> None:
-    query = "SELECT session, list(file) FROM sessions GROUP BY session HAVING count(*) > 1 ORDER BY session LIMIT 1"
-    for session, files in database.execute(query).fetchall():
-        one, other = (sources[file - 1] for file in sorted(files, key=order.index)[:2])
-        raise UserError(f"session {session} is in {one} and in {other}; remove one of these files")
+def _median_start(database: DuckDBPyConnection) -> float:
+    """The median over the sessions; DuckDB's own would need all of them in memory, where there are few hours."""
+    starts, counts = _columns(database, "SELECT start, count(*) FROM sessions GROUP BY start ORDER BY start", {})
+    until = np.cumsum(counts)
+    middle = np.searchsorted(until, [(until[-1] - 1) // 2, until[-1] // 2], "right")
+    return float(starts[middle].mean())
 
 
-def _arrays(database: DuckDBPyConnection, order: list[int], folder: Path) -> Log:
-    database.execute(_NUMBERED, {"order": order})
-    database.execute(_TRACKS, {"order": order})
-    sessions = "SELECT session, start, listed, events FROM numbered ORDER BY number"
-    events = (
-        "SELECT position, tracks.number AS track, skipped FROM events JOIN numbered USING (file, session) "
-        "JOIN tracks USING (track) ORDER BY numbered.number, position"
-    )
-    kinds = [_text(database, "session", "numbered"), np.float64, np.uint8, np.int64]
-    ids, starts, lengths, counts = _taken(database, sessions, folder, "sessions", kinds)
-    positions, tracks, skipped = _taken(database, events, folder, "events", [np.uint8, np.int32, np.bool_])
-    names = "SELECT track FROM tracks ORDER BY number"
-    (track_ids,) = _taken(database, names, folder, "tracks", [_text(database, "track", "tracks")])
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    return Log(ids, starts, lengths, offsets, positions, tracks, skipped, track_ids)
+def _columns(database: DuckDBPyConnection, query: str, values: dict[str, int]) -> list[NDArray[Any]]:
+    return [np.asarray(column) for column in database.execute(query, values).fetchnumpy().values()]
 
 
-def _text(database: DuckDBPyConnection, column: str, table: str) -> str:
-    return f"S{_one(database, f'SELECT max(strlen({column})) FROM {table}')}"
-
-
-def _taken(
-    database: DuckDBPyConnection, query: str, folder: Path, name: str, kinds: Sequence[Any]
-) -> list[NDArray[Any]]:
-    """The columns of ``query`` as arrays of ``kinds`` in files of ``folder``, which are mapped."""
-    rows = _one(database, f"SELECT count(*) FROM ({query})")
-    arrays = [
-        np.lib.format.open_memmap(folder / f"{name}_{i}.npy", mode="w+", dtype=np.dtype(kind), shape=(rows,))
-        for i, kind in enumerate(kinds)
-    ]
-    found, done = database.execute(query), 0
-    while len(chunk := found.fetch_df_chunk(CHUNK)):
-        for array, (_, column) in zip(arrays, chunk.items(), strict=True):
-            text = array.dtype.kind == "S"
-            array[done : done + len(chunk)] = [value.encode() for value in column] if text else column.to_numpy()
-        done += len(chunk)
-    return list(arrays)
+def _bytes(texts: NDArray[Any]) -> NDArray[np.bytes_]:
+    return np.array([text.encode() for text in texts.tolist()], dtype=np.bytes_)

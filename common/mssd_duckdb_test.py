@@ -5,12 +5,12 @@ import gzip
 import io
 import tarfile
 
-import numpy as np
 import pytest
 
-from common import mssd_logs
+from common import mssd_engines
 from common.mssd import find_mssd
-from common.mssd_logs import read_logs
+from common.mssd_engines import chosen_engine, open_logs
+from common.mssd_logs import join_logs
 from common.mssd_test import HEADER, MONDAY, TUESDAY, archive, check_both_days, row
 from common.options import UserError
 from common.session_sample import SessionSampleOptions, write_sample
@@ -19,10 +19,15 @@ pytest.importorskip("duckdb", reason="DuckDB is not installed: the extra big")
 
 
 def outcome(folder, engine):
+    return outcome_of(find_mssd(folder).logs, folder, engine)
+
+
+def outcome_of(paths, folder, engine):
     """The arrays as bytes, or the message of the mistake."""
     before = sorted(folder.rglob("*"))
     try:
-        log = read_logs(find_mssd(folder).logs, folder, engine=engine)
+        with open_logs(paths, folder, engine) as (parts, _):
+            log = join_logs(parts)
         found = {field.name: getattr(log, field.name) for field in dataclasses.fields(log)}
         return {name: (array.dtype, array.shape, array.tobytes()) for name, array in found.items()}
     except UserError as error:
@@ -37,16 +42,20 @@ def test_the_sample_is_read_alike(tmp_path):
     assert isinstance(plain, dict) and outcome(tmp_path, "duckdb") == plain
 
 
-def test_more_rows_than_are_taken_over_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("common.mssd_duckdb.CHUNK", 1)
+def test_a_large_log_is_cut_into_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr("common.mssd_duckdb.PART_SESSIONS", 7)
     write_sample(tmp_path, SessionSampleOptions(tmp_path, sessions=400, tracks=100, days=2))
+    with open_logs(find_mssd(tmp_path).logs, tmp_path, "duckdb") as (parts, _):
+        assert len(parts) == 2 * -(-200 // 7) and len({part.date for part in parts}) == 2
+        assert max(len(part.load()) for part in parts) == 7
     assert outcome(tmp_path, "duckdb") == outcome(tmp_path, "numpy")
 
 
 def test_files_and_archives_together(tmp_path):
     (tmp_path / "log_1.csv").write_text(MONDAY)
     archive(tmp_path / "set.tar.gz", {"t/log_0.csv": TUESDAY, "t/log_input_0.csv": "no\n"})
-    check_both_days(read_logs(find_mssd(tmp_path).logs, tmp_path, engine="duckdb"))
+    with open_logs(find_mssd(tmp_path).logs, tmp_path, "duckdb") as (parts, _):
+        check_both_days(join_logs(parts))
     assert outcome(tmp_path, "duckdb") == outcome(tmp_path, "numpy")
     archive(tmp_path / "set.tar.gz", {"t/log_0.csv.gz": TUESDAY, "readme.txt": "no"})
     assert outcome(tmp_path, "duckdb") == outcome(tmp_path, "numpy")
@@ -122,7 +131,8 @@ def test_members_of_the_same_name_are_both_read(tmp_path):
 def test_names_that_look_like_patterns(tmp_path):
     (tmp_path / "log_[1]*.csv").write_text(MONDAY)
     (tmp_path / "log_1x.csv").write_text(TUESDAY)
-    check_both_days(read_logs(find_mssd(tmp_path).logs, tmp_path, engine="duckdb"))
+    with open_logs(find_mssd(tmp_path).logs, tmp_path, "duckdb") as (parts, _):
+        check_both_days(join_logs(parts))
 
 
 def test_damaged_files_and_sessions_in_two(tmp_path):
@@ -141,15 +151,14 @@ def test_damaged_files_and_sessions_in_two(tmp_path):
     whole.write_bytes(whole.read_bytes()[:-60])
     assert outcome(tmp_path, "duckdb") == outcome(tmp_path, "numpy")
     archive(tmp_path / "empty.tar", {"readme.txt": "no"})
-    with pytest.raises(UserError, match=r"empty.tar: no log_\*.csv"):
-        read_logs([tmp_path / "empty.tar"], tmp_path, engine="duckdb")
+    assert "empty.tar: no log_*.csv" in str(outcome_of([tmp_path / "empty.tar"], tmp_path, "duckdb"))
 
 
 def test_auto_takes_duckdb_for_large_logs_only(tmp_path, monkeypatch):
     (tmp_path / "log_0.csv").write_text(MONDAY)
     paths = find_mssd(tmp_path).logs
-    assert not isinstance(read_logs(paths, tmp_path, engine="auto").tracks, np.memmap)
-    monkeypatch.setattr(mssd_logs, "BIG_BYTES", 1)
-    assert isinstance(read_logs(paths, tmp_path, engine="auto").tracks, np.memmap)
-    monkeypatch.setattr(mssd_logs, "_has_duckdb", lambda: False)
-    assert not isinstance(read_logs(paths, tmp_path, engine="auto").tracks, np.memmap)
+    assert chosen_engine("auto", paths) == "numpy" and chosen_engine("dask", paths) == "dask"
+    monkeypatch.setattr(mssd_engines, "BIG_BYTES", 1)
+    assert chosen_engine("auto", paths) == "duckdb"
+    monkeypatch.setattr(mssd_engines, "_has_duckdb", lambda: False)
+    assert chosen_engine("auto", paths) == "numpy"

@@ -7,8 +7,8 @@ in tables of a bounded number of rows, several files at once.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -31,9 +31,6 @@ MAX_POSITION = 20
 """Longest session in the released logs, which were cut there."""
 PARALLEL_BYTES = 64 * 2**20
 """From this size on, the files are read by processes of their own."""
-BIG_BYTES = 8 * 2**30
-"""From this size on, logs are read on disk if DuckDB is installed."""
-Engine = Literal["auto", "numpy", "duckdb"]
 LONGEST_ID = 500
 """Characters; those of the released files have 42."""
 
@@ -73,46 +70,49 @@ class Log:
         return len(self.starts)
 
 
-def read_logs(paths: Sequence[Path], scratch: Path, workers: int | None = None, engine: Engine = "numpy") -> Log:
-    """Read logs and bring them into the order of their dates (the median of the starts, then the name).
+def read_logs(paths: Sequence[Path], scratch: Path, workers: int | None = None) -> Log:
+    """Read logs into memory and bring them into the order of their dates (the median of the starts, then the name).
 
     Args:
         paths: CSV files and archives of them.
         scratch: an existing folder for temporary files; they are removed at the end.
         workers: processes at once; None is one for each core. Small files are read in this process.
-        engine: numpy, in memory; duckdb, on disk, with the same result; auto, the latter for logs of many gigabytes.
 
     Raises:
         UserError: no log is found, a log is wrong (the message names the file, the line and what was expected),
             or a session occurs in two of them.
     """
-    if engine == "auto":
-        engine = "duckdb" if sum(path.stat().st_size for path in paths) >= BIG_BYTES and _has_duckdb() else "numpy"
-    if engine == "duckdb":
-        from common.mssd_duckdb import read_logs_on_disk  # it is built on this module
-
-        return read_logs_on_disk(paths, scratch)
     with converted_logs(paths, scratch, workers) as parts:
-        loaded = [(part.source, part.load()) for part in parts]
-    return _join(loaded)
+        return join_logs(parts)
 
 
 @dataclass(frozen=True)
 class LogPart:
-    """One log as arrays in a folder, to be loaded when its turn comes."""
+    """A log, or some of the sessions of a large one, as arrays in a folder, to be loaded when its turn comes."""
 
     source: str
     """The file, and the member of the archive: for messages."""
     folder: Path
+    date: float
+    """The median of the starts of the whole log, in seconds since 1970 (UTC)."""
 
     def load(self) -> Log:
         """The log; as large as the file's own."""
         return Log(**{field.name: np.load(self.folder / f"{field.name}.npy") for field in fields(Log)})
 
-    @property
-    def date(self) -> float:
-        """The median of the starts, in seconds since 1970 (UTC)."""
-        return float(np.median(np.load(self.folder / "starts.npy")))
+    @classmethod
+    def save(cls, folder: Path, log: Log, source: Source, date: float) -> None:
+        """Write the arrays to ``folder``, which must not exist."""
+        folder.mkdir(parents=True)
+        for field in fields(Log):
+            np.save(folder / f"{field.name}.npy", getattr(log, field.name))
+        np.save(folder / "source.npy", np.array(str(source)))
+        np.save(folder / "date.npy", date)
+
+    @classmethod
+    def at(cls, folder: Path) -> LogPart:
+        """The part that :meth:`save` wrote to ``folder``."""
+        return cls(str(np.load(folder / "source.npy")), folder, float(np.load(folder / "date.npy")))
 
 
 @contextlib.contextmanager
@@ -123,14 +123,17 @@ def converted_logs(paths: Sequence[Path], scratch: Path, workers: int | None = N
     arrays are removed at the end of the block.
     """
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        converted = _convert(paths, Path(folder), workers or available_cores())
-        require(bool(converted), f"{', '.join(map(str, paths))}: no log_*.csv or log_*.csv.gz is in there")
-        parts = [LogPart(str(np.load(part / "source.npy")), part) for part in converted]
-        yield sorted(parts, key=lambda part: (part.date, part.source))
+        yield in_order(_convert(paths, Path(folder), workers or available_cores()), paths)
 
 
-def _has_duckdb() -> bool:
-    return importlib.util.find_spec("duckdb") is not None
+def in_order(folders: Sequence[Path], paths: Sequence[Path]) -> list[LogPart]:
+    """The parts in ``folders`` by the dates of their logs, then by the names of these, then as they come.
+
+    Raises:
+        UserError: there is none, so that no log is in ``paths``.
+    """
+    require(bool(folders), f"{', '.join(map(str, paths))}: no log_*.csv or log_*.csv.gz is in there")
+    return sorted(map(LogPart.at, folders), key=lambda part: (part.date, part.source))
 
 
 def available_cores() -> int:
@@ -143,7 +146,7 @@ def _convert(paths: Sequence[Path], folder: Path, workers: int) -> list[Path]:
     jobs = [(path, folder / f"{number:06}") for number, path in enumerate(paths)]
     large = sum(path.stat().st_size for path in paths) >= PARALLEL_BYTES
     if not large or workers == 1 or len(paths) == 1:
-        return [part for job in jobs for part in _convert_file(*job)]
+        return [part for job in jobs for part in convert_file(*job)]
     with ThreadPoolExecutor(workers) as pool:
         running = [pool.submit(_convert_elsewhere, *job) for job in jobs]
         try:
@@ -159,7 +162,7 @@ def is_log(source: Source) -> bool:
 
 
 def _convert_elsewhere(path: Path, folder: Path) -> list[Path]:
-    """:func:`_convert_file` in a fresh Python, which knows nothing of TensorFlow and its threads."""
+    """:func:`convert_file` in a fresh Python, which knows nothing of TensorFlow and its threads."""
     command = [sys.executable, "-m", "common.mssd_logs", "--log", str(path), "--out", str(folder)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])}
     process = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
@@ -169,20 +172,22 @@ def _convert_elsewhere(path: Path, folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def _convert_file(path: Path, folder: Path) -> list[Path]:
-    """Write the arrays of each log in ``path`` to a folder of its own below ``folder``; returns these folders."""
-    parts: list[Path] = []
-    for source, stream in open_sources(path, *LOG_PATTERNS):
-        if not is_log(source):
-            continue
-        log = read_log(source, stream)
-        part = folder / f"{len(parts):06}"
-        part.mkdir(parents=True)
-        for field in fields(log):
-            np.save(part / f"{field.name}.npy", getattr(log, field.name))
-        np.save(part / "source.npy", np.array(str(source)))
-        parts.append(part)
-    return parts
+def convert_file(path: Path, folder: Path) -> list[Path]:
+    """Write each log in ``path`` to a folder of its own below ``folder``, all or none; returns these folders."""
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        for number, (source, stream) in enumerate(_logs_in(path)):
+            log = read_log(source, stream)
+            LogPart.save(beside / f"{number:06}", log, source, float(np.median(log.starts)))
+        with contextlib.suppress(OSError):  # another machine, taken for lost, has written the same meanwhile
+            beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return sorted(folder.iterdir())
+
+
+def _logs_in(path: Path) -> Iterator[tuple[Source, IO[bytes]]]:
+    return (found for found in open_sources(path, *LOG_PATTERNS) if is_log(found[0]))
 
 
 def read_log(source: Source, stream: IO[bytes]) -> Log:
@@ -246,8 +251,13 @@ class Numbering:
         return np.array([text.encode() for text in self._numbers], dtype=np.bytes_)
 
 
-def _join(loaded: list[tuple[str, Log]]) -> Log:
-    """One log of several; empties ``loaded`` on the way, to save memory."""
+def join_logs(parts: Sequence[LogPart]) -> Log:
+    """One log, in memory, of several.
+
+    Raises:
+        UserError: a session is in two of them.
+    """
+    loaded = [(part.source, part.load()) for part in parts]
     _check_distinct(loaded)
     numbers: dict[bytes, int] = {}
     lengths, tracks = [], []
@@ -255,16 +265,16 @@ def _join(loaded: list[tuple[str, Log]]) -> Log:
         known = [numbers.setdefault(name, len(numbers)) for name in log.track_ids.tolist()]
         tracks.append(np.array(known, dtype=np.int32)[log.tracks])
         lengths.append(np.diff(log.offsets))
-    parts = {
+    columns = {
         name: [getattr(log, name) for _, log in loaded]
         for name in ("session_ids", "starts", "session_lengths", "positions", "skipped")
     }
-    loaded.clear()
+    loaded.clear()  # half the memory
     return Log(
         offsets=np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
         tracks=np.concatenate(tracks),
         track_ids=np.array(list(numbers), dtype=np.bytes_),
-        **{name: np.concatenate(arrays) for name, arrays in parts.items()},
+        **{name: np.concatenate(arrays) for name, arrays in columns.items()},
     )
 
 
@@ -290,7 +300,7 @@ class ConvertOptions:
 
 def main(options: ConvertOptions) -> dict[str, object]:
     """Turn a log of the Music Streaming Sessions Dataset into arrays; a step of the preprocess.py of two papers."""
-    return {"parts": [str(part) for part in _convert_file(options.log, options.out)]}
+    return {"parts": [str(part) for part in convert_file(options.log, options.out)]}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from common.options import PROJECT, write_json
 
 Options = TypeVar("Options")
 RESULTS = PROJECT / "benchmarks" / "results"
-PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "librosa", "torch", "implicit", "duckdb")
+PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "librosa", "torch", "implicit", "duckdb", "distributed")
 QUIET = 0.05
 """A machine is quiet if other processes use less than this share of its processor time."""
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -16,7 +18,7 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
-from common.options import replacing
+from common.options import replacing, write_json
 
 Rows = Mapping[str, Mapping[str, float]]
 """Name of a model or source -> its figures; a missing figure or NaN is shown as a dash."""
@@ -109,6 +111,60 @@ def plot_histories(path: Path, title: str, histories: Mapping[str, History], mar
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=11)
     _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A table of a run's report."""
+
+    rows: Rows
+    columns: Sequence[str]
+    title: str = ""
+    """Beneath the headline; empty for a report of one table."""
+    notes: Sequence[str] = ()
+    """Paragraphs below the table."""
+
+
+def finish(
+    folder: Path,
+    headline: str,
+    result: Mapping[str, Any],
+    parts: Sequence[Part],
+    picture: Part | None = None,
+    ours: Collection[str] = (),
+    appendix: str = "",
+) -> dict[str, Any]:
+    """End a run: print its tables, write ``report.md``, ``comparison.png`` and, last, ``metrics.json``.
+
+    Whoever finds ``metrics.json`` may take the run for finished.
+
+    Args:
+        folder: of the run.
+        headline: of the tables; that the data are synthetic is added to it.
+        result: what ``metrics.json`` is to hold.
+        parts: the tables.
+        picture: the rows and columns to draw; None for no picture.
+        ours: rows of the picture that are no baselines.
+        appendix: Markdown that is not printed, at the end of ``report.md``.
+
+    Returns:
+        ``result``.
+    """
+    headline += " (synthetic data)" if result["dataset"]["synthetic"] else ""
+    blocks = [f"# {headline}"]
+    for part in parts:
+        print_table(f"{headline}. {part.title}" if part.title else headline, part.rows, part.columns)
+        blocks += [f"## {part.title}"] if part.title else []
+        blocks += [markdown_table(part.rows, part.columns), *part.notes]
+        if part.notes:
+            print("\n".join(part.notes))
+    with replacing(folder / "report.md", "w") as file:
+        file.write("\n\n".join(block.strip("\n") for block in (*blocks, appendix) if block) + "\n")
+    if picture:
+        plot_comparison(folder / "comparison.png", headline, picture.rows, picture.columns, ours)
+    write_json(folder / "metrics.json", result)
+    print(f"Written to {folder}")
+    return dict(result)
 
 
 def _save(figure: plt.Figure, path: Path) -> None:

@@ -54,9 +54,12 @@ def open_run(paper: str, name: str, options: TrainingOptions, facts: dict[str, A
         return folder
     try:
         require(
-            not folder.exists() or not any(folder.iterdir()),
+            # A run that was killed while it began leaves this file half-written, and nothing else.
+            not folder.exists() or all(path.name.startswith(".options.json.") for path in folder.iterdir()),
             f"--run-dir {folder} is not empty; choose another folder, or add --resume to continue its run",
         )
+        for left in list(folder.glob(".options.json.*")):
+            left.unlink()
         write_json(file, {"options": now} | facts)
     except OSError as error:
         raise UserError(f"--run-dir {folder}: {error.strerror or error}") from None

@@ -23,6 +23,8 @@ MARKER = "SYNTHETIC.txt"
 """A folder that holds this file is made up; results on it are marked synthetic."""
 ABANDONED_SECONDS = 3600
 """A temporary folder that nobody has written to for so long is left over from a killed run."""
+LONGEST_LISTING = 2**22
+"""Bytes of the list of members of a zip: some ten thousand names."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,21 @@ def _idle_seconds(folder: Path) -> float:
     return 0.0
 
 
+def check_listing(path: Path) -> None:
+    """Look at the end of a zip before it is opened: ``zipfile`` reads the whole list of its members at once.
+
+    Raises:
+        zipfile.BadZipFile: the list of members is longer than :data:`LONGEST_LISTING`.
+    """
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - 2**16, 0))
+        tail = file.read()
+    place = tail.rfind(b"PK\5\6")  # where the list ends; its length in bytes is 12 bytes further on
+    length = int.from_bytes(tail[place + 12 : place + 16], "little") if place >= 0 else 0
+    if length > LONGEST_LISTING:
+        raise zipfile.BadZipFile(f"it lists members over {length:,} bytes, expected at most {LONGEST_LISTING:,}")
+
+
 @contextlib.contextmanager
 def open_text_or_zip(path: Path) -> Iterator[IO[bytes]]:
     """Open a plain file, or the only file inside a ``.zip``, as a stream of bytes; nothing is ever extracted.
@@ -206,6 +223,7 @@ def open_text_or_zip(path: Path) -> Iterator[IO[bytes]]:
     with contextlib.ExitStack() as stack:
         try:
             if path.suffix.lower() == ".zip":
+                check_listing(path)
                 archive = stack.enter_context(zipfile.ZipFile(path))
                 stream = stack.enter_context(archive.open(_only_member(path, archive)))
             else:
@@ -243,6 +261,15 @@ def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     )
     require(not members[0].flag_bits & 1, f"{path}: is encrypted; expected a zip without password")
     return members[0]
+
+
+def stamps(folder: Path) -> dict[str, list[int]]:
+    """Name -> size and time of change of the arrays and texts in ``folder``, to be kept in its ``meta.json``.
+
+    Arrays whose stamps have changed since are not those that were written: they may load, and be wrong.
+    """
+    files = [path for path in sorted(folder.iterdir()) if path.suffix in (".npy", ".json") and path.stem != "meta"]
+    return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
 
 
 def fingerprint(files: Iterable[Path]) -> str:

@@ -17,6 +17,7 @@ import h5py
 import keras
 import numpy as np
 
+from common.checkpoint import PACKED
 from common.options import UserError, require
 
 Weights = dict[str, dict[str, np.ndarray]]
@@ -40,7 +41,9 @@ def read_weights(path: Path) -> Weights:
                 "layer_names" in root.attrs,
                 f"{path}: an HDF5 file without the attribute layer_names; expected weights saved by Keras 1 or 2",
             )
-            for layer in _names(root.attrs["layer_names"]):
+            layers = _names(root.attrs["layer_names"])
+            require(len(set(layers)) == len(layers), f"{path}: the attribute layer_names lists a layer twice")
+            for layer in layers:
                 found: dict[str, np.ndarray] = {}
                 require(_is_hard_link(root, layer), f"{path}: layer {layer} is listed but missing")
                 for name in _names(root[layer].attrs.get("weight_names", ())):
@@ -134,6 +137,11 @@ def _array(group: Any, name: str, where: str) -> np.ndarray:
     dataset = group[name]
     plain = isinstance(dataset, h5py.Dataset) and dataset.dtype.kind == "f" and dataset.external is None
     require(plain and not dataset.is_virtual, f"{where} is not an array of floating-point numbers")
+    stored = dataset.id.get_storage_size()
+    require(
+        dataset.nbytes <= PACKED * max(stored, 2**16),
+        f"{where} says that it is of {dataset.nbytes:,} bytes, but {stored:,} are stored; the file is damaged",
+    )
     array = dataset[()].astype(np.float32)
     require(bool(np.isfinite(array).all()), f"{where} holds NaN or infinite values; the file is damaged")
     return array

@@ -28,7 +28,7 @@ from dtnmr.negatives import Negatives
 from dtnmr.options import DtnmrOptions
 from dtnmr.queries import Queries, take_rows
 from dtnmr.released import load_released
-from dtnmr.reporting import finish
+from dtnmr.reporting import report
 from dtnmr.row_optimizers import make_optimizer
 from dtnmr.scoring import Scorer
 from dtnmr.stored import WEIGHTS, columns, load_model, save_data, titles_in
@@ -86,7 +86,7 @@ def run(options: DtnmrOptions, dataset: Dataset, data: KkboxData) -> dict[str, A
         "train_seconds": progress.seconds,
         "seconds": time.perf_counter() - started,
     }
-    return finish(folder, name, options, facts, outcomes, ours, summary)
+    return report(folder, name, options, facts, outcomes, ours, summary)
 
 
 def architecture_of(options: DtnmrOptions, data: KkboxData) -> Architecture:

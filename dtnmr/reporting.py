@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common import runtime
-from common.options import replacing, write_json
-from common.report import markdown_table, plot_comparison, print_table
+from common.report import Part, finish
 from dtnmr.evaluation import RELEASED_ACCURACY, Outcome, compare, intervals
 from dtnmr.options import DtnmrOptions
 
@@ -33,7 +32,7 @@ def columns_of(cutoffs: Sequence[int]) -> list[str]:
     return [*at, "map", *more]
 
 
-def finish(
+def report(
     folder: Path,
     name: str,
     options: DtnmrOptions,
@@ -42,7 +41,7 @@ def finish(
     ours: str,
     summary: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write ``metrics.json``, ``report.md`` and ``comparison.png``, and print the table.
+    """Print and write what the run has measured.
 
     Args:
         folder: of the run.
@@ -76,21 +75,11 @@ def finish(
         "seed": options.seed,
         "versions": runtime.versions(),
     }
-    write_json(folder / "metrics.json", result)
-    synthetic = " (synthetic data)" if facts["dataset"]["synthetic"] else ""
-    headline = f"DTNMR, {name}{synthetic}"
     shown: dict[str, Mapping[str, float]] = {**rows, "paper (no figure known)": {}}
-    print_table(headline, shown, columns)
+    table = Part(shown, columns, notes=[NOTE])
     groups = {f"{title}: {group}": found for title, of in apart.items() for group, found in of.items()}
-    of_groups = ["users", *of_users]
-    print_table("Songs without a play in training, and users without one", groups, of_groups)
-    print(NOTE)
-    with replacing(folder / "report.md", "w") as file:
-        file.write(f"# {headline}\n\n{markdown_table(shown, columns)}\n{NOTE}\n\n")
-        file.write(f"## Cold songs and new users\n\n{markdown_table(groups, of_groups)}")
-    plot_comparison(folder / "comparison.png", headline, rows, columns, [ours])
-    print(f"Written to {folder}")
-    return result
+    cold = Part(groups, ["users", *of_users], "Songs without a play in training, and users without one")
+    return finish(folder, f"DTNMR, {name}", result, [table, cold], Part(rows, columns), [ours])
 
 
 def against_best(

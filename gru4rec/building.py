@@ -1,4 +1,7 @@
-"""From the events of a dataset to training, validation and test sessions: read, filter, split, number."""
+"""From the events of a dataset to training, validation and test sessions: read, filter, split, number.
+
+In memory; the logs of MSSD that another engine reads take :mod:`gru4rec.out_of_core`, with the same result.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.mssd import FEATURES, NUMERIC_FEATURES, read_features
+from common.mssd import read_features
+from common.mssd_engines import chosen_engine
 from common.mssd_logs import Numbering, read_logs
-from common.options import UserError, require
 from common.sessions import (
     Events,
-    Sessions,
     drop_rare,
     drop_repeats,
     drop_short,
@@ -22,7 +24,22 @@ from common.sessions import (
     newest_days,
     newest_share,
 )
+from gru4rec.built import (
+    ARRAYS,
+    FEATURELESS,
+    RARE,
+    REPEATS,
+    Built,
+    log_events,
+    require_features,
+    require_rest,
+    require_test,
+    require_train,
+    standardised,
+    unknown_items,
+)
 from gru4rec.data_options import DataOptions, SessionFiles
+from gru4rec.out_of_core import build_out_of_core
 from gru4rec.tables import read_clicks, read_events
 
 
@@ -49,58 +66,43 @@ class Parts:
         return after
 
 
-@dataclass(frozen=True)
-class Built:
-    """What is to be saved; see :class:`gru4rec.preprocess.SessionData`."""
-
-    train: Sessions
-    validation: Sessions
-    test: Sessions
-    item_ids: NDArray[np.bytes_]
-    features: NDArray[np.float32] | None
-    dropped: dict[str, int]
-
-
-def build(files: SessionFiles, options: DataOptions, scratch: Path) -> Built:
-    """Make the sessions of ``files``.
+def build(files: SessionFiles, options: DataOptions, folder: Path) -> Built:
+    """Make the sessions of ``files`` and write them to ``folder`` as ``train_items.npy``, ``train_offsets.npy``, ...
 
     Args:
         options: completed for the kind of ``files``.
-        scratch: an existing folder for temporary files.
+        folder: an existing folder; temporary files are made there, too.
 
     Raises:
         UserError: a file is wrong, the filters leave no training or test session, or a track has no features.
     """
-    parts = {"mssd": _read_mssd, "tsv": _read_tsv, "rsc15": _read_rsc15}[files.kind](files, options, scratch)
+    if files.kind == "mssd" and chosen_engine(options.engine, files.events) != "numpy":
+        return build_out_of_core(files, options, folder)
+    parts = {"mssd": _read_mssd, "tsv": _read_tsv, "rsc15": _read_rsc15}[files.kind](files, options, folder)
     if options.collapse_repeats:
-        parts.train = parts.count("repeats", parts.train, drop_repeats(parts.train))
+        parts.train = parts.count(REPEATS, parts.train, drop_repeats(parts.train))
         if parts.test is not None:
-            parts.test = parts.count("repeats", parts.test, drop_repeats(parts.test))
-    rare = "rare items and short sessions"
+            parts.test = parts.count(REPEATS, parts.test, drop_repeats(parts.test))
     least = (options.min_support or 1, options.min_length or 1)
     if files.kind == "rsc15":  # the official order: support is counted before the split
-        parts.train = parts.count(rare, parts.train, drop_rare(parts.train, *least))
+        parts.train = parts.count(RARE, parts.train, drop_rare(parts.train, *least))
     _split(parts, files, options)
     if files.kind != "rsc15":
-        parts.train = parts.count(rare, parts.train, drop_rare(parts.train, *least))
-    require(len(parts.train) > 0, f"{files.names}: the filters leave no training session; relax them")
-    return _number(parts, files, options)
+        parts.train = parts.count(RARE, parts.train, drop_rare(parts.train, *least))
+    require_train(len(parts.train), files)
+    return _number(parts, files, options, folder)
 
 
 def _read_mssd(files: SessionFiles, options: DataOptions, scratch: Path) -> Parts:
-    log = read_logs(files.events, scratch, engine=options.engine)
-    times = np.repeat(log.starts, np.diff(log.offsets)) + log.positions  # a second for each position
-    events = Events(log.tracks, times, np.arange(len(log.tracks)), log.offsets, log.session_ids)
+    require_features(files, options)
+    log = read_logs(files.events, scratch)
+    events = log_events(log, log.tracks)
     if not files.others:
-        require(
-            not options.drop_featureless,
-            f"--drop-featureless: there are no track features (tf_*.csv) beside {files.names}",
-        )
         return Parts(events, None, log.track_ids)
     features, described = read_features(files.others, log.track_ids)
     parts = Parts(events, None, log.track_ids, features, described)
     if options.drop_featureless:
-        parts.train = parts.count("tracks without features", events, events.keep(described[events.items]))
+        parts.train = parts.count(FEATURELESS, events, events.keep(described[events.items]))
     return parts
 
 
@@ -125,11 +127,7 @@ def _split(parts: Parts, files: SessionFiles, options: DataOptions) -> None:
         mask = newest(events, days) if share is None else newest_share(events, share)
         if days == 0 and share is None:
             mask[:] = False
-        option = f"--{name}-share 0.1" if share is None else f"a smaller --{name}-share"
-        require(
-            not mask.size or not mask.all(),
-            f"{files.names}: all sessions fall into the {name} part, none is left to train on; try {option}",
-        )
+        require_rest(not mask.size or not mask.all(), name, share, files)
         return events.keep_sessions(~mask), events.keep_sessions(mask)
 
     if parts.test is None:
@@ -138,51 +136,26 @@ def _split(parts: Parts, files: SessionFiles, options: DataOptions) -> None:
     parts.train, parts.validation = split(parts.train, "validation", days, options.validation_share)
 
 
-def _number(parts: Parts, files: SessionFiles, options: DataOptions) -> Built:
-    """Number the training items; drop all others from the validation and test sessions."""
+def _number(parts: Parts, files: SessionFiles, options: DataOptions, folder: Path) -> Built:
+    """Number the training items; drop all others from the validation and test sessions; write what is left."""
     vocabulary = first_appearance(parts.train)
     numbers = np.full(len(parts.item_ids), -1, dtype=np.int32)
     numbers[vocabulary] = np.arange(len(vocabulary), dtype=np.int32)
-
-    def known(part: Events | None, name: str) -> Sessions:
+    found = {"train": parts.train.renumbered(numbers).sessions()}
+    for name, part in (("test", parts.test), ("validation", parts.validation)):
         if part is None:
             raise TypeError("the parts are not split yet")
         left = drop_short(part.keep(numbers[part.items] >= 0), options.min_length or 1)
-        parts.count(f"{name}: items unknown in training, then short sessions", part, left)
-        return left.renumbered(numbers).sessions()
-
-    test = known(parts.test, "test")
-    test_events = len(parts.test.items) if parts.test is not None else 0
-    where = files.other_names if files.kind == "tsv" and files.others else files.names
-    require(
-        len(test) > 0,
-        f"{where}: no test session is left of {test_events:,} test events; sessions need {options.min_length} or more "
-        "events of items that occur in training: choose another test file, --test-days or --test-share",
-    )
-    return Built(
-        parts.train.renumbered(numbers).sessions(),
-        known(parts.validation, "validation"),
-        test,
-        parts.item_ids[vocabulary],
-        _standardise(parts, vocabulary, files),
-        parts.dropped,
-    )
-
-
-def _standardise(parts: Parts, vocabulary: NDArray[np.int32], files: SessionFiles) -> NDArray[np.float32] | None:
-    """The features of the training tracks, (tracks, 29): each number with mean 0 and variance 1 over them."""
-    if parts.features is None or parts.described is None:
-        return None
-    missing = vocabulary[~parts.described[vocabulary]]
-    if missing.size:
-        raise UserError(
-            f"{files.other_names}: {missing.size:,} of {len(vocabulary):,} training tracks have no row, "
-            f"for example {parts.item_ids[missing[0]].decode()}; add their features or use --drop-featureless"
-        )
-    features = parts.features[vocabulary].astype(np.float64)
-    numbers = features[:, : len(NUMERIC_FEATURES)]
-    deviation = numbers.std(axis=0)
-    constant = deviation <= 1e-6 * np.abs(numbers).max(axis=0)  # what is left of it is rounding
-    numbers -= numbers.mean(axis=0)
-    numbers /= np.where(constant, 1.0, deviation)
-    return features.astype(np.float32).reshape(-1, len(FEATURES))
+        parts.count(unknown_items(name), part, left)
+        found[name] = left.renumbered(numbers).sessions()
+        if name == "test":
+            require_test(len(left), len(part.items), files, options)
+    for name, sessions in found.items():
+        for array in ARRAYS:
+            np.save(folder / f"{name}_{array}.npy", getattr(sessions, array))
+    item_ids = parts.item_ids[vocabulary]
+    features = None
+    if parts.features is not None and parts.described is not None:
+        features = standardised(parts.features[vocabulary], parts.described[vocabulary], item_ids, files)
+    support = np.bincount(found["train"].items, minlength=len(item_ids)).astype(np.int64)
+    return Built(item_ids, support, features, parts.dropped)

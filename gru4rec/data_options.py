@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from common.mssd import find_mssd
+from common.mssd_engines import Engine
 from common.options import OptionalFloat, OptionalInt, require
 from common.sources import find_file
 
+ENGINE_OPTIONS = ("engine", "dask_scheduler")
+"""Options that have no effect on the arrays."""
 Kind = Literal["mssd", "tsv", "rsc15"]
 CLICKS = ("yoochoose-clicks.dat", "yoochoose-clicks.dat.gz")
 
@@ -49,9 +52,12 @@ class DataOptions:
     """Drop an event whose item is that of the event before."""
     drop_featureless: bool = False
     """mssd: drop tracks that have no features; else one such track is an error."""
-    engine: Literal["auto", "numpy", "duckdb"] = "auto"
-    """mssd: what reads the logs, with the same result: numpy in memory; duckdb (extra big) on disk, for logs larger
-    than the memory; auto: duckdb from 8 GB of logs on, if it is installed."""
+    engine: Engine = "auto"
+    """mssd: what prepares the logs, with the same result: numpy, in memory; duckdb (extra big), on disk, for more than
+    fits into it; dask (extra cluster), on several machines; auto: duckdb from 8 GB of logs on, if it is installed."""
+    dask_scheduler: str = ""
+    """dask: address of the cluster's scheduler, such as tcp://10.0.0.1:8786. Default: DASK_SCHEDULER_ADDRESS, else
+    processes of this machine. All machines must see the logs and the folder data/ under the same paths."""
 
     def __post_init__(self) -> None:
         for name, least, below in (

@@ -14,8 +14,9 @@ from common import runtime
 from common.checkpoint import Progress, restore_checkpoint, save_checkpoint
 from common.negatives import Negatives
 from common.optimizers import RowAdagrad, RowAdam, RowOptimizer
-from common.options import replacing, require, write_json
-from common.report import markdown_table, plot_comparison, plot_curves, print_table
+from common.options import replacing, require
+from common.replicas import said_if_a_worker_is_gone
+from common.report import Part, finish, plot_curves
 from common.rundir import open_run, resumable
 from common.sources import Dataset
 from common.vocabulary import digest, save_vocabulary
@@ -25,6 +26,7 @@ from gru4rec.evaluation import Evaluator, Ties
 from gru4rec.losses import make_loss
 from gru4rec.model import Architecture, GRU4Rec
 from gru4rec.options import GruOptions
+from gru4rec.parallel import check_rows
 from gru4rec.preprocess import SessionData
 from gru4rec.stored import WEIGHTS
 from gru4rec.training import SessionTrainer, chunks
@@ -45,6 +47,8 @@ def run(options: GruOptions, dataset: Dataset, data: SessionData) -> dict[str, A
     started = time.perf_counter()
     runtime.configure(options)
     options = options.with_settings(dataset.synthetic)
+    assert options.batch_size
+    check_rows(options.batch_size, runtime.strategy(options.distribute).num_replicas_in_sync)
     require(len(data.test) > 0, f"{dataset.name}: no test session is left; see --test-days and --min-support")
     start = load_weights(options.weights[0], data) if options.weights else None
     architecture = start.architecture if start else architecture_of(options, data)
@@ -81,7 +85,7 @@ def run(options: GruOptions, dataset: Dataset, data: SessionData) -> dict[str, A
             rows |= baselines.figures(data.train, data.test, len(data.item_ids))
     summary = {"official_ties": official, "epochs": progress.epochs, "train_seconds": progress.seconds}
     summary["seconds"] = time.perf_counter() - started
-    return finish(folder, name, options, facts, rows, row, summary)
+    return report(folder, name, options, facts, rows, row, summary)
 
 
 def architecture_of(options: GruOptions, data: SessionData) -> Architecture:
@@ -131,6 +135,7 @@ def fit(model: GRU4Rec, options: GruOptions, data: SessionData, folder: Path) ->
     variables |= {f"optimizer.{name}": variable for name, variable in optimizer.state.items()}
     if options.resume:
         progress, _ = restore_checkpoint(folder, variables)
+    strategy = runtime.strategy(options.distribute)
     negatives = Negatives(data.support, options.alpha or 0.0, options.negatives or 0, options.seed)
     trainer = SessionTrainer(
         model,
@@ -144,6 +149,7 @@ def fit(model: GRU4Rec, options: GruOptions, data: SessionData, folder: Path) ->
         dropout_hidden=options.dropout_hidden or 0.0,
         seed=options.seed,
         jit=not options.deterministic,
+        strategy=strategy,
     )
     evaluator = Evaluator(model, jit=not options.deterministic) if len(data.validation) else None
     for epoch in range(progress.epochs, options.epochs):
@@ -151,7 +157,8 @@ def fit(model: GRU4Rec, options: GruOptions, data: SessionData, folder: Path) ->
         work = chunks(data.train, options.batch_size, negatives.epoch(epoch))
         title = f"GRU4Rec, epoch {epoch + 1}/{options.epochs}"
         bar = tqdm(work, desc=title, unit=" chunks", disable=None, leave=False)
-        losses, live = trainer.epoch(iter(bar), epoch)
+        with said_if_a_worker_is_gone(strategy, options.run_dir):
+            losses, live = trainer.epoch(iter(bar), epoch)
         require(len(losses) > 0, "no session of the training data has two events; nothing can be learnt")
         loss = float(np.sum(losses) * options.batch_size / live.sum())
         require(
@@ -168,7 +175,7 @@ def fit(model: GRU4Rec, options: GruOptions, data: SessionData, folder: Path) ->
     return progress
 
 
-def finish(
+def report(
     folder: Path,
     name: str,
     options: GruOptions,
@@ -177,9 +184,7 @@ def finish(
     ours: str,
     summary: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write ``metrics.json``, the table and the picture, and print the table."""
-    synthetic = facts["dataset"]["synthetic"]
-    headline = f"GRU4Rec, {name}{' (synthetic data)' if synthetic else ''}"
+    """Print and write what the run has measured."""
     result = {
         "paper": "GRU4Rec (Hidasi et al. 2016, arXiv 1511.06939; Hidasi, Karatzoglou 2018, arXiv 1706.03847)",
         "protocol": "official",
@@ -194,14 +199,6 @@ def finish(
         "seed": options.seed,
         "versions": runtime.versions(),
     }
-    write_json(folder / "metrics.json", result)
-    columns = [*COLUMNS, "mrr@20_seed"]
-    shown = rows | PAPER
-    print_table(headline, shown, columns)
     note = "GRU4REC-spotify's figures are of other sub-samples of MSSD: no reference for these. mrr@20_seed is its MRR."
-    print(note)
-    with replacing(folder / "report.md", "w") as file:
-        file.write(f"# {headline}\n\n{markdown_table(shown, columns)}\n{note}\n")
-    plot_comparison(folder / "comparison.png", headline, rows, COLUMNS, [ours])
-    print(f"Written to {folder}")
-    return result
+    table = Part(rows | PAPER, [*COLUMNS, "mrr@20_seed"], notes=[note])
+    return finish(folder, f"GRU4Rec, {name}", result, [table], Part(rows, COLUMNS), [ours])

@@ -5,9 +5,9 @@ are there, divided by the nominal batch size. Hidasi et al., arXiv 1511.06939 se
 Karatzoglou, arXiv 1706.03847 sections 3.2 to 3.4 (cross-entropy, TOP1-max, BPR-max).
 
 All functions take
-    scores (B, N): N = B + n columns,
+    scores (B, N): N = B + n columns; or only the first ones of these rows, against all columns,
     live (B,): 1 for rows that are there, 0 for absent ones, whose columns do not count either,
-and return the loss of each row (B,), of absent ones 0.
+and return the loss of each row of the scores, of absent ones 0.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def cross_entropy(scores: Any, live: Any) -> Any:
     """-log softmax(r)_i over all columns."""
     scores = ops.where(columns(scores, live)[None] > 0, scores, -1e30)
     share = ops.softmax(scores, axis=-1)
-    return -ops.log(positives(share)[:, 0] + SMALL) * live
+    return -ops.log(positives(share)[:, 0] + SMALL) * live[: scores.shape[0]]
 
 
 def _of_others(scores: Any, live: Any) -> tuple[Any, Any]:
@@ -58,20 +58,20 @@ def bpr_max(scores: Any, live: Any, regularisation: float) -> Any:
     softmax, _ = _of_others(scores, live)
     better = ops.sum(softmax * ops.sigmoid(positives(scores) - scores), axis=-1)
     penalty = ops.sum(softmax * ops.square(scores), axis=-1)
-    return (-ops.log(better + SMALL) + regularisation * penalty) * live
+    return (-ops.log(better + SMALL) + regularisation * penalty) * live[: scores.shape[0]]
 
 
 def top1_max(scores: Any, live: Any) -> Any:
     """sum_j s_j (sigmoid(r_j - r_i) + sigmoid(r_j^2)), s the softmax over the other columns."""
     softmax, _ = _of_others(scores, live)
     terms = ops.sigmoid(scores - positives(scores)) + ops.sigmoid(ops.square(scores))
-    return ops.sum(softmax * terms, axis=-1) * live
+    return ops.sum(softmax * terms, axis=-1) * live[: scores.shape[0]]
 
 
 def bpr(scores: Any, live: Any) -> Any:
     """sum_j -log sigmoid(r_i - r_j) over all columns, the own one (which adds log 2) among them, as officially."""
     terms = ops.softplus(scores - positives(scores))
-    return ops.sum(terms * columns(scores, live)[None], axis=-1) * live
+    return ops.sum(terms * columns(scores, live)[None], axis=-1) * live[: scores.shape[0]]
 
 
 def top1(scores: Any, live: Any) -> Any:
@@ -80,7 +80,7 @@ def top1(scores: Any, live: Any) -> Any:
     own = positives(scores)
     terms = ops.sigmoid(scores - own) + ops.sigmoid(ops.square(scores))
     total = ops.sum(terms * counted[None], axis=-1) - ops.sigmoid(ops.square(own[:, 0]))
-    return total / ops.sum(counted) * live
+    return total / ops.sum(counted) * live[: scores.shape[0]]
 
 
 def elu(scores: Any, alpha: float) -> Any:

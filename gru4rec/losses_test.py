@@ -59,6 +59,16 @@ def test_rows_that_are_gone_change_nothing(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_some_rows_alone_have_the_losses_that_they_have_among_all(kind):
+    scores = np.random.default_rng(4).normal(size=(4, 9)).astype(np.float32)
+    there = np.array([1, 1, 1, 0], np.float32)
+    loss = make_loss(kind, BPREG, ELU)
+    turned = [2, 3, 0, 1]  # rows 2 and 3 first, as their replica has them
+    found = loss(scores[turned[:2]][:, [*turned, *range(4, 9)]], there[turned])
+    np.testing.assert_allclose(found, loss(scores, there)[2:], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_extreme_scores_stay_finite(kind):
     scores = np.zeros((2, 4), np.float32)
     scores[0, 0], scores[1, 3] = -80.0, 80.0

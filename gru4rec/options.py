@@ -124,7 +124,6 @@ class GruOptions(TrainingOptions, DataOptions):
             require(value is None or low <= value <= high, f"{flag} is {value}; it must lie in {low}..{high:g}")
         require(len(self.weights) <= 1, "--weights names several files; name one")
         require(self.precision in ("auto", "float32"), f"--precision {self.precision}: GRU4Rec computes in float32")
-        require(self.distribute == "none", f"--distribute {self.distribute}: GRU4Rec trains on one device")
         require(self.protocol == "corrected", "--protocol released: GRU4Rec has one protocol, the official one")
         require(self.epochs != 0 or bool(self.weights), "--epochs 0 evaluates weights: name them with --weights FILE")
 

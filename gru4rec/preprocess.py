@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from common.mssd import FEATURES
 from common.options import OptionalPath, UserError, require, run_script, write_json
 from common.sessions import Sessions
-from common.sources import Dataset, data_root, dataset_folder, fingerprint, replacing_folder
+from common.sources import Dataset, data_root, dataset_folder, fingerprint, replacing_folder, stamps
 from gru4rec.building import build
-from gru4rec.data_options import DataOptions, Kind, SessionFiles, expected_files, find_session_files
+from gru4rec.built import ARRAYS, PARTS
+from gru4rec.data_options import ENGINE_OPTIONS, DataOptions, Kind, SessionFiles, expected_files, find_session_files
 
 VERSION = 1
 """Of the prepared arrays; arrays of another version are made anew."""
-_parts = ("train", "validation", "test")
-_arrays = ("items", "offsets", "starts")
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def _state(files: SessionFiles, options: DataOptions) -> dict[str, Any]:
     return {
         "version": VERSION,
         "sources": [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in sources],
-        "options": dataclasses.asdict(dataclasses.replace(options, engine="auto")),  # which has no effect on the arrays
+        "options": {name: value for name, value in dataclasses.asdict(options).items() if name not in ENGINE_OPTIONS},
     }
 
 
@@ -100,11 +99,11 @@ def _load(folder: Path, state: dict[str, Any]) -> SessionData | None:
     """Open the arrays in ``folder``; None if they are missing, damaged or made from other files or options."""
     try:
         meta = json.loads((folder / "meta.json").read_text("utf-8"))
-        if meta["state"] != state:
+        if meta["state"] != state or meta["files"] != stamps(folder):
             return None
         parts = {
-            part: Sessions(*(_map(folder / f"{part}_{name}.npy") for name in _arrays))  # type: ignore[arg-type]
-            for part in _parts
+            part: Sessions(*(_map(folder / f"{part}_{name}.npy") for name in ARRAYS))  # type: ignore[arg-type]
+            for part in PARTS
         }
         features = _map(folder / "features.npy") if meta["features"] else None
         data = SessionData(
@@ -125,7 +124,7 @@ def _load(folder: Path, state: dict[str, Any]) -> SessionData | None:
 def _fits(data: SessionData) -> bool:
     """Whether the arrays have the shapes and types that belong together; their values are not read."""
     expected: list[tuple[NDArray[Any], tuple[int, ...], type]] = [(data.support, (len(data.item_ids),), np.int64)]
-    for part in _parts:
+    for part in PARTS:
         sessions = getattr(data, part)
         count, events = len(sessions.offsets) - 1, int(sessions.offsets[-1])
         expected.append((sessions.items, (events,), np.int32))
@@ -142,15 +141,13 @@ def _map(path: Path) -> NDArray[Any]:
 
 def _write(files: SessionFiles, options: DataOptions, state: dict[str, Any], folder: Path) -> None:
     built = build(files, options, folder)
-    for part in _parts:
-        for name in _arrays:
-            np.save(folder / f"{part}_{name}.npy", getattr(getattr(built, part), name))
     np.save(folder / "item_ids.npy", built.item_ids)
-    np.save(folder / "support.npy", np.bincount(built.train.items, minlength=len(built.item_ids)).astype(np.int64))
+    np.save(folder / "support.npy", built.support)
     if built.features is not None:
         np.save(folder / "features.npy", built.features)
     meta = {
         "state": state,
+        "files": stamps(folder),
         "kind": files.kind,
         "features": built.features is not None,
         "dropped": built.dropped,
@@ -202,7 +199,7 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
     chosen = {field.name: getattr(options, field.name) for field in dataclasses.fields(DataOptions)}
     dataset, data = load_dataset(options.data_dir, DataOptions(**chosen))
     seconds = time.perf_counter() - started
-    counts = {part: (len(getattr(data, part)), len(getattr(data, part).items)) for part in _parts}
+    counts = {part: (len(getattr(data, part)), len(getattr(data, part).items)) for part in PARTS}
     dropped = {step: count for step, count in data.dropped.items() if count}
     print(
         f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}: "

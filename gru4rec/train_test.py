@@ -136,7 +136,7 @@ def test_mistakes_end_in_one_line(cli, data, tmp_path):
         (("--data-dir", data, "--epochs", 0, "--weights", other), "not weights of GRU4Rec"),
         (("--data-dir", data, "--epochs", 0, "--weights", shapeless), "other shapes than the official ones"),
         ((*run, "--precision", "mixed_float16"), "computes in float32"),
-        ((*run, "--distribute", "mirrored"), "on one device"),
+        ((*run, "--distribute", "multiworker"), "needs TF_CONFIG"),
         ((*run, "--batch-size", 10**6), "--batch-size is 1000000"),
         ((*run, "--drop-featureless"), "belongs to mssd"),
         ((*run, "--session-key", "ItemId"), "name three columns"),

@@ -22,6 +22,7 @@ from common.optimizers import RowOptimizer
 from common.sessions import Sessions
 from gru4rec.batches import session_parallel
 from gru4rec.model import GRU4Rec, advance
+from gru4rec.parallel import shared_out
 
 CHUNK = 128
 """Steps in one call of the compiled function."""
@@ -109,6 +110,9 @@ class SessionTrainer:
         dropout_input: share of the input embedding dropped.
         dropout_hidden: share of each layer's output dropped; the rest is what the layer carries on.
         seed: of dropout.
+        jit: compile the loop over the steps with XLA; of several replicas, what each computes in a step.
+        strategy: of ``tf.distribute``: shares the rows of a batch out between its replicas
+            (:mod:`gru4rec.parallel`); the model and the optimizer are made outside its scope.
     """
 
     def __init__(
@@ -124,6 +128,7 @@ class SessionTrainer:
         dropout_hidden: float = 0.0,
         seed: int = 1,
         jit: bool = True,
+        strategy: Any = None,
     ) -> None:
         self.model, self.optimizer, self.batch_size, self.seed = model, optimizer, batch_size, seed
         architecture = model.architecture
@@ -133,24 +138,28 @@ class SessionTrainer:
         log_support = tf.constant(np.log(np.maximum(support, 1)), tf.float32)
         features = None if model.features is None else tf.constant(model.features)
 
-        def gradients(weights: Any, rows: Any, hidden: Any, live: Any, offset: Any, seeds: Any) -> Any:
+        def gradients(
+            weights: Any, rows: Any, hidden: Any, keep: Any, offset: Any, seeds: Any, own: Any = lambda rows: rows
+        ) -> Any:
             """Loss, gradients of the dense weights and of the gathered rows, and the new states."""
-            keep = tf.cast(tf.range(batch_size) < live, tf.float32)
             with tf.GradientTape() as tape:
                 tape.watch((weights, rows))
                 masks = [
-                    _mask((batch_size, width), rate, seeds + tf.stack([number, 0]))
+                    _mask((batch_size, width), rate, seeds + tf.stack([number, 0]), own)
                     for number, (rate, width) in enumerate(
                         zip(rates, [rows["x"].shape[-1], *architecture.layers], strict=True)
                     )
                 ]
                 if architecture.inputs == "content-mlp":
-                    masks[0] = _mask((batch_size, weights["D1"].shape[-1]), rates[0], seeds)
+                    masks[0] = _mask((batch_size, weights["D1"].shape[-1]), rates[0], seeds, own)
                 after = advance(architecture, weights, rows["x"], hidden, masks)
                 scores = ops.matmul(after[-1], ops.transpose(rows["Wy"])) + rows["By"][:, 0] - offset
                 value = ops.sum(loss(scores, keep)) / batch_size
             d_dense, d_rows = tape.gradient(value, (weights, rows))
             return value, d_dense, d_rows, after
+
+        alone = strategy is None or strategy.num_replicas_in_sync == 1
+        of_batch = gradients if alone else shared_out(gradients, batch_size, strategy, jit)
 
         def step(hidden: Any, seeds: Any, arrays: Any) -> Any:
             inputs, targets, carry, live, negatives, again, first = arrays
@@ -171,7 +180,8 @@ class SessionTrainer:
                 offset = of_items * tf.cast(drawn, tf.float32)
             weights = {name: model.named[name].value for name in dense}
             weights = {name: tf.convert_to_tensor(value) for name, value in weights.items()}
-            value, d_dense, d_rows, hidden = gradients(weights, rows, hidden, live, offset, seeds)
+            keep = tf.cast(tf.range(batch_size) < live, tf.float32)
+            value, d_dense, d_rows, hidden = of_batch(weights, rows, hidden, keep, offset, seeds)
             if a_table == "Wy":
                 touched = tf.concat([outputs, inputs], 0)
                 optimizer.rows("Wy", touched, _shared(tf.concat([d_rows["Wy"], d_rows["x"]], 0), again, first))
@@ -188,7 +198,7 @@ class SessionTrainer:
                 optimizer.whole(name, d_dense[name])
             return value, hidden
 
-        @tf.function(jit_compile=jit)
+        @tf.function(jit_compile=jit and alone)
         def run(hidden: Any, arrays: Any, steps: Any, seeds: Any) -> Any:
             losses = tf.TensorArray(tf.float32, arrays[0].shape[0])
             for t in tf.range(steps):
@@ -232,9 +242,9 @@ class SessionTrainer:
         return np.concatenate([np.asarray(value) for value in losses]).astype(np.float64), np.concatenate(live)
 
 
-def _mask(shape: tuple[int, ...], rate: float, seeds: Any) -> Any:
-    """Factors of inverted dropout: 0 with probability ``rate``, else 1 / (1 - rate)."""
-    return drop(tf.ones(shape), rate, seeds) if rate else 1.0
+def _mask(shape: tuple[int, ...], rate: float, seeds: Any, own: Any) -> Any:
+    """Factors of inverted dropout: 0 with probability ``rate``, else 1 / (1 - rate); ``own`` of those of all rows."""
+    return own(drop(tf.ones(shape), rate, seeds)) if rate else 1.0
 
 
 def _shared(gradients: Any, again: Any, first: Any) -> Any:

@@ -22,7 +22,7 @@ from seer.model import Architecture, SeER
 from seer.options import SeerOptions, with_defaults
 from seer.preprocess import SeerData
 from seer.released import is_released_layout, read_released
-from seer.results import dataset_facts, finish, save_predictions, title
+from seer.results import dataset_facts, report, save_predictions, title
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def compare(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str,
         "weights": [str(path) for path in options.weights],
         "seconds": time.perf_counter() - started,
     }
-    return finish(run_dir, "SeER: given weights", options, facts, rows, summary)
+    return report(run_dir, "SeER: given weights", options, facts, rows, summary)
 
 
 def train(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def train(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str, A
             "model": {"parameters": seer.model.count_params()} | asdict(architecture),
             "seconds": time.perf_counter() - started,
         }
-        return finish(run_dir, title(options, dataset), options, facts, rows, summary)
+        return report(run_dir, title(options, dataset), options, facts, rows, summary)
 
 
 def baseline_rows(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from common import runtime
-from common.options import replacing, write_json
-from common.report import markdown_table, plot_comparison, print_table
+from common.options import replacing
+from common.report import Part, finish
 from common.sources import Dataset
 from seer.evaluation import Split
 from seer.options import PAPER, SeerOptions
@@ -22,8 +23,7 @@ STANDARD_COLUMNS = ("rmse", "mae", "map@10", "ndcg@10", "recall@10", "recall@100
 
 def title(options: SeerOptions, dataset: Dataset) -> str:
     """Headline of a training run's table and picture."""
-    made_up = " (synthetic data)" if dataset.synthetic else ""
-    return f"SeER {options.variant}, {options.cell}, {options.protocol} protocol, {dataset.name}{made_up}"
+    return f"SeER {options.variant}, {options.cell}, {options.protocol} protocol, {dataset.name}"
 
 
 def dataset_facts(dataset: Dataset, data: SeerData) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def save_predictions(path: Path, split: Split, predicted: np.ndarray) -> None:
         np.savez_compressed(file, user=test.users, song=test.songs, true=test.values, predicted=predicted)
 
 
-def finish(
+def report(
     run_dir: Path,
     headline: str,
     options: SeerOptions,
@@ -48,7 +48,7 @@ def finish(
     rows: dict[str, dict[str, float]],
     summary: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write ``metrics.json``, the tables and the picture, and print the tables."""
+    """Print and write what the run has measured."""
     full = options.protocol == "corrected"
     result = {
         "paper": PUBLICATION,
@@ -60,27 +60,15 @@ def finish(
         else "the user's test rows only, as the released code does",
         "ties": "expected rank; *_released and *_v2: row order as in the released code",
         "relevant": f"rating >= {options.interaction_threshold}",
+        "settings": {key: value for key, value in asdict(options).items() if value is not None},
         **summary,
         "seed": options.seed,
         "versions": runtime.versions(),
     }
-    write_json(run_dir / "metrics.json", result)
-    shown = rows | PAPER
-    tables = [("The released code's figures (test rows only)", RELEASED_COLUMNS)]
-    tables += [("Standard figures (whole catalogue)", STANDARD_COLUMNS)] if full else []
-    text = f"# {headline}\n\n"
-    for subtitle, columns in tables:
-        with_paper = shown if columns is RELEASED_COLUMNS else rows
-        print_table(f"{headline}. {subtitle}", with_paper, columns)
-        text += f"## {subtitle}\n\n{markdown_table(with_paper, columns)}\n"
-    if facts["dataset"]["name"] != "released":
-        note = "The paper's figures are of its own dataset: here they are no reference."
-        print(note)
-        text += f"{note}\n"
-    with replacing(run_dir / "report.md", "w") as file:
-        file.write(text)
-    columns = STANDARD_COLUMNS if full else RELEASED_COLUMNS
+    shown, notes = rows | PAPER, ["The paper's figures are of its own dataset: here they are no reference."]
+    if facts["dataset"]["name"] == "released":
+        notes = []
+    parts = [Part(shown, RELEASED_COLUMNS, "The released code's figures (test rows only)", notes)]
+    parts += [Part(rows, STANDARD_COLUMNS, "Standard figures (whole catalogue)")] if full else []
     ours = [name for name in rows if name not in summary["baselines"]]
-    plot_comparison(run_dir / "comparison.png", headline, rows if full else shown, columns, ours)
-    print(f"Written to {run_dir}")
-    return result
+    return finish(run_dir, headline, result, parts, parts[-1], ours)

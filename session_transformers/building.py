@@ -12,11 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from common.mssd import FEATURES, NUMERIC_FEATURES, MssdFiles, read_features
-from common.mssd_logs import LogPart, converted_logs
-from common.options import UserError, require
+from common.mssd_engines import check_distinct, open_logs
+from common.mssd_logs import LogPart
+from common.options import require
+from common.tasks import Tally, Tasks, add_tallies, join_arrays, save_array
+from common.track_numbers import number_tracks, track_numbers
 from session_transformers.data_options import DataOptions
 from session_transformers.halves import choose_sessions, to_halves
-from session_transformers.kinds import HALF, PAD
+from session_transformers.kinds import PAD
 
 PARTS = ("train", "validation", "test")
 ARRAYS = ("tracks", "skips")
@@ -54,8 +57,12 @@ def build(files: MssdFiles, options: DataOptions, folder: Path) -> tuple[Vocabul
         UserError: a file is wrong, or there is nothing left to train or to test on.
     """
     names = ", ".join(map(str, files.logs))
-    with converted_logs(files.logs, folder) as logs, tempfile.TemporaryDirectory(dir=folder) as scratch:
-        hashes, track_ids, plays = _count(logs, options, Path(scratch))
+    with (
+        open_logs(files.logs, folder, options.engine, options.dask_scheduler) as (logs, tasks),
+        tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as name,
+    ):
+        scratch = Path(name).absolute()
+        track_ids, plays = _count(logs, tasks, options, scratch)
         least = options.min_plays or 1
         known = np.flatnonzero(plays >= least)
         require(
@@ -65,7 +72,8 @@ def build(files: MssdFiles, options: DataOptions, folder: Path) -> tuple[Vocabul
         order = _order(track_ids[known], plays[known], options)
         tokens = np.full(len(plays), PAD, np.int32)
         tokens[known[order]] = np.arange(len(known), dtype=np.int32) + options.ids.first_track
-        dropped = _write_sessions(logs, hashes, tokens, options, Path(scratch), folder)
+        np.save(scratch / "tokens.npy", tokens)
+        dropped = _write_sessions(logs, tasks, options, scratch, folder)
         track_ids, plays = track_ids[known[order]], plays[known[order]]
     _check_parts(folder, names, options, dropped)
     features, featureless = _features(files, track_ids, options)
@@ -101,42 +109,27 @@ def part_of(hashes: Hashes, options: DataOptions) -> NDArray[np.int64]:
 
 
 def _count(
-    logs: Sequence[LogPart], options: DataOptions, scratch: Path
-) -> tuple[list[Hashes], NDArray[np.bytes_], NDArray[np.int64]]:
-    """The hashes of the sessions by log, all tracks, and their plays in the training part.
-
-    The number of each log's tracks among all tracks is written to ``scratch``.
-    """
-    numbers: dict[bytes, int] = {}
-    plays = np.zeros(0, np.int64)
-    hashes: list[Hashes] = []
-    for which, part in enumerate(logs):
-        log = part.load()
-        hashes.append(hash_ids(log.session_ids, options.split_seed))
-        known = np.array([numbers.setdefault(name, len(numbers)) for name in log.track_ids.tolist()], np.int64)
-        np.save(scratch / f"numbers_{which}.npy", known)
-        train = np.repeat(part_of(hashes[-1], options) == 0, np.diff(log.offsets))
-        plays = np.pad(plays, (0, len(numbers) - len(plays)))
-        plays[known] += np.bincount(log.tracks[train], minlength=len(known))
-    _check_distinct(logs, hashes)
-    return hashes, np.array(list(numbers), dtype=np.bytes_), plays
+    logs: Sequence[LogPart], tasks: Tasks, options: DataOptions, scratch: Path
+) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
+    """All tracks, and their plays in the training part."""
+    check_distinct(logs, tasks)
+    folders = (scratch / "tracks", scratch / "plays")
+    for folder in folders:
+        folder.mkdir()
+    track_ids = number_tracks(logs, tasks, folders[0])
+    stems = [folders[1] / f"{which:06}" for which in range(len(logs))]
+    tasks.map(_count_plays, [(part, options, stem) for part, stem in zip(logs, stems, strict=True)])
+    found = add_tallies(tasks, stems)
+    plays = np.zeros(len(track_ids), np.int64)
+    plays[found.keys] = found.counts
+    return track_ids, plays
 
 
-def _check_distinct(logs: Sequence[LogPart], hashes: Sequence[Hashes]) -> None:
-    """No session may be in two logs: it would be learned twice, and might count as another one in another part."""
-    together = np.concatenate(hashes)
-    ordered = np.sort(together)
-    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    if not twice.size:  # equal ids have equal hashes; the reverse is left to the ids themselves
-        return
-    seen: dict[bytes, str] = {}
-    for part, codes in zip(logs, hashes, strict=True):
-        for name in part.load().session_ids[np.isin(codes, twice)].tolist():
-            if name in seen:
-                raise UserError(
-                    f"session {name.decode()} is in {seen[name]} and in {part.source}; remove one of these files"
-                )
-            seen[name] = part.source
+def _count_plays(part: LogPart, options: DataOptions, stem: Path) -> None:
+    log = part.load()
+    train = np.repeat(part_of(hash_ids(log.session_ids, options.split_seed), options) == 0, np.diff(log.offsets))
+    plays = np.bincount(log.tracks[train], minlength=len(log.track_ids))
+    Tally(track_numbers(part), plays.astype(np.int64)).save(stem)
 
 
 def _order(track_ids: NDArray[np.bytes_], plays: NDArray[np.int64], options: DataOptions) -> NDArray[np.int64]:
@@ -145,45 +138,32 @@ def _order(track_ids: NDArray[np.bytes_], plays: NDArray[np.int64], options: Dat
 
 
 def _write_sessions(
-    logs: Sequence[LogPart],
-    hashes: Sequence[Hashes],
-    tokens: NDArray[np.int32],
-    options: DataOptions,
-    scratch: Path,
-    folder: Path,
+    logs: Sequence[LogPart], tasks: Tasks, options: DataOptions, scratch: Path, folder: Path
 ) -> dict[str, int]:
     """Write the arrays of all parts; returns how many sessions were dropped and why."""
-    length, unknown = ("incomplete or of another length", "with a rare or unknown track")
-    dropped = {length: 0, unknown: 0}
-    counts = np.zeros((len(logs), len(PARTS)), np.int64)
-    for which, part in enumerate(logs):
-        log = part.load()
-        events = tokens[np.load(scratch / f"numbers_{which}.npy")][log.tracks]
-        fits = choose_sessions(log, options.any_length)
-        known = np.minimum.reduceat(events, log.offsets[:-1]) > PAD
-        dropped[length] += int((~fits).sum())
-        dropped[unknown] += int((fits & ~known).sum())
-        parts = part_of(hashes[which], options)
-        for number, name in enumerate(PARTS):
-            halves = to_halves(log, events, fits & known & (parts == number))
-            counts[which, number] = len(halves)
-            for array in ARRAYS:
-                np.save(scratch / f"{name}_{array}_{which}.npy", getattr(halves, array))
-    for number, name in enumerate(PARTS):
+    written = tasks.map(_write_log, [(part, options, scratch, which) for which, part in enumerate(logs)])
+    for name in PARTS:
         for array in ARRAYS:
             pieces = [scratch / f"{name}_{array}_{which}.npy" for which in range(len(logs))]
-            _join(pieces, counts[:, number], folder / f"{name}_{array}.npy")
-    return dropped
+            join_arrays(pieces, folder / f"{name}_{array}.npy")
+    return {why: sum(dropped[why] for dropped in written) for why in written[0]}
 
 
-def _join(pieces: Sequence[Path], counts: NDArray[np.int64], path: Path) -> None:
-    """One array of several, a piece at a time."""
-    dtype = np.load(pieces[0], mmap_mode="r").dtype
-    whole = np.lib.format.open_memmap(path, "w+", dtype, (int(counts.sum()), 2 * HALF))
-    ends = np.cumsum(counts)
-    for piece, count, end in zip(pieces, counts, ends, strict=True):
-        whole[end - count : end] = np.load(piece)
-    whole.flush()
+def _write_log(part: LogPart, options: DataOptions, scratch: Path, which: int) -> dict[str, int]:
+    """Write the sessions of one log; returns how many were dropped and why."""
+    log = part.load()
+    events = np.load(scratch / "tokens.npy", mmap_mode="r")[track_numbers(part)][log.tracks]
+    fits = choose_sessions(log, options.any_length)
+    known = np.minimum.reduceat(events, log.offsets[:-1]) > PAD
+    parts = part_of(hash_ids(log.session_ids, options.split_seed), options)
+    for number, name in enumerate(PARTS):
+        halves = to_halves(log, events, fits & known & (parts == number))
+        for array in ARRAYS:
+            save_array(scratch / f"{name}_{array}_{which}.npy", getattr(halves, array))
+    return {
+        "incomplete or of another length": int((~fits).sum()),
+        "with a rare or unknown track": int((fits & ~known).sum()),
+    }
 
 
 def _check_parts(folder: Path, names: str, options: DataOptions, dropped: dict[str, int]) -> None:

@@ -150,7 +150,7 @@ def tabulate(task: Task, runs: Sequence[tuple[str, list[dict[str, Any]]]]) -> di
     require(len(fingerprints) == 1, "the runs are of different data; choose another --out")
     models = {
         model: {
-            "figures": {name: [run["metrics"][name] for run in seeds] for name in seeds[0]["metrics"]},
+            "figures": {name: [figures_of(run)[name] for run in seeds] for name in figures_of(seeds[0])},
             "maa_95": [run["confidence_95"]["maa"] for run in seeds],
             "against_best_baseline": [run["tests"].get("maa") for run in seeds],
             "train_seconds": [run["train_seconds"] for run in seeds],
@@ -167,6 +167,14 @@ def tabulate(task: Task, runs: Sequence[tuple[str, list[dict[str, Any]]]]) -> di
         "paper": PAPER[task],
         "versions": first["versions"],
     }
+
+
+def figures_of(run: dict[str, Any]) -> dict[str, float]:
+    """The metrics of a run, and its details: ``name/1`` at the first position, ``name/0`` for sessions with 0 right."""
+    found = dict(run["metrics"])
+    for name, values in run["details"].items():
+        found |= {f"{name}/{place}": value for place, value in enumerate(values, int("number_right" not in name))}
+    return found
 
 
 def show(file: Path, task: Task, found: dict[str, Any]) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from common.mssd_engines import Engine
 from common.options import OptionalInt, require
 from session_transformers.kinds import CORRECTED_IDS, RELEASED_IDS, Ids
 
+ENGINE_OPTIONS = ("engine", "dask_scheduler")
+"""Options that have no effect on the arrays."""
 MIN_PLAYS = 150
 """Fewest plays of a track over 60 days of the full logs (Khan, Cui, Arora 2020): 103,908 of 3.6 million tracks are
 left, which have 87 % of the plays."""
@@ -37,6 +40,12 @@ class DataOptions:
     one_feature_row: bool = False
     """With --protocol released: give every track the features of the first one, as the released code does by mistake
     (the paper says that each has its own)."""
+    engine: Engine = "auto"
+    """What prepares the logs, with the same result: numpy; duckdb (extra big), within a fixed memory even if a log is
+    large; dask (extra cluster), on several machines; auto: duckdb from 8 GB of logs on, if it is installed."""
+    dask_scheduler: str = ""
+    """dask: address of the cluster's scheduler, such as tcp://10.0.0.1:8786. Default: DASK_SCHEDULER_ADDRESS, else
+    processes of this machine. All machines must see the logs and the folder data/ under the same paths."""
     protocol: Literal["corrected", "released"] = "corrected"
     """corrected: ids by popularity after pad, mask and skip, 28 standardised features and the mode; released: ids in
     the order of the track ids after pad and mask, 26 features of which only the columns are normalised."""

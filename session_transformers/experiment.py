@@ -11,8 +11,8 @@ import numpy as np
 
 from common import runtime
 from common.checkpoint import Progress
-from common.options import replacing, require, write_json
-from common.report import markdown_table, plot_comparison, plot_curves, print_table
+from common.options import require
+from common.report import Part, finish, plot_curves
 from common.rundir import open_run, resumable
 from common.sources import Dataset
 from common.vocabulary import digest, save_vocabulary
@@ -63,7 +63,7 @@ def run(options: SessionOptions, dataset: Dataset, data: SequenceData) -> dict[s
         "train_seconds": judged.progress.seconds,
         "seconds": time.perf_counter() - started,
     }
-    return finish(judged.folder, name, options, facts | judged.facts, measured, summary)
+    return report(judged.folder, name, options, facts | judged.facts, measured, summary)
 
 
 def describe(dataset: Dataset, data: SequenceData) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def compare(judged: Judged, options: SessionOptions, data: SequenceData) -> dict
     return found | {"intervals": intervals, "tests": tests}
 
 
-def finish(
+def report(
     folder: Path,
     name: str,
     options: SessionOptions,
@@ -228,9 +228,7 @@ def finish(
     measured: dict[str, Any],
     summary: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write ``metrics.json``, the table and the picture, and print the table."""
-    synthetic = facts["dataset"]["synthetic"]
-    headline = f"{name}{' (synthetic data)' if synthetic else ''}"
+    """Print and write what the run has measured."""
     rows = measured["rows"]
     ours = next(iter(rows))
     result = {
@@ -252,20 +250,11 @@ def finish(
         "seed": options.seed,
         "versions": runtime.versions(),
     }
-    write_json(folder / "metrics.json", result)
-    columns = MASKED_COLUMNS if options.model == "bert" else SKIP_COLUMNS if options.task == "skip" else TRACK_COLUMNS
-    shown = rows if options.model == "bert" else rows | PAPER[options.task]
-    print_table(headline, shown, columns)
-    lines = _words(measured)
-    if shown is not rows:
-        lines.append(NOTE)
-    print("\n".join(lines))
-    with replacing(folder / "report.md", "w") as file:
-        file.write(f"# {headline}\n\n{markdown_table(shown, columns)}\n" + "\n\n".join(lines) + "\n")
-    if options.model != "bert":
-        plot_comparison(folder / "comparison.png", headline, rows, columns, [ours])
-    print(f"Written to {folder}")
-    return result
+    if options.model == "bert":
+        return finish(folder, name, result, [Part(rows, MASKED_COLUMNS, notes=_words(measured))])
+    columns = SKIP_COLUMNS if options.task == "skip" else TRACK_COLUMNS
+    table = Part(rows | PAPER[options.task], columns, notes=[*_words(measured), NOTE])
+    return finish(folder, name, result, [table], Part(rows, columns), [ours])
 
 
 def _words(measured: dict[str, Any]) -> list[str]:

@@ -32,9 +32,10 @@ from common.sources import (
     fingerprint,
     replacing_folder,
     sample_dataset,
+    stamps,
 )
 from session_transformers.building import ARRAYS, PARTS, build, feature_names
-from session_transformers.data_options import DataOptions
+from session_transformers.data_options import ENGINE_OPTIONS, DataOptions
 from session_transformers.halves import Halves
 from session_transformers.kinds import Ids
 
@@ -115,7 +116,7 @@ def _state(files: MssdFiles, options: DataOptions) -> dict[str, Any]:
     return {
         "version": VERSION,
         "sources": [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in sources],
-        "options": dataclasses.asdict(options),
+        "options": {name: value for name, value in dataclasses.asdict(options).items() if name not in ENGINE_OPTIONS},
     }
 
 
@@ -123,7 +124,7 @@ def _load(folder: Path, state: dict[str, Any], options: DataOptions) -> Sequence
     """Open the arrays in ``folder``; None if they are missing, damaged or made from other files or options."""
     try:
         meta = json.loads((folder / "meta.json").read_text("utf-8"))
-        if meta["state"] != state:
+        if meta["state"] != state or meta["files"] != stamps(folder):
             return None
         parts = {part: Halves(*(_map(folder / f"{part}_{name}.npy") for name in ARRAYS)) for part in PARTS}
         return SequenceData(
@@ -151,6 +152,7 @@ def _write(files: MssdFiles, options: DataOptions, state: dict[str, Any], folder
         np.save(folder / f"{name}.npy", getattr(vocabulary, name))
     meta = {
         "state": state,
+        "files": stamps(folder),
         "featureless": vocabulary.featureless,
         "dropped": dropped,
         "fingerprint": fingerprint(folder.glob("*.npy")),

@@ -6,7 +6,6 @@ not tell the number of heads, nor dropout: those come from an :class:`~session_t
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from common.checkpoint import read_npz
 from common.options import UserError, replacing, require
 from session_transformers.architecture import RELEASED, Architecture
 from session_transformers.initial import slots
@@ -31,9 +31,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         UserError: not such a file, damaged, or an array that is not of finite floating-point numbers.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
+        arrays = read_npz(path)
+    except ValueError as error:
         raise UserError(f"{path}: cannot be read as a .npz file of arrays ({error})") from None
     for name, array in arrays.items():
         good = array.dtype.kind == "f" and bool(np.isfinite(array).all())

@@ -15,9 +15,9 @@ from common import runtime
 from common.checkpoint import Progress
 from common.metrics import auc, ndcg_at, recall_at
 from common.optimizers import make_optimizer
-from common.options import UserError, replacing, require, write_json
+from common.options import UserError, require
 from common.ranking import Scores, catalogue_ranking
-from common.report import markdown_table, plot_comparison, plot_curves, print_table
+from common.report import Part, finish, plot_curves
 from common.rundir import open_run, read_run, resumable
 from common.sources import Dataset
 from common.training import Batch, Trainer, epoch_order, padded
@@ -45,7 +45,7 @@ def run(options: TemplateOptions, dataset: Dataset, data: PlayData) -> dict[str,
     described = {"name": dataset.name, "synthetic": dataset.synthetic, "counts": counts}
     facts = {"architecture": asdict(architecture), "dataset": described | {"fingerprint": data.fingerprint}}
     folder = open_run(PAPER, dataset.name, options, facts)
-    headline = f"{PAPER}, {dataset.name}{' (synthetic data)' if dataset.synthetic else ''}"
+    headline = f"{PAPER}, {dataset.name}"
     with resumable(folder):
         progress = fit(model, options, data, folder)
         if progress.history:
@@ -70,13 +70,8 @@ def run(options: TemplateOptions, dataset: Dataset, data: PlayData) -> dict[str,
         "seed": options.seed,
         "versions": runtime.versions(),
     }
-    print_table(headline, rows, COLUMNS)
-    with replacing(folder / "report.md", "w") as file:
-        file.write(f"# {headline}\n\n{markdown_table(rows, COLUMNS)}")
-    plot_comparison(folder / "comparison.png", headline, rows, COLUMNS, ["ours"])
-    write_json(folder / "metrics.json", result)  # last: it says that the run is finished
-    print(f"Written to {folder}")
-    return result
+    table = Part(rows, COLUMNS)
+    return finish(folder, headline, result, [table], table, ["ours"])
 
 
 def load(path: Path, data: PlayData) -> tuple[Architecture, keras.Model]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from common.options import require
+from common.report import Part
 from common.rundir import resumable
 from common.sources import Dataset
 from seer import baselines
@@ -22,7 +23,7 @@ from seer.preprocess import SeerData
 from seer.studies import content
 from seer.studies.by_user import FIGURES, ByUser, by_user, resampled, with_interval
 from seer.studies.options import ColdStart
-from seer.studies.report import Experiment, Table
+from seer.studies.report import Experiment
 
 ORACLE = "mean of the song (told its ratings)"
 INTERVALS = ("rmse", "ndcg@10", "auc")
@@ -90,9 +91,9 @@ def run(options: ColdStart, dataset: Dataset, data: SeerData) -> dict[str, Any]:
     }
     repeated = f"{options.seeds} seed{'s' * (options.seeds > 1)}"
     tables = [
-        Table(f"Held-out songs, {repeated}", figures, FIGURES, NOTE),
-        Table("95 % intervals, bootstrap over users", _flat(intervals), _columns(INTERVALS)),
-        Table("Paired differences with 95 % intervals", _flat(differences), _columns(INTERVALS), DIFFERENCES),
+        Part(figures, FIGURES, f"Held-out songs, {repeated}", [NOTE]),
+        Part(_flat(intervals), _columns(INTERVALS), "95 % intervals, bootstrap over users"),
+        Part(_flat(differences), _columns(INTERVALS), "Paired differences with 95 % intervals", [DIFFERENCES]),
     ]
     summary = {
         "split": f"by song: {options.share:g} of the songs held out, half as many for validation, the others to train",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from common.report import Part
 from common.rundir import resumable
 from common.significance import PairedTest, holm, paired_test
 from common.sources import Dataset
@@ -18,7 +19,7 @@ from seer.fitting import fit
 from seer.preprocess import SeerData
 from seer.studies.by_user import FIGURES, ByUser, by_user, released_by_user
 from seer.studies.options import Replicates
-from seer.studies.report import Experiment, Table
+from seer.studies.report import Experiment
 
 SHOWN = ("map@10_v2", *FIGURES)
 PAPER_REPLICATES = {
@@ -73,9 +74,9 @@ def run(options: Replicates, dataset: Dataset, data: SeerData) -> dict[str, Any]
     over_users = {key: paired_test(pooled[seer].values(key), pooled[mf].values(key)) for key in SHOWN}
     tests = _rows(over_seeds, "over seeds") | _rows(over_users, "over users")
     tables = [
-        Table(f"{options.replicates} replicates", figures, SHOWN),
-        Table(f"{seer} - {mf}, paired tests", tests, TESTED, NOTE),
-        Table("Every replicate", each, SHOWN),
+        Part(figures, SHOWN, f"{options.replicates} replicates"),
+        Part(tests, TESTED, f"{seer} - {mf}, paired tests", [NOTE]),
+        Part(each, SHOWN, "Every replicate"),
     ]
     summary = {
         "split": "released: 80/20 by row, random_state 1; a tenth of the 80, drawn by the seed, for validation",
@@ -86,7 +87,7 @@ def run(options: Replicates, dataset: Dataset, data: SeerData) -> dict[str, Any]
         "by_seed": by_seed,
         "tests": tests,
     }
-    return experiment.finish("SeER against matrix factorisation", tables, summary, Table("", means, SHOWN), [seer])
+    return experiment.finish("SeER against matrix factorisation", tables, summary, Part(means, SHOWN), [seer])
 
 
 def _evaluated(model: Recommender, split: Split, data: SeerData, threshold: float) -> ByUser:

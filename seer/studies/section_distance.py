@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from common.report import Part
 from common.significance import paired_test
 from common.sources import Dataset
 from seer.preprocess import SeerData
 from seer.studies.options import Sections
-from seer.studies.report import Experiment, Table
+from seer.studies.report import Experiment
 from seer.studies.sections import Section, UserSections, choose_sections, given_model, trained_model
 
 _CELLS = 4_000_000  # of the cost matrices that are in memory at the same time
@@ -118,13 +119,13 @@ def run(options: Sections, dataset: Dataset, data: SeerData) -> dict[str, Any]:
         "explanations": {"mean": float(explained.mean()), "sd": float(explained.std(ddof=1))},
         "random sections": {"mean": float(random.mean()), "sd": float(random.std(ddof=1))},
     }
-    picture = Table("", dict(rows), ("mean",))
+    picture = Part(dict(rows), ("mean",))
     rows |= {f"paper v2: {name}": {"mean": value} for name, value in PAPER_DISTANCES.items()}
     columns = ("pairs", "difference", "low", "high", "t", "t_p", "wilcoxon_p")
     a = seer.architecture
     tables = [
-        Table(f"Mean DTW distance, {len(chosen)} users", rows, ("mean", "sd")),
-        Table("Paired test over users", {"explanations - random": asdict(test)}, columns, NOTE + _distinct(chosen)),
+        Part(rows, ("mean", "sd"), f"Mean DTW distance, {len(chosen)} users"),
+        Part({"explanations - random": asdict(test)}, columns, "Paired test over users", [NOTE + _distinct(chosen)]),
     ]
     summary = {
         "model": asdict(a),

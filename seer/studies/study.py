@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from common import metrics
+from common.report import Part
 from common.rundir import resumable
 from common.sources import Dataset
 from seer.experiment import make_split
 from seer.fitting import fit
 from seer.preprocess import SeerData
 from seer.studies.options import Study
-from seer.studies.report import Experiment, Table
+from seer.studies.report import Experiment
 
 Setting = tuple[str, int]
 PAPER_TABLE: dict[Setting, float] = {
@@ -62,10 +63,10 @@ def run(options: Study, dataset: Dataset, data: SeerData) -> dict[str, Any]:
     note = f"Best here: {chosen[0]}, latent size {chosen[1]}. {NOTE}"
     variant = options.variant or "dot"
     tried = {name: row for name, row in shown.items() if "map@10_v2" in row}
-    picture = Table("", tried, ("map@10_v2", "rmse", "train seconds"))
+    picture = Part(tried, ("map@10_v2", "rmse", "train seconds"))
     ours = [f"{chosen[0]}, latent size {chosen[1]}"]
     headline = f"SeER {variant}: latent size and cell"
-    return experiment.finish(headline, [Table("Table 4 of v2", shown, COLUMNS, note)], summary, picture, ours)
+    return experiment.finish(headline, [Part(shown, COLUMNS, "Table 4 of v2", [note])], summary, picture, ours)
 
 
 def _figures(options: Study, setting: Setting, dataset: Dataset, data: SeerData, folder: Path) -> dict[str, float]:

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from common.options import UserError, require
+from common.report import Part
 from common.significance import holm, paired_test
 from common.sources import Dataset
 from seer.fitting import jit
 from seer.preprocess import SeerData
 from seer.studies.options import Tags
-from seer.studies.report import Experiment, Table
+from seer.studies.report import Experiment
 from seer.studies.sections import Section, choose_sections, given_model, trained_model
 from seer.studies.tag_classifier import SongTags, TagClassifier, read_tags, tags_of_titles
 
@@ -85,9 +86,9 @@ def run(options: Tags, dataset: Dataset, data: SeerData) -> dict[str, Any]:
     heard_tags = f"{len(tags.names)} tags on {int(tags.has.any(axis=1).sum())} songs. {ACCURACY}"
     a = seer.architecture
     tables = [
-        Table(f"% matching, {len(chosen)} users", rows, [f"k = {k}" for k in DEPTHS]),
-        Table("Paired tests over users", tests, ("difference", "low", "high", "t_p", "t_p Holm", "wilcoxon_p"), NOTE),
-        Table("The classifier", classifier.accuracy, ("accuracy", "top 1", "top 2", "top 3"), heard_tags),
+        Part(rows, [f"k = {k}" for k in DEPTHS], f"% matching, {len(chosen)} users"),
+        Part(tests, ("difference", "low", "high", "t_p", "t_p Holm", "wilcoxon_p"), "Paired tests over users", [NOTE]),
+        Part(classifier.accuracy, ("accuracy", "top 1", "top 2", "top 3"), "The classifier", [heard_tags]),
     ]
     summary = {
         "model": asdict(a),

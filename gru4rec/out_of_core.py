@@ -1,0 +1,213 @@
+"""From logs of MSSD of any size to sessions, in tasks on parts of them: the result of memory, bit for bit.
+
+Each step is a map over the parts of the logs (:class:`common.mssd_logs.LogPart`) and a sum of small results:
+
+1. the tracks are numbered, and it is counted how many sessions start when, which gives the edges of the parts;
+2. the training events of each item are counted;
+3. the items that are left are listed in the order of their first appearance, and counted;
+4. the sessions of each part are written in the order of their starts, items numbered;
+5. these are merged, all sessions of some range of starts in a task, and the ranges put one after the other.
+
+A task has a part of the logs or a range of starts in memory (some four million events), and arrays over the tracks.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.mssd import read_features
+from common.mssd_engines import check_distinct, open_logs
+from common.mssd_logs import LogPart
+from common.sessions import Events, drop_repeats, drop_short, first_appearance
+from common.tasks import Tally, Tasks, add_tallies
+from common.track_numbers import number_tracks, track_numbers
+from gru4rec.built import (
+    FEATURELESS,
+    PARTS,
+    RARE,
+    REPEATS,
+    Built,
+    log_events,
+    require_features,
+    require_rest,
+    require_test,
+    require_train,
+    standardised,
+    unknown_items,
+)
+from gru4rec.data_options import DataOptions, SessionFiles
+from gru4rec.edges import NEVER, Edge, Starts, last_dates, last_share
+from gru4rec.merging import Piece, merge, write_piece
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all tasks need to know."""
+
+    folder: Path
+    """Of temporary files."""
+    options: DataOptions
+    test: Edge = NEVER
+    validation: Edge = NEVER
+
+    @property
+    def least(self) -> int:
+        """Fewest events of a session."""
+        return self.options.min_length or 1
+
+
+def build_out_of_core(files: SessionFiles, options: DataOptions, folder: Path) -> Built:
+    """As :func:`gru4rec.building.build`, for logs of MSSD."""
+    require_features(files, options)
+    with (
+        open_logs(files.events, folder, options.engine, options.dask_scheduler) as (parts, tasks),
+        tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as name,
+    ):
+        scratch = Path(name).absolute()
+        check_distinct(parts, tasks)
+        track_ids = number_tracks(parts, tasks, _new(scratch / "tracks"))
+        features = None
+        if files.others:
+            features, described = read_features(files.others, track_ids)
+            np.save(scratch / "described.npy", described)
+        plan, dropped = _split(parts, tasks, Plan(scratch, options), files)
+        vocabulary = _choose_items(parts, tasks, plan, files, len(track_ids), dropped)
+        pieces = tasks.map(_write_pieces, [(part, plan, number) for number, part in enumerate(parts)])
+        for place, part in ((2, "test"), (1, "validation")):
+            before = sum(found[place].before for found in pieces)
+            after = sum(int(found[place].events.sum()) for found in pieces)
+            dropped[unknown_items(part)] = before - after
+            if part == "test":
+                require_test(after, before, files, options)
+        for place, part in enumerate(PARTS):
+            merge([found[place] for found in pieces], tasks, _new(scratch / part), folder / part)
+        item_ids = track_ids[vocabulary.keys]
+        if features is not None:
+            features = standardised(features[vocabulary.keys], described[vocabulary.keys], item_ids, files)
+    return Built(item_ids, vocabulary.counts, features, dropped)
+
+
+def _new(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _split(parts: Sequence[LogPart], tasks: Tasks, plan: Plan, files: SessionFiles) -> tuple[Plan, dict[str, int]]:
+    """The plan with the edges of the test and validation part, and what was dropped before."""
+    options = plan.options
+    surveys = tasks.map(_survey, [(part, plan) for part in parts])
+    dropped = {step: sum(survey[0][step] for survey in surveys) for step in surveys[0][0]}
+    starts = Starts.of(*(np.concatenate(column) for column in zip(*(survey[1:] for survey in surveys), strict=True)))
+
+    def ids_at(time: float) -> NDArray[np.bytes_]:
+        return np.concatenate(tasks.map(_ids_at, [(part, plan, time) for part in parts]))
+
+    for name, days, share in (
+        ("test", options.test_days, options.test_share),
+        ("validation", options.validation_days or 0.0, options.validation_share),
+    ):
+        edge, rest = last_dates(starts, days) if share is None else last_share(starts, share, ids_at)
+        require_rest(len(rest.times) > 0 or not len(starts.times), name, share, files)
+        plan, starts = replace(plan, test=edge) if name == "test" else replace(plan, validation=edge), rest
+    return plan, dropped
+
+
+def _choose_items(
+    parts: Sequence[LogPart], tasks: Tasks, plan: Plan, files: SessionFiles, tracks: int, dropped: dict[str, int]
+) -> Tally:
+    """The training items, by number of the track, in the order of their first appearance, and their events."""
+    support = _new(plan.folder / "support")
+    stems = [support / f"{number:06}" for number in range(len(parts))]
+    tasks.map(_count_support, [(part, plan, stem) for part, stem in zip(parts, stems, strict=True)])
+    found = add_tallies(tasks, stems)
+    frequent = np.zeros(tracks, np.bool_)
+    frequent[found.keys] = found.counts >= (plan.options.min_support or 1)
+    np.save(plan.folder / "frequent.npy", frequent)
+    listed = _new(plan.folder / "items")
+    stems = [listed / stem.name for stem in stems]
+    counts = tasks.map(_list_items, [(part, plan, stem) for part, stem in zip(parts, stems, strict=True)])
+    vocabulary = add_tallies(tasks, stems)
+    dropped[RARE] = sum(counts) - int(vocabulary.counts.sum())
+    require_train(len(vocabulary.keys), files)
+    numbers = np.full(tracks, -1, np.int32)
+    numbers[vocabulary.keys] = np.arange(len(vocabulary.keys), dtype=np.int32)
+    np.save(plan.folder / "numbers.npy", numbers)
+    return vocabulary
+
+
+# The tasks.
+
+
+def _events(part: LogPart, plan: Plan) -> tuple[Events, dict[str, int]]:
+    """The events that the options want at all, items by number of the track, and how many each step dropped."""
+    log = part.load()
+    events = log_events(log, track_numbers(part)[log.tracks])
+    dropped = {}
+    if plan.options.drop_featureless:
+        left = events.keep(np.load(plan.folder / "described.npy", mmap_mode="r")[events.items])
+        dropped[FEATURELESS], events = len(events.items) - len(left.items), left
+    if plan.options.collapse_repeats:
+        left = drop_repeats(events)
+        dropped[REPEATS], events = len(events.items) - len(left.items), left
+    return events, dropped
+
+
+def _three(part: LogPart, plan: Plan) -> tuple[Events, Events, Events]:
+    """The training, validation and test events."""
+    events, _ = _events(part, plan)
+    test, validation = plan.test.newer(events), plan.validation.newer(events)
+    return (
+        events.keep_sessions(~test & ~validation),
+        events.keep_sessions(~test & validation),
+        events.keep_sessions(test),
+    )
+
+
+def _filtered(train: Events, plan: Plan) -> Events:
+    """See :func:`common.sessions.drop_rare`; the support is that of all parts."""
+    train = drop_short(train, plan.least)
+    frequent = np.load(plan.folder / "frequent.npy", mmap_mode="r")
+    return drop_short(train.keep(frequent[train.items]), plan.least)
+
+
+def _survey(part: LogPart, plan: Plan) -> tuple[dict[str, int], NDArray[np.float64], NDArray[np.int64]]:
+    events, dropped = _events(part, plan)
+    return dropped, *np.unique(events.starts, return_counts=True)
+
+
+def _ids_at(part: LogPart, plan: Plan, time: float) -> NDArray[np.bytes_]:
+    events, _ = _events(part, plan)
+    return events.ids[(events.starts == time) & ~plan.test.newer(events)]
+
+
+def _count_support(part: LogPart, plan: Plan, stem: Path) -> None:
+    train = drop_short(_three(part, plan)[0], plan.least)
+    Tally(*np.unique(train.items, return_counts=True)).save(stem)
+
+
+def _list_items(part: LogPart, plan: Plan, stem: Path) -> int:
+    """Returns the training events before the filters."""
+    train = _three(part, plan)[0]
+    left = _filtered(train, plan)
+    items = first_appearance(left)
+    Tally(items, np.bincount(left.items)[items].astype(np.int64)).save(stem)
+    return len(train.items)
+
+
+def _write_pieces(part: LogPart, plan: Plan, number: int) -> tuple[Piece, ...]:
+    numbers = np.load(plan.folder / "numbers.npy", mmap_mode="r")
+    train, *others = _three(part, plan)
+    left = [(0, _filtered(train, plan))]
+    for events in others:
+        known = events.keep(numbers[events.items] >= 0)
+        left.append((len(events.items), drop_short(known, plan.least)))
+    return tuple(
+        write_piece(events.renumbered(numbers), before, plan.folder / f"{name}_{number:06}")
+        for name, (before, events) in zip(PARTS, left, strict=True)
+    )

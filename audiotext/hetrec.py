@@ -22,11 +22,13 @@ from scipy import sparse
 from audiotext.raw import MOST_PLAYS, RawData
 from audiotext.tsv import Line, read_tsv
 from common.options import UserError, require
-from common.sources import find_file
+from common.sources import check_listing, find_file
 
 ARCHIVE = "hetrec2011-lastfm-2k.zip"
 MEMBERS = ("artists.dat", "user_artists.dat", "tags.dat", "user_taggedartists.dat")
 MOST = 2**31 - 1
+LARGEST = 2**28
+"""Bytes of a file of the dataset; the real ones have up to 4 MB, and are unpacked into memory."""
 
 
 def is_hetrec(path: Path) -> bool:
@@ -131,9 +133,12 @@ def _open(path: Path, member: str) -> Iterator[tuple[Path, IO[bytes]]]:
     require(archive is not None and archive.is_file(), f"{path}: lacks {member} and {ARCHIVE}; see data/README.md")
     assert archive is not None
     try:
+        check_listing(archive)
         with zipfile.ZipFile(archive) as opened:
             found = [info for info in opened.infolist() if PurePosixPath(info.filename).name.lower() == member]
             require(len(found) == 1, f"{archive}: holds {len(found)} files {member}; expected one")
+            size = found[0].file_size
+            require(size <= LARGEST, f"{archive}: {member} unpacks to {size:,} bytes; expected at most {LARGEST:,}")
             content = opened.read(found[0])
     except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise UserError(f"{archive}: the archive is damaged: {error}; download it again") from error

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from common.checkpoint import check_unpacked_size
 from common.options import UserError, replacing, require
 
 CSR_KEYS = ("data", "indices", "indptr", "shape")
@@ -47,6 +48,7 @@ def read_csr(path: Path) -> sparse.csr_matrix:
     """
     require(path.is_file(), f"{path}: no such file")
     try:
+        check_unpacked_size(path)
         with np.load(path, allow_pickle=False) as file:
             if "format" in file.files:  # the mark of scipy.sparse.save_npz
                 matrix = sparse.csr_matrix(sparse.load_npz(path))

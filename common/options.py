@@ -180,9 +180,11 @@ def run_script(main: Callable[[Options], object], options: type[Options]) -> Non
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at the end
         sys.exit(1)
     except OSError as error:
-        if error.errno not in _FULL_OR_CLOSED + _NO_PLACE:
+        short = error.errno is None and " requested and " in str(error)  # NumPy could not write a whole array
+        if error.errno not in _FULL_OR_CLOSED + _NO_PLACE and not short:
             raise  # a fault of the program, not of the place it writes to
-        print(f"error: {error.filename or 'writing'}: {error.strerror}; what was whole before is kept", file=sys.stderr)
+        reason = error.strerror or "the disk is full"
+        print(f"error: {error.filename or 'writing'}: {reason}; what was whole before is kept", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as stop:  # its text, if any, says what is kept and how to go on
         print(f"interrupted; {stop}" if str(stop) else "interrupted", file=sys.stderr)

@@ -69,7 +69,7 @@ def read_runs(path: Path) -> Iterator[Run]:
                 continue
             require(isinstance(found["metrics"], dict) and "fingerprint" in found["dataset"], "it is of no run")
             yield from _models(file.parent, found, read_run(file.parent)["options"])
-        except (OSError, ValueError, KeyError, TypeError, UserError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, UserError) as error:
             raise UserError(f"{file}: cannot be read as the figures of a run ({error})") from None
 
 

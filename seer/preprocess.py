@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from common.jsonrows import parse_numbers, parse_small_numbers, rows_of
 from common.options import OptionalPath, UserError, require, run_script, write_json
-from common.sources import dataset_folder, find_file, fingerprint, replacing_folder
+from common.sources import dataset_folder, find_file, fingerprint, replacing_folder, stamps
 from seer.building.from_midi import FromMidiOptions, build_dataset
 from seer.tables import check_users, read_song_information, read_triplets
 
@@ -134,7 +134,7 @@ def _load(folder: Path, state: list[list[Any]]) -> SeerData | None:
     """Open the arrays in ``folder``; None if they are missing, damaged or made from other sources."""
     try:
         meta = json.loads((folder / "meta.json").read_text("utf-8"))
-        if meta["version"] != VERSION or meta["sources"] != state:
+        if meta["version"] != VERSION or meta["sources"] != state or meta["files"] != stamps(folder):
             return None
         arrays = {
             name: np.load(folder / f"{name}.npy", mmap_mode="r" if name in ("midi", "times") else None)
@@ -166,6 +166,7 @@ def _convert(sources: dict[str, Path], state: list[list[Any]], folder: Path) -> 
         "ratings": len(ratings),
         "steps": steps,
         "fingerprint": fingerprint([folder / "songs.json", *(folder / f"{name}.npy" for name in _saved)]),
+        "files": stamps(folder),
     }
     write_json(folder / "meta.json", meta)
 

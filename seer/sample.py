@@ -209,7 +209,8 @@ def write_sample(folder: Path, seed: int = 7) -> None:
         UserError: ``folder`` holds something else, or cannot be written.
     """
     folder = folder.resolve()
-    beside = folder.parent / f".{folder.name}.{os.getpid()}.part"
+    # One dot in front, also of a folder that is hidden itself: so replacing_folder removes what a kill leaves.
+    beside = folder.parent / f".{folder.name.lstrip('.')}.{os.getpid()}.part"
     try:
         shutil.rmtree(beside, ignore_errors=True)
         (beside / "midi").mkdir(parents=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from audiotext.matrices import DAMAGED
+from common.checkpoint import check_unpacked_size
 from common.options import UserError, replacing, require
 
 RELEASED_ROWS = 10_000
@@ -64,6 +65,7 @@ class Scaler:
             UserError: it cannot be read.
         """
         try:
+            check_unpacked_size(path)
             with np.load(path, allow_pickle=False) as file:
                 mean, deviation = (np.asarray(file[name], np.float32) for name in ("mean", "deviation"))
             fits = mean.ndim == 2 and mean.shape == deviation.shape

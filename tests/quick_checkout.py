@@ -90,7 +90,7 @@ class Checkout:
             self._make(f"{run[1]}/train.py", "--run-dir", f"runs/{run[1]}/run", *_data(run[1]))
         elif Path(word).exists():
             return
-        elif option == "--bert":
+        elif option == "--bert" and word != option:
             self._make("session_transformers/train.py", "--model", "bert", "--run-dir", word)
         elif word.endswith("/preset.json"):
             self._make("common/tune.py", paper, "--out", str(Path(word).parent))

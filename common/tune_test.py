@@ -172,7 +172,10 @@ def test_a_search_goes_on_after_a_kill_in_the_middle_of_a_trial(project, cli):
 def test_a_search_that_is_told_to_end_takes_its_trial_with_it(project, cli, number):
     folder = project / "out"
     command = [sys.executable, "-c", RUN, project, "paper", "--trials", "1", "--out", folder]
-    process = subprocess.Popen(command, env=os.environ | {"SECONDS": "60"}, stderr=subprocess.PIPE, cwd=PROJECT)
+    process = subprocess.Popen(
+        command, env=os.environ | {"SECONDS": "60"}, stderr=subprocess.PIPE, cwd=PROJECT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     while not (folder / "trial-0000" / "options.json").exists():
         assert process.poll() is None
         time.sleep(0.02)

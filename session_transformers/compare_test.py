@@ -22,6 +22,7 @@ def metrics(model, task, seed, epochs=None, fingerprint="f"):
     name = "maa" if task == "skip" else "free_maa"
     return {
         "metrics": {name: maa, name.replace("maa", "accuracy"): maa / 2},
+        "details": {"accuracy_by_position": [maa, 0.1], "sessions_by_number_right": [0.7, 0.3]},
         "confidence_95": {"maa": [maa - 0.01, maa + 0.01]},
         "tests": {"maa": {"best_baseline": "repeat last skip", "difference": 0.1}},
         "baselines": {"repeat last skip": {name: 0.45}},
@@ -80,7 +81,10 @@ def test_every_model_is_there():
 
 def test_rows_hold_mean_and_deviation_the_best_first(trainings, tmp_path, capsys):
     found = run(tmp_path, *SMALL)["skip"]
-    assert found["models"]["transformer"]["figures"] == {"maa": [0.5, 0.6, 0.7], "accuracy": [0.25, 0.3, 0.35]}
+    figures = found["models"]["transformer"]["figures"]
+    assert figures["maa"] == [0.5, 0.6, 0.7] and figures["accuracy"] == [0.25, 0.3, 0.35]
+    assert figures["accuracy_by_position/1"] == [0.5, 0.6, 0.7]
+    assert figures["sessions_by_number_right/0"] == [0.7, 0.7, 0.7]
     assert found["models"]["lstm"]["maa_95"][1] == pytest.approx([0.8, 0.82])
     assert found["models"]["ddpg"]["train_seconds"] == [1.5] * 3 and found["seeds"] == 3
     assert found == json.loads((tmp_path / "skip.json").read_text())

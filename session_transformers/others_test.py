@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from common import report
 from common.options import UserError, parse, run_script
 from common.session_sample import SessionSampleOptions, write_sample
 from session_transformers import experiment
@@ -59,8 +60,8 @@ def raw(tmp_path_factory, private_data):
 @pytest.fixture(autouse=True)
 def pictures(monkeypatch):
     """Leave empty files instead of pictures, which take longer to draw than a tiny run."""
-    for name in ("plot_curves", "plot_comparison"):
-        monkeypatch.setattr(experiment, name, lambda path, *_: path.touch())
+    for module, name in ((experiment, "plot_curves"), (report, "plot_comparison")):
+        monkeypatch.setattr(module, name, lambda path, *_: path.touch())
 
 
 def train(*arguments):

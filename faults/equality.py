@@ -86,7 +86,8 @@ def without_times(value: Any) -> Any:
 def _timeless(path: Path, name: str) -> Any:
     found = without_times(json.loads(path.read_text("utf-8")))
     group = {"options.json": "options", "metrics.json": "settings"}.get(name, "")
-    if isinstance(found.get(group), dict):  # where it lies, and how it was resumed, is no part of the result
+    # Where it lies, and how it was resumed, is no part of the result.
+    if isinstance(found, dict) and isinstance(found.get(group), dict):
         found[group] = {k: v for k, v in found[group].items() if k not in ("run_dir", "resume", "data_dir")}
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,10 +22,15 @@ def write(part: str, settings: Mapping[str, Any], rows: Sequence[Row], folder: P
     file = folder / f"{part}.json"
     kept = json.loads(file.read_text("utf-8"))["rows"] if file.is_file() else []
     about = dict(settings) | {"date": time.strftime("%Y-%m-%d")}
-    new = [{**row, "settings": about} for row in rows]
+    new = [{**without_places(row), "settings": about} for row in rows]
     names = {row["name"]: row for row in new}
     merged = [names.pop(row["name"], row) for row in kept]
     write_json(file, {"part": part, "python": platform.python_version(), "rows": merged + list(names.values())})
+
+
+def without_places(row: Row) -> dict[str, Any]:
+    """A row without the temporary folders of this machine, which a message of a trainer or reader names."""
+    return dict(json.loads(re.sub(r"(/[\w.-]+)*/faults-\w+", "FOLDER", json.dumps(dict(row)))))
 
 
 def report(part: str, rows: Sequence[Row]) -> int:

@@ -216,3 +216,12 @@ def test_without_the_service_nothing_is_audited_and_that_is_said(monkeypatch, ca
     bad = {"dependencies": [{"name": "a", "version": "1", "vulns": [{"id": "X"}]}]}
     monkeypatch.setattr(audit, "ask", lambda *_: bad)
     assert audit.main() == 1 and "a 1: X" in capsys.readouterr().out
+
+
+def test_no_folder_of_a_machine_gets_into_the_results():
+    row = {"name": "a", "defects": ["refused: /tmp/faults-x1_y/old.h5: line 2"], "notes": {"b": "/var/t/faults-9/run"}}
+    assert results.without_places(row) == {
+        "name": "a",
+        "defects": ["refused: FOLDER/old.h5: line 2"],
+        "notes": {"b": "FOLDER/run"},
+    }

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from audiotext import als
 from audiotext.factors import FactorOptions, solve_plays
 from common.options import require, run_script
-from common.record import recording
+from common.reporting.record import recording
 
 
 @dataclass(frozen=True)

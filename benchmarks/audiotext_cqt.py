@@ -18,7 +18,7 @@ from audiotext.audio.decode import read_wave
 from audiotext.audio.features import log_cqt
 from audiotext.audio.patches import PatchOptions, extract_all, patch_of
 from common.options import run_script
-from common.record import recording
+from common.reporting.record import recording
 
 RATE, SECONDS = 44_100, 30
 

@@ -19,7 +19,7 @@ from audiotext.evaluation import (
     unit_rows,
 )
 from common.options import run_script
-from common.record import recording
+from common.reporting.record import recording
 
 
 @dataclass(frozen=True)

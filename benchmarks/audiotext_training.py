@@ -22,7 +22,7 @@ from audiotext.rows import Patches
 from audiotext.training import FitOptions, check_rows, make_batches
 from common.optimizers import make_optimizer
 from common.options import run_script
-from common.record import recording
+from common.reporting.record import recording
 from common.training import CPU_PARTS, Trainer
 
 SONGS, ARTISTS, ITEMS, WORDS = 264_344, 19_000, 8192, 120

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from common.dropout import Dropout
 from common.options import run_script
-from common.record import recording
+from common.reporting.record import recording
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.options import PROJECT, OptionalPath, UserError, replacing, require, run_script
-from common.record import recording
+from common.reporting.record import recording
 from common.sources import MARKER, mark_synthetic, replacing_folder
 
 TRAIN_ROWS, TEST_ROWS = 7_377_418, 2_556_790

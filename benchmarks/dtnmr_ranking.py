@@ -12,7 +12,7 @@ import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets Ten
 import numpy as np
 
 from common.options import run_script
-from common.record import recording
+from common.reporting.record import recording
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES, KkboxData, Points, Rows
 from dtnmr.evaluation import make_task, means, rank_users, user_values
 from dtnmr.experiment import recommender

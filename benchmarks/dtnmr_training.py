@@ -24,7 +24,7 @@ for variable in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):  # read when the 
 import common.runtime  # noqa: F401, E402  # isort: skip
 import numpy as np  # noqa: E402
 
-from common.record import recording  # noqa: E402
+from common.reporting.record import recording  # noqa: E402
 from dtnmr.architecture import Architecture, Rating  # noqa: E402
 from dtnmr.dataset import KkboxData, Points, Rows  # noqa: E402
 from dtnmr.losses import make_loss  # noqa: E402

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.options import run_script
-from common.record import recording
+from common.reporting.record import recording
 from common.sessions import Sessions
 from gru4rec.evaluation import Evaluator
 from gru4rec.model import Architecture, GRU4Rec

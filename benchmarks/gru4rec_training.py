@@ -26,7 +26,7 @@ import numpy as np  # noqa: E402
 
 from common.negatives import Negatives  # noqa: E402
 from common.optimizers import RowAdagrad  # noqa: E402
-from common.record import recording  # noqa: E402
+from common.reporting.record import recording  # noqa: E402
 from common.sessions import Sessions  # noqa: E402
 from gru4rec.losses import make_loss  # noqa: E402
 from gru4rec.model import Architecture, GRU4Rec  # noqa: E402

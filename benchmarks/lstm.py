@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from common.layers import HardSigmoidLSTM, hard_sigmoid
 from common.options import run_script
-from common.record import recording
+from common.reporting.record import recording
 
 
 @dataclass(frozen=True)

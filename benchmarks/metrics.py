@@ -9,7 +9,7 @@ import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets Ten
 import numpy as np
 
 from common.options import run_script
-from common.record import recording
+from common.reporting.record import recording
 from seer.batches import Ratings
 from seer.evaluation import released_metrics
 

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.mssd_logs import available_cores
+from common.mssd.logs import available_cores
 from common.options import PROJECT, UserError, require, run_script
-from common.record import recording
+from common.reporting.record import recording
 
 ROWS_PER_SESSION = 16.58
 WHOLE_ROWS, WHOLE_BYTES, WHOLE_FILES = 2_000_000_000, 350e9, 660
@@ -99,7 +99,7 @@ class Taken:
 
 def _write_logs(folder: Path, rows: int, options: BenchmarkOptions) -> int:
     """Write synthetic logs of about ``rows`` rows; returns how many there are."""
-    sample = ["-m", "common.session_sample", "--out", str(folder), "--sessions", str(round(rows / ROWS_PER_SESSION))]
+    sample = ["-m", "common.mssd.sample", "--out", str(folder), "--sessions", str(round(rows / ROWS_PER_SESSION))]
     sample += ["--tracks", str(options.tracks), "--days", str(options.days)]
     written = _measured(sample, str(folder.parent))
     size = sum(path.stat().st_size for path in folder.iterdir())

@@ -18,7 +18,7 @@ import numpy as np
 
 from common.optimizers import make_optimizer
 from common.options import replacing, run_script
-from common.record import recording
+from common.reporting.record import recording
 from common.training import Trainer
 from seer.batches import PairBatches, Ratings, SongBatches
 from seer.evaluation import corrected_split

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from common.options import run_script
-from common.record import recording
+from common.reporting.record import recording
 from seer.explain import Explainer, Protocol
 from seer.model import Architecture, SeER
 from seer.preprocess import SeerData

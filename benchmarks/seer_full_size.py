@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.options import PROJECT, UserError, require, run_script
-from common.record import recording
+from common.reporting.record import recording
 from common.sources import MARKER, dataset_folder, missing_files, replacing_folder
 from seer.preprocess import FEATURES, REQUIRED
 

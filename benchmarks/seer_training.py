@@ -20,7 +20,7 @@ import numpy as np
 from common import layers
 from common.optimizers import make_optimizer
 from common.options import run_script
-from common.record import recording
+from common.reporting.record import recording
 from common.sources import dataset_folder
 from common.training import CPU_PARTS, Trainer
 from seer.batches import PairBatches, Ratings, SongBatches

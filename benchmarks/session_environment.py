@@ -16,7 +16,7 @@ import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets Ten
 import numpy as np
 
 from common.options import run_script
-from common.record import recording
+from common.reporting.record import recording
 from session_transformers.halves import Halves
 from session_transformers.kinds import HALF, Task
 from session_transformers.reinforcement.environment import Rows, SessionEnvironment

@@ -22,7 +22,7 @@ for variable in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):  # read when the 
 import common.runtime  # noqa: F401, E402  # isort: skip
 import numpy as np  # noqa: E402
 
-from common.record import recording  # noqa: E402
+from common.reporting.record import recording  # noqa: E402
 from session_transformers.architecture import Architecture  # noqa: E402
 from session_transformers.decoding import Search, continue_sessions  # noqa: E402
 from session_transformers.fitting import trainer_of  # noqa: E402

@@ -2,7 +2,7 @@
 
 ``<folder>/results.toml`` declares each table of a page by name; in the page it stands between the lines
 ``<!-- table: <folder>/<name> -->`` and ``<!-- end of table -->``. ``python -m common.pages`` rewrites all of them from
-the files in ``<folder>/results/`` (see :mod:`common.figures`), ``--check`` only says which ones differ.
+the files in ``<folder>/results/`` (see :mod:`common.reporting.figures`), ``--check`` only says which ones differ.
 
 A table is either a grid, with a row of figures for each of ``rows`` and a column for each of ``columns``::
 
@@ -32,8 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.figures import DASH, Figure, Files, fill, read_figures
 from common.options import PROJECT, UserError, replacing, require, run_script
+from common.reporting.figures import DASH, Figure, Files, fill, read_figures
 
 TABLE = re.compile(r"(<!-- table: (\w+)/([\w-]+) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
 Spec = Mapping[str, Any]

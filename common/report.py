@@ -1,6 +1,6 @@
 """Tables and pictures of results: on the console, as Markdown and as PNG.
 
-``python -m common.report RUN_DIR ...`` compares finished runs: see :mod:`common.comparison`.
+``python -m common.report RUN_DIR ...`` compares finished runs: see :mod:`common.reporting.comparison`.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def _save(figure: plt.Figure, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    from common.comparison import ReportOptions, main
     from common.options import run_script
+    from common.reporting.comparison import ReportOptions, main
 
     run_script(main, ReportOptions)

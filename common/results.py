@@ -38,8 +38,8 @@ from typing import Any
 
 from common import pages
 from common.options import PROJECT, OptionalPath, UserError, require, run_script, write_json
-from common.record import machine
-from common.runmetrics import by_seed, run_figures, run_intervals
+from common.reporting.record import machine
+from common.reporting.run_metrics import by_seed, run_figures, run_intervals
 
 Spec = Mapping[str, Any]
 

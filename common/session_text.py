@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.mssd_logs import LONGEST_ID
+from common.mssd.logs import LONGEST_ID
 from common.options import UserError, require
 
 

@@ -2,7 +2,7 @@
 
 Each trial is a run of the paper's own ``train.py`` in ``OUT/trial-0007``, judged by a figure of the validation part in
 the epoch whose weights the run keeps; test figures play no part. What to search is in ``<paper>/search_space.toml``
-(:mod:`common.search_space`), the study in ``OUT/study.db``: the same command goes on with it, in the middle of a
+(:mod:`common.tuning.search_space`), the study in ``OUT/study.db``: the same command goes on with it, in the middle of a
 trial too. Left behind are ``OUT/trials.csv`` and ``OUT/preset.json``, for ``train.py --preset``.
 """
 
@@ -20,9 +20,9 @@ from typing import IO, Annotated, Any
 import tyro
 
 from common.options import PROJECT, OptionalInt, OptionalPath, UserError, require, run_script
-from common.search_space import Space, load_space
-from common.study import done, finish, open_study, readable, search
-from common.trials import Trials
+from common.tuning.search_space import Space, load_space
+from common.tuning.study import done, finish, open_study, readable, search
+from common.tuning.trials import Trials
 
 OWN = ("data_dir", "epochs", "preset", "resume", "run_dir", "seed", "weights")
 """Options of trainers that cannot be given after ``--``: a search has its own, or none."""

@@ -11,12 +11,12 @@ import time
 
 import pytest
 
-import common.search_space
-import common.trials
 import common.tune
+import common.tuning.search_space
+import common.tuning.trials
 from common.options import PROJECT, parse, run_script
-from common.trials import given_options
 from common.tune import TuneOptions, main
+from common.tuning.trials import given_options
 from conftest import GOLDEN
 from gru4rec.options import GruOptions
 
@@ -62,8 +62,8 @@ rows = [f"{epoch},{error + (epoch - 2) ** 2},{1 - error},{os.environ.get('TEST',
 RUN = """
 import sys
 from pathlib import Path
-import common.search_space, common.trials, common.tune
-for module in (common.search_space, common.trials, common.tune):
+import common.tuning.search_space, common.tuning.trials, common.tune
+for module in (common.tuning.search_space, common.tuning.trials, common.tune):
     module.PROJECT = Path(sys.argv.pop(1))
     sys.argv.insert(1, str(module.PROJECT))
 del sys.argv[1]
@@ -78,7 +78,7 @@ def project(tmp_path, monkeypatch):
     (folder / "paper").mkdir(parents=True)
     (folder / "paper" / "search_space.toml").write_text(SPACE)
     (folder / "paper" / "train.py").write_text(TRAINER)
-    for module in (common.search_space, common.trials, common.tune):
+    for module in (common.tuning.search_space, common.tuning.trials, common.tune):
         monkeypatch.setattr(module, "PROJECT", folder)
     return folder
 

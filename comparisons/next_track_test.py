@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import UserError
-from common.session_sample import SessionSampleOptions, write_sample
 from comparisons.next_track import NextTrackOptions, against_best, as_sessions, main, of_second_halves
 from gru4rec.evaluation import NextItemRanks
 from session_transformers.halves import Halves

@@ -156,7 +156,7 @@ def _read_kkbox_titles(folder: Path, _: Path) -> Any:
 
 def write_mssd(folder: Path, sessions: int = 60) -> None:
     """Three logs and a table of features as in MSSD."""
-    from common.session_sample import SessionSampleOptions, write_sample
+    from common.mssd.sample import SessionSampleOptions, write_sample
 
     write_sample(folder, SessionSampleOptions(folder, sessions=sessions, tracks=100, days=3))
 
@@ -199,7 +199,7 @@ def _write_events(folder: Path) -> list[Path]:
 
 
 def _read_events(folder: Path, _: Path) -> Any:
-    from common.mssd_logs import Numbering
+    from common.mssd.logs import Numbering
     from gru4rec.tables import read_clicks, read_events
 
     items = Numbering()

@@ -150,7 +150,7 @@ def _write_metrics(folder: Path) -> list[Path]:
 
 
 def _read_metrics(folder: Path, _: Path) -> Any:
-    from common.runs import figures_of, read_runs
+    from common.reporting.runs import figures_of, read_runs
 
     runs = list(read_runs(folder))
     return runs, figures_of(runs)

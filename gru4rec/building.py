@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.mssd import read_features
-from common.mssd_engines import chosen_engine
-from common.mssd_logs import Numbering, read_logs
+from common.mssd.engines import chosen_engine
+from common.mssd.files import read_features
+from common.mssd.logs import Numbering, read_logs
 from common.sessions import (
     Events,
     drop_rare,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from common.mssd import FEATURES, NUMERIC_FEATURES
-from common.mssd_logs import Log
+from common.mssd.files import FEATURES, NUMERIC_FEATURES
+from common.mssd.logs import Log
 from common.options import UserError, require
 from common.sessions import Events
 from gru4rec.data_options import DataOptions, SessionFiles

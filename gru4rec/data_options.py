@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from common.mssd import find_mssd
-from common.mssd_engines import Engine
+from common.mssd.engines import Engine
+from common.mssd.files import find_mssd
 from common.options import OptionalFloat, OptionalInt, require
 from common.sources import find_file
 

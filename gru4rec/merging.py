@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from common.mssd.tasks import BLOCK, Tasks, join_arrays, join_offsets, save_array
 from common.sessions import Events
-from common.tasks import BLOCK, Tasks, join_arrays, join_offsets, save_array
 from gru4rec.built import ARRAYS
 from gru4rec.edges import Starts
 

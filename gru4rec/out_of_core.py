@@ -1,6 +1,6 @@
 """From logs of MSSD of any size to sessions, in tasks on parts of them: the result of memory, bit for bit.
 
-Each step is a map over the parts of the logs (:class:`common.mssd_logs.LogPart`) and a sum of small results:
+Each step is a map over the parts of the logs (:class:`common.mssd.logs.LogPart`) and a sum of small results:
 
 1. the tracks are numbered, and it is counted how many sessions start when, which gives the edges of the parts;
 2. the training events of each item are counted;
@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.mssd import read_features
-from common.mssd_engines import check_distinct, open_logs
-from common.mssd_logs import LogPart
+from common.mssd.engines import check_distinct, open_logs
+from common.mssd.files import read_features
+from common.mssd.logs import LogPart
+from common.mssd.tasks import Tally, Tasks, add_tallies
+from common.mssd.track_numbers import number_tracks, track_numbers
 from common.sessions import Events, drop_repeats, drop_short, first_appearance
-from common.tasks import Tally, Tasks, add_tallies
-from common.track_numbers import number_tracks, track_numbers
 from gru4rec.built import (
     FEATURELESS,
     PARTS,

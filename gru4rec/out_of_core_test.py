@@ -6,14 +6,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+from common.mssd_test import HEADER, row
 
-import common.mssd_engines as mssd_engines
 import gru4rec.building as building
 import gru4rec.merging as merging
 import gru4rec.out_of_core as out_of_core
-from common.mssd_test import HEADER, row
+from common.mssd import engines
+from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import UserError
-from common.session_sample import SessionSampleOptions, write_sample
 from gru4rec.built import ARRAYS, PARTS
 from gru4rec.data_options import DataOptions, find_session_files
 from gru4rec.edges import NEVER, Edge, Starts, last_dates, last_share
@@ -61,7 +61,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_as_in_memory(name, sample, tmp_path, monkeypatch):
-    for module in (merging, mssd_engines):
+    for module in (merging, engines):
         monkeypatch.setattr(module, "BLOCK", 700)  # many ranges
     options = DataOptions(engine="numpy", drop_featureless=True, **OPTIONS[name])
     expected = outcome(building.build, sample, tmp_path / "memory", options)
@@ -89,7 +89,7 @@ def test_a_track_without_features_and_a_session_in_two_logs(sample, tmp_path):
 
 def test_duckdb_within_small_parts(sample, tmp_path, monkeypatch):
     pytest.importorskip("duckdb", reason="DuckDB is not installed: the extra big")
-    monkeypatch.setattr("common.mssd_duckdb.PART_SESSIONS", 13)
+    monkeypatch.setattr("common.mssd.duckdb_engine.PART_SESSIONS", 13)
     options = DataOptions(min_support=20, collapse_repeats=True, test_share=0.2, drop_featureless=True)
     expected = outcome(building.build, sample, tmp_path / "memory", dataclasses.replace(options, engine="numpy"))
     disk = dataclasses.replace(options, engine="duckdb")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.mssd import FEATURES
+from common.mssd.files import FEATURES
 from common.options import OptionalPath, UserError, require, run_script, write_json
 from common.sessions import Sessions
 from common.sources import Dataset, data_root, dataset_folder, fingerprint, replacing_folder, stamps
@@ -166,7 +166,7 @@ def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> t
     Raises:
         UserError: ``data_dir`` does not hold what ``options`` ask for, or as :func:`prepare`.
     """
-    from common.session_sample import SAMPLE_FILES, write_sample
+    from common.mssd.sample import SAMPLE_FILES, write_sample
 
     options = options or DataOptions()
     if data_dir is not None:

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 import gru4rec.preprocess as preprocess
-from common.mssd import FEATURES, LOG_COLUMNS, NUMERIC_FEATURES
+from common.mssd.files import FEATURES, LOG_COLUMNS, NUMERIC_FEATURES
+from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import PROJECT, UserError
-from common.session_sample import SessionSampleOptions, write_sample
 from common.sessions import Sessions
 from gru4rec.data_options import DataOptions
 from gru4rec.preprocess import load_dataset, prepare

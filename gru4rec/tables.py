@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from common.csvtext import Column, open_sources, read_table
-from common.mssd_logs import Numbering
+from common.mssd.logs import Numbering
 from common.options import UserError, require
 from common.sessions import Events, group_events
 

@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from common.mssd_logs import Numbering
+from common.mssd.logs import Numbering
 from common.options import UserError
 from gru4rec.tables import read_clicks, read_events
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import session_transformers.track_baselines as track_baselines
-from common.session_sample import SessionSampleOptions, write_sample
+from common.mssd.sample import SessionSampleOptions, write_sample
 from session_transformers import skip_baselines
 from session_transformers.baselines import skip_results, track_results
 from session_transformers.ceiling import best_skip_chances, sample_world

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.mssd import FEATURES, NUMERIC_FEATURES, MssdFiles, read_features
-from common.mssd_engines import check_distinct, open_logs
-from common.mssd_logs import LogPart
+from common.mssd.engines import check_distinct, open_logs
+from common.mssd.files import FEATURES, NUMERIC_FEATURES, MssdFiles, read_features
+from common.mssd.logs import LogPart
+from common.mssd.tasks import Tally, Tasks, add_tallies, join_arrays, save_array
+from common.mssd.track_numbers import number_tracks, track_numbers
 from common.options import require
-from common.tasks import Tally, Tasks, add_tallies, join_arrays, save_array
-from common.track_numbers import number_tracks, track_numbers
 from session_transformers.data_options import DataOptions
 from session_transformers.halves import choose_sessions, to_halves
 from session_transformers.kinds import PAD

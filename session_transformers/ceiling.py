@@ -1,7 +1,7 @@
 """How well skips can be foretold at all, where it is known how they were made up: in the synthetic sample.
 
 A session's mood and taste are hidden. Its first half is evidence about them; with the rules of
-:mod:`common.session_world` known, the chance of each skip in the second half is a mean over moods and tastes (drawn
+:mod:`common.mssd.world` known, the chance of each skip in the second half is a mean over moods and tastes (drawn
 from their prior, weighted by the likelihood of the first half) of the chance in a chain of two states. That a track
 comes twice in a row is evidence, too: the listener went back, which is likelier after a skip. No model that sees what
 ours see can be expected to have a higher accuracy, but for the error of the draws.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from common.session_world import (
+from common.mssd.world import (
     CONTEXTS,
     END_SHARES,
     ENDS,
@@ -38,7 +38,7 @@ BLOCK = 16
 
 
 def sample_world(tracks: int, seed: int) -> World:
-    """The tracks of the sample that :func:`common.session_sample.write_sample` writes with these options."""
+    """The tracks of the sample that :func:`common.mssd.sample.write_sample` writes with these options."""
     return draw_world(tracks, np.random.default_rng(seed))
 
 

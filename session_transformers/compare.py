@@ -17,9 +17,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from common.mssd.sample import SessionSampleOptions
 from common.options import PROJECT, OptionalInt, OptionalPath, UserError, replacing, require, run_script, write_json
 from common.report import plot_histories
-from common.session_sample import SessionSampleOptions
 from session_transformers.ceiling import ceiling_figures
 from session_transformers.kinds import AnyModel, Task
 from session_transformers.paper import NOTE, PAPER, SKIP_COLUMNS, TRACK_COLUMNS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from common.mssd_engines import Engine
+from common.mssd.engines import Engine
 from common.options import OptionalInt, require
 from session_transformers.kinds import CORRECTED_IDS, RELEASED_IDS, Ids
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.mssd_logs import MAX_POSITION, Log, read_logs
+from common.mssd.logs import MAX_POSITION, Log, read_logs
 from common.options import require
 from session_transformers.kinds import HALF, PAD
 

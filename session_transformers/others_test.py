@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from common import report
+from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import UserError, parse, run_script
-from common.session_sample import SessionSampleOptions, write_sample
 from session_transformers import experiment
 from session_transformers.options import SessionOptions
 from session_transformers.recommend import RecommendOptions

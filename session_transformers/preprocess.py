@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.mssd import MssdFiles, find_mssd
+from common.mssd.files import MssdFiles, find_mssd
 from common.options import OptionalPath, UserError, require, run_script, write_json
 from common.sources import (
     MARKER,
@@ -172,7 +172,7 @@ def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> t
     Raises:
         UserError: ``data_dir`` holds no log, or as :func:`prepare`.
     """
-    from common.session_sample import SAMPLE_FILES, write_sample
+    from common.mssd.sample import SAMPLE_FILES, write_sample
 
     options = options or DataOptions()
     home = data_root() / "mssd"
@@ -194,7 +194,7 @@ def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> t
 
 def write_own_sample(folder: Path) -> int:
     """Write the synthetic sample of this paper, from the same generator as GRU4Rec's; returns the rows of its logs."""
-    from common.session_sample import SessionSampleOptions, write_sample
+    from common.mssd.sample import SessionSampleOptions, write_sample
 
     return write_sample(folder, SessionSampleOptions(folder, sessions=SAMPLE_SESSIONS, tracks=SAMPLE_TRACKS))
 

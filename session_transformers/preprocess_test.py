@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 import session_transformers.preprocess as preprocess
-from common.mssd import FEATURE_COLUMNS, FEATURES, LOG_COLUMNS, NUMERIC_FEATURES
+from common.mssd.files import FEATURE_COLUMNS, FEATURES, LOG_COLUMNS, NUMERIC_FEATURES
+from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import PROJECT, UserError
-from common.session_sample import SessionSampleOptions, write_sample
 from session_transformers.building import RELEASED_FEATURES, hash_ids, part_of
 from session_transformers.data_options import DataOptions
 from session_transformers.preprocess import load_dataset, prepare

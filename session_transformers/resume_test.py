@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import PROJECT, UserError, parse
-from common.session_sample import SessionSampleOptions, write_sample
 from session_transformers import fitting
 from session_transformers.options import SessionOptions
 from session_transformers.train import main

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import pytest
 
+from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import PROJECT, parse, run_script
-from common.session_sample import SessionSampleOptions, write_sample
 from session_transformers.architecture import CORRECTED, DEFAULTS, RELEASED, Switches
 from session_transformers.options import SessionOptions
 from session_transformers.preprocess import load_dataset

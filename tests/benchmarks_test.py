@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from common.figures import read_figures
 from common.options import PROJECT
+from common.reporting.figures import read_figures
 
 RESULTS = PROJECT / "benchmarks" / "results"
 NOT_MEASURING = {"seer_pop909"}

@@ -73,7 +73,7 @@ def _kkbox(folder: Path) -> None:
 
 
 def _sessions(folder: Path) -> None:
-    from common.session_sample import SessionSampleOptions, write_sample
+    from common.mssd.sample import SessionSampleOptions, write_sample
 
     write_sample(folder, SessionSampleOptions(folder, sessions=240, tracks=100, days=4))
 

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import PROJECT
-from common.session_sample import SessionSampleOptions, write_sample
 
 SCRIPT = """
 import itertools

@@ -60,7 +60,7 @@ SCRIPTS = {
     "template/preprocess.py": Script(prints="to train"),
     "template/recommend.py": Script(prints=" s0"),
     "common/report.py": Script(into="--out", leaves="report.md"),
-    "common/session_sample.py": Script(
+    "common/mssd/sample.py": Script(
         ("--sessions", "240", "--tracks", "100", "--days", "4"), "--out", "tf_0.csv", "synthetic"
     ),
     "common/tune.py": Script(("--trials", "1", "--epochs", "1"), "--out", "preset.json"),

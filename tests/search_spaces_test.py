@@ -5,7 +5,7 @@ import pytest
 from audiotext.options import AudioTextOptions
 from common.options import PROJECT, parse
 from common.presets import as_arguments
-from common.search_space import FILE, load_space, papers, read_tables
+from common.tuning.search_space import FILE, load_space, papers, read_tables
 from dtnmr.options import DtnmrOptions
 from gru4rec.options import GruOptions
 from seer.options import SeerOptions, with_defaults

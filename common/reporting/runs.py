@@ -1,0 +1,148 @@
+"""Finished runs of any papers: read, grouped by paper, task and dataset, and summed up over seeds."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.options import PROJECT, UserError, require
+from common.reporting.figures import Figure, summary
+from common.reporting.run_metrics import run_figures
+from common.rundir import read_run
+
+APART = {"seed", "run_dir", "resume", "data_dir"}
+"""Options in which runs of one row may differ."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run; of one that evaluated several weight files, one of them."""
+
+    name: str
+    """Of the folder without the seed, or of the weight file."""
+    folder: Path
+    metrics: Mapping[str, Any]
+    options: Mapping[str, Any]
+    """Those that are set in ``options.json``, without :data:`APART`."""
+    seed: int
+    predictions: str = "predictions.npz"
+    """Its file of predictions, if there is one."""
+
+
+@dataclass
+class Group:
+    """Runs of one paper, task and dataset."""
+
+    title: str
+    about: Mapping[str, Any]
+    rows: dict[str, list[Run]] = field(default_factory=dict)
+    """Name -> runs that differ in nothing but the seed."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The figures that some run has."""
+        known = {name for runs in self.rows.values() for run in runs for name in run.metrics["metrics"]}
+        return [column for column in self.about["columns"] if column in known]
+
+
+def read_runs(path: Path) -> Iterator[Run]:
+    """The run in a folder, or else all finished runs below it; a run that is a part of another one is left out.
+
+    Raises:
+        UserError: there is none, or a file of it is damaged.
+    """
+    alone = (path / "metrics.json").is_file()
+    files = [path / "metrics.json"] if alone else sorted(path.rglob("metrics.json"))
+    own = {file.parent for file in files}
+    files = [file for file in files if not own & set(file.parent.parents)]
+    require(bool(files), f"{path}: no finished run (no metrics.json) is in it")
+    for file in files:
+        try:
+            found = json.loads(file.read_text("utf-8"))
+            if "experiment" in found:
+                require(not alone, "an experiment compares by itself: see its report.md")
+                continue
+            require(isinstance(found["metrics"], dict) and "fingerprint" in found["dataset"], "it is of no run")
+            yield from _models(file.parent, found, read_run(file.parent)["options"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, UserError) as error:
+            raise UserError(f"{file}: cannot be read as the figures of a run ({error})") from None
+
+
+def _models(folder: Path, found: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[Run]:
+    seed, compared = int(found["seed"]), found.get("comparison", {})
+    options = {name: value for name, value in given.items() if name not in APART and value is not None}
+    for name, value in options.items():  # the run of the same seed that this one starts from
+        options[name] = value.removesuffix(f"-{seed}") if isinstance(value, str) and "/" in value else value
+    if not compared:
+        yield Run(folder.name.removesuffix(f"-{seed}"), folder, found, options, seed)
+    for number, (name, figures) in enumerate(compared.items(), 1):
+        file = f"predictions_{number}.npz" if number > 1 else "predictions.npz"
+        yield Run(name, folder, {**found, "metrics": figures}, {**options, "weights": name}, seed, file)
+
+
+def grouped(runs: Sequence[Run]) -> list[Group]:
+    """Runs by paper, task and dataset, and in each group by their options.
+
+    Raises:
+        UserError: a run is of no paper of this project, or is given twice.
+    """
+    papers = [
+        tomllib.loads(path.read_text("utf-8")).get("report", {}) for path in sorted(PROJECT.glob("*/results.toml"))
+    ]
+    groups: dict[tuple[str, ...], Group] = {}
+    for run in runs:
+        paper, data = str(run.metrics.get("paper")), run.metrics["dataset"]
+        about = next((found for found in papers if found and paper.startswith(found["paper"])), None)
+        if about is None:
+            raise UserError(f"{run.folder}: of no paper of this project ({paper})")
+        task = run.metrics.get("task") or run.metrics.get("experiment") or ""
+        words = [about["title"], task, f"{data['name']}{' (synthetic data)' if data['synthetic'] else ''}"]
+        key = (about["paper"], task, data["fingerprint"])
+        group = groups.setdefault(key, Group(", ".join(word for word in words if word), about))
+        same = next((row for row, others in group.rows.items() if others[0].options == run.options), run.name)
+        while same in group.rows and group.rows[same][0].options != run.options:  # another folder of the same name
+            same += "'"
+        row = group.rows.setdefault(same, [])
+        require(run.seed not in {other.seed for other in row}, f"{run.folder}: there are two runs of these options")
+        row.append(run)
+    return list(groups.values())
+
+
+def means(group: Group) -> dict[str, dict[str, float]]:
+    """Mean figures of our rows and the baselines, as the picture shows them."""
+    rows = {name: figures_of(runs) for name, runs in group.rows.items()} | baselines_of(group)
+    return {name: {column: figure.mean for column, figure in row.items()} for name, row in rows.items()}
+
+
+def figures_of(runs: Sequence[Run], baseline: str = "") -> dict[str, Figure]:
+    """Figures of a row, or of one of its baselines, over its seeds."""
+    each = [run_figures(run.metrics, (), baseline) for run in runs]
+    found = {name: summary([figures[name] for figures in each if name in figures]) for name in each[0]}
+    return {name: figure for name, figure in found.items() if isinstance(figure, Figure)}
+
+
+def baselines_of(group: Group) -> dict[str, dict[str, Figure]]:
+    """Baselines once: those of the first row that has them."""
+    found: dict[str, dict[str, Figure]] = {}
+    for runs in group.rows.values():
+        having = [run for run in runs if run.metrics.get("baselines")]
+        for name in having[0].metrics["baselines"] if having else ():
+            with_it = [run for run in having if name in run.metrics["baselines"]]
+            found.setdefault(name, figures_of(with_it, name))
+    return found
+
+
+def published(group: Group) -> dict[str, dict[str, float]]:
+    """Figures that the paper or the released code reports, of the columns that are shown."""
+    if "published" not in group.about:
+        return {}
+    module, name = group.about["published"].split(":")
+    found = getattr(importlib.import_module(module), name)
+    task = next(iter(group.rows.values()))[0].metrics.get("task")
+    shown = {row: {c: v for c, v in of.items() if c in group.columns} for row, of in found.get(task, found).items()}
+    return {row: figures for row, figures in shown.items() if figures}

@@ -1,0 +1,1 @@
+"""The search for good options behind ``python -m common.tune``: spaces, trials, the study."""

@@ -51,7 +51,7 @@ def run(options: AudioTextOptions, dataset: Dataset, layout: Layout) -> dict[str
 
 def _run(given: AudioTextOptions, dataset: Dataset, layout: Layout) -> dict[str, Any]:
     started = time.perf_counter()
-    options = given.with_settings(dataset.synthetic)
+    options = given.completed(dataset.synthetic)
     items = read_items(layout, items_of(options.model))
     split = split_of(items, options)
     played = items.plays[:, : options.users or None]

@@ -10,7 +10,7 @@ import tyro
 from audiotext.architecture import Architecture, architecture
 from audiotext.data_options import PrepareOptions
 from audiotext.kinds import Kind, Text, network_of
-from common.options import OptionalFloat, OptionalInt, OptionalPath, TrainingOptions, require
+from common.options import OptionalFloat, OptionalInt, OptionalPath, TrainingOptions, flag, require, require_between
 
 DEFAULTS: dict[str, Any] = {"epochs": 100, "batch_size": 32, "learning_rate": 1e-3, "patience": 4}
 OF_KIND: dict[str, dict[str, Any]] = {"seed": {"batch_size": 256, "patience": 5}}
@@ -74,19 +74,22 @@ class AudioTextOptions(TrainingOptions, PrepareOptions):
     def __post_init__(self) -> None:
         TrainingOptions.__post_init__(self)
         PrepareOptions.__post_init__(self)
-        for name, low, high in (
-            ("batch_size", 1, 2**20), ("patience", 0, 10**6), ("fusion_units", 0, 2**16), ("dropout", 0, 0.99),
-            ("fusion_dropout", 0, 0.99), ("users", 0, 2**31), ("neighbours", 1, 10**6),
-        ):  # fmt: skip
-            value, flag = getattr(self, name), f"--{name.replace('_', '-')}"
-            require(value is None or low <= value <= high, f"{flag} is {value}; it must lie in {low}..{high:g}")
+        require_between(
+            self,
+            batch_size=(1, 2**20),
+            patience=(0, 10**6),
+            fusion_units=(0, 2**16),
+            dropout=(0, 0.99),
+            fusion_dropout=(0, 0.99),
+            users=(0, 2**31),
+            neighbours=(1, 10**6),
+        )
         for name in ("text_units", "filters", "kernels", "pools"):
             sizes = getattr(self, name)
-            flag = f"--{name.replace('_', '-')}"
-            require(all(1 <= size <= 2**16 for size in sizes), f"{flag} is {sizes}; each must lie in 1..65536")
+            require(all(1 <= size <= 2**16 for size in sizes), f"{flag(name)} is {sizes}; each must lie in 1..65536")
         for name in ("text_run", "audio_run"):
             run = getattr(self, name)
-            require(run is None or run.is_dir(), f"--{name.replace('_', '-')} {run}: no such folder")
+            require(run is None or run.is_dir(), f"{flag(name)} {run}: no such folder")
         require(self.text_run is None or self.model.startswith("mm-lf"), "--text-run belongs to mm-lf-lin and mm-lf-h1")
         require(
             self.audio_run is None or self.model.startswith(("mm-lf", "seed")),
@@ -98,14 +101,13 @@ class AudioTextOptions(TrainingOptions, PrepareOptions):
         )
         require(self.distribute in ("none", "mirrored"), "--distribute multiworker: expected none or mirrored here")
         require(len(self.weights) <= 1, "--weights names several files; name one")
-        require(self.epochs != 0 or bool(self.weights), "--epochs 0 evaluates weights: name them with --weights FILE")
 
     @property
     def of_data(self) -> PrepareOptions:
         """Those that turn raw material into dlrs-data."""
         return PrepareOptions(**{field.name: getattr(self, field.name) for field in fields(PrepareOptions)})
 
-    def with_settings(self, synthetic: bool) -> AudioTextOptions:
+    def completed(self, synthetic: bool) -> AudioTextOptions:
         """These options with everything filled in but the sizes that are the paper's."""
         chosen = DEFAULTS | OF_KIND.get(self.model, {}) | (SAMPLE if synthetic else {})
         open_fields = {field.name for field in fields(self) if getattr(self, field.name) in (None, ())}

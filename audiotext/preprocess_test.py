@@ -9,9 +9,10 @@ import pytest
 from audiotext.dataset import open_dataset, owner_rows, read_items, read_users
 from audiotext.layout import ARTISTS, SONGS
 from audiotext.preprocess import PrepareOptions, PreprocessOptions, main, read_state, tfidf_path
-from audiotext.testing import in_process, small_collection
+from audiotext.testing import small_collection
 from audiotext.text import TfIdf
 from common.options import UserError
+from common.testing import in_process
 
 OPTIONS = ("--factors", 4, "--jobs", 1)
 

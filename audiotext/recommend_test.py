@@ -12,8 +12,9 @@ from audiotext.dataset import read_users
 from audiotext.evaluation import unit_rows
 from audiotext.recommend import RecommendOptions, main, open_items
 from audiotext.recommender import best_tracks
-from audiotext.testing import TINY, in_process, small_collection
+from audiotext.testing import TINY, small_collection
 from common.options import UserError, parse
+from common.testing import in_process
 from conftest import GOLDEN
 
 CLIP, TEXT = "clips/SO00003.flac", "biographies/AR0005.txt"

@@ -93,6 +93,7 @@ class TrainingOptions:
         require(
             not self.resume or self.run_dir is not None, "--resume needs --run-dir: the folder of the run to continue"
         )
+        require(self.epochs != 0 or bool(self.weights), "--epochs 0 evaluates weights: name them with --weights FILE")
         for path in self.weights:
             require(path.is_file(), f"--weights {path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
 
@@ -101,6 +102,28 @@ def require(condition: bool, message: str) -> None:
     """Raise :class:`UserError` with ``message`` unless ``condition`` holds."""
     if not condition:
         raise UserError(message)
+
+
+def flag(name: str) -> str:
+    """The option of a field as one types it.
+
+    >>> flag("batch_size")
+    '--batch-size'
+    """
+    return f"--{name.replace('_', '-')}"
+
+
+def require_between(options: object, **bounds: tuple[float, float]) -> None:
+    """Require the named options to lie within their bounds, both included, where they are not left open (None)."""
+    for name, (low, high) in bounds.items():
+        value = getattr(options, name)
+        ends = f"{low}..{high:g}" if isinstance(high, float) else f"{low}..{high}"
+        require(value is None or low <= value <= high, f"{flag(name)} is {value}; it must lie in {ends}")
+
+
+def choice(*names: str) -> Any:
+    """Help for an option that is one of some names, or is left open."""
+    return tyro.conf.arg(metavar="{" + ",".join(names) + "}", help_behavior_hint="")
 
 
 def parse(options: type[Options], arguments: Sequence[str] | None = None, description: str | None = None) -> Options:

@@ -19,7 +19,7 @@ from typing import IO, Annotated, Any
 
 import tyro
 
-from common.options import PROJECT, OptionalInt, OptionalPath, UserError, require, run_script
+from common.options import PROJECT, OptionalInt, OptionalPath, UserError, flag, require, run_script
 from common.tuning.search_space import Space, load_space
 from common.tuning.study import done, finish, open_study, readable, search
 from common.tuning.trials import Trials
@@ -71,8 +71,8 @@ def main(options: TuneOptions) -> dict[str, Any]:
         given = (options.fixed, folder, options.data_dir, options.epochs, options.seed)
         trials = Trials(space, metric, *given, lock)
         for name in OWN:
-            flag, whose = f"--{name.replace('_', '-')}", "its own" if hasattr(options, name) else "none"
-            require(name not in trials.fixed, f"{flag} after --: a search has {whose}")
+            whose = "its own" if hasattr(options, name) else "none"
+            require(name not in trials.fixed, f"{flag(name)} after --: a search has {whose}")
         study = open_study(folder, space.metrics[metric], _begun(options, space, metric))
         print(f"Searching {space.name} by {metric}: {done(study)} of {options.trials} trials are done", flush=True)
         try:

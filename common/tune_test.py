@@ -14,7 +14,8 @@ import pytest
 import common.tune
 import common.tuning.search_space
 import common.tuning.trials
-from common.options import PROJECT, parse, run_script
+from common.options import PROJECT, parse
+from common.testing import in_process
 from common.tune import TuneOptions, main
 from common.tuning.trials import given_options
 from conftest import GOLDEN
@@ -85,18 +86,7 @@ def project(tmp_path, monkeypatch):
 
 @pytest.fixture
 def cli(monkeypatch, capsys):
-    """Run the command in this process: exit status, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tune.py", *map(str, arguments)])
-        try:
-            run_script(main, TuneOptions)
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        return (status, *capsys.readouterr())
-
-    return run
+    return in_process(monkeypatch, capsys, main, TuneOptions)
 
 
 def rows_of(folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from common.options import OptionalPath, require
+from common.options import OptionalPath, flag, require
 
 Protocol = Literal["corrected", "released"]
 MOST = 2**31 - 1
@@ -52,10 +52,10 @@ class DataOptions:
         least = {"min_playlist_len": 1, "max_playlist_len": 2, "subset_size": 2, "short_term_len": 1}
         for name, low in least.items():
             value = getattr(self, name)
-            require(low <= value <= MOST, f"{_flag(name)} is {value}; it must lie in {low}..{MOST}")
+            require(low <= value <= MOST, f"{flag(name)} is {value}; it must lie in {low}..{MOST}")
         for name in ("top", "validation_share"):
             value = getattr(self, name)
-            require(0 <= value < 1, f"{_flag(name)} is {value}; it must be 0 or more and below 1")
+            require(0 <= value < 1, f"{flag(name)} is {value}; it must be 0 or more and below 1")
         self._in_order("min_playlist_len", "max_playlist_len", below=True)
         self._in_order("short_term_len", "long_term_len")
         self._in_order("long_term_len", "min_playlist_len")
@@ -64,7 +64,7 @@ class DataOptions:
         first, second = getattr(self, small), getattr(self, large)
         require(
             first < second or (first == second and not below),
-            f"{_flag(small)} is {first} and {_flag(large)} is {second}; the first must be "
+            f"{flag(small)} is {first} and {flag(large)} is {second}; the first must be "
             f"{'less than' if below else 'at most'} the second",
         )
 
@@ -74,7 +74,3 @@ class DataOptions:
         if protocol == "corrected":
             names += ["name_filter", "keep_new_songs", "validation_share"]
         return {"protocol": protocol} | {name: getattr(self, name) for name in names}
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -42,7 +42,7 @@ VALIDATION_POINTS = 5_000
 def run(options: DtnmrOptions, dataset: Dataset, data: KkboxData) -> dict[str, Any]:
     """Train (or, with ``--epochs 0``, load weights), evaluate, compare with the baselines, write the run directory."""
     started = time.perf_counter()
-    options = options.with_settings(dataset.synthetic)
+    options = options.completed(dataset.synthetic)
     runtime.configure(dataclasses.replace(options, precision="float32"))
     require(len(data.test) > 0, f"{dataset.name}: no test example is left; see --long-term-len and --top")
     start = given_model(options.weights[0], data, options) if options.weights else None

@@ -31,7 +31,7 @@ def figures(data, tmp_path_factory):
     task = make_task(data, seed=1)
     found = {}
     for rating in ("linear", "dot", "mlp"):
-        options = parse(DtnmrOptions, [*SMALL, "--rating", rating]).with_settings(synthetic=False)
+        options = parse(DtnmrOptions, [*SMALL, "--rating", rating]).completed(synthetic=False)
         model = DTNMR(architecture_of(options, data), options.seed)
         train(model, options, data, tmp_path_factory.mktemp(rating))
         found[rating] = evaluate(recommender(Scorer(model, data)), task).figures()
@@ -53,7 +53,7 @@ def test_dot_and_mlp_beat_popularity_and_linear_does_not(figures):
 
 @pytest.mark.slow
 def test_linear_gives_all_users_one_order(data, tmp_path):
-    options = parse(DtnmrOptions, [*SMALL[:-1], "1", "--rating", "linear"]).with_settings(synthetic=False)
+    options = parse(DtnmrOptions, [*SMALL[:-1], "1", "--rating", "linear"]).completed(synthetic=False)
     model = DTNMR(architecture_of(options, data), options.seed)
     train(model, options, data, tmp_path)
     queries = make_task(data, seed=1).users

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from common.options import OptionalFloat, OptionalInt, OptionalPath, TrainingOptions, require
+from common.options import OptionalFloat, OptionalInt, OptionalPath, TrainingOptions, choice, require, require_between
 from dtnmr.data_options import DataOptions
 
 Rating = Literal["linear", "dot", "mlp"]
@@ -29,10 +29,6 @@ SAMPLE: dict[str, Any] = {"mlp": (64, 32), "lstm": 32, "dropout": 0.0, "learning
 """On made-up data in the corrected protocol: smaller layers learn what they hold, in a tenth of the time."""
 
 
-def _choice(*names: str) -> Any:
-    return tyro.conf.arg(metavar="{" + ",".join(names) + "}", help_behavior_hint="")
-
-
 @dataclass(frozen=True)
 class DtnmrOptions(TrainingOptions, DataOptions):
     """Options of DTNMR. What is left open depends on --protocol; "seed" is the released code, wonjunior/DTNMR."""
@@ -47,10 +43,10 @@ class DtnmrOptions(TrainingOptions, DataOptions):
     """Examples in a batch (seed: 16). Default: 256, released: 16."""
     learning_rate: OptionalFloat = None
     """Step size (seed: 0.1). Default: 0.001, on synthetic data 0.01, released: 0.1."""
-    optimizer: Annotated[Optimizer | None, _choice("sgd", "adam", "lazy-adam", "adagrad")] = None
+    optimizer: Annotated[Optimizer | None, choice("sgd", "adam", "lazy-adam", "adagrad")] = None
     """sgd (seed); adam, which moves all rows in every step; lazy-adam and adagrad leave rows alone that a batch does
     not touch. Default: adam, released: sgd."""
-    rating: Annotated[Rating | None, _choice("linear", "dot", "mlp")] = None
+    rating: Annotated[Rating | None, choice("linear", "dot", "mlp")] = None
     """How user and song become a score: linear in both (seed: the user then cancels out of loss and ranking), dot
     product, or a perceptron (paper: not found). Default: dot, released: linear."""
     embedding: OptionalInt = None
@@ -64,13 +60,13 @@ class DtnmrOptions(TrainingOptions, DataOptions):
     """LSTM layers (seed: 2). Default: 2."""
     dropout: OptionalFloat = None
     """Share dropped between and after the LSTM layers (seed: 0.3). Default: 0.3; on synthetic data 0."""
-    final_relu: Annotated[Literal["yes", "no"] | None, _choice("yes", "no")] = None
+    final_relu: Annotated[Literal["yes", "no"] | None, choice("yes", "no")] = None
     """Whether a ReLU comes last in the networks of songs and users (seed: it does; outputs can die). Default: no,
     released: yes."""
-    loss: Annotated[Loss | None, _choice("softmax", "bpr", "full-softmax")] = None
+    loss: Annotated[Loss | None, choice("softmax", "bpr", "full-softmax")] = None
     """softmax over the label and the negatives (seed); bpr: over pairs of them; full-softmax: over all songs played in
     training, which costs more the more there are. Default: softmax."""
-    negatives: Annotated[NegativesKind | None, _choice("released", "uniform", "popularity")] = None
+    negatives: Annotated[NegativesKind | None, choice("released", "uniform", "popularity")] = None
     """The other --subset-size - 1 songs of an example, drawn anew in each epoch: released, from all songs (seed);
     uniform and popularity, not from the history or the label. Default: uniform, released: released."""
     negatives_power: OptionalFloat = None
@@ -85,13 +81,16 @@ class DtnmrOptions(TrainingOptions, DataOptions):
     def __post_init__(self) -> None:
         TrainingOptions.__post_init__(self)
         DataOptions.__post_init__(self)
-        for name, low, high in (
-            ("batch_size", 1, 65536), ("embedding", 1, 4096), ("lstm", 1, 4096), ("lstm_layers", 1, 8),
-            ("dropout", 0, 0.99), ("negatives_power", 0, 1), ("test_points", 0, 10**9),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            flag = f"--{name.replace('_', '-')}"
-            require(value is None or low <= value <= high, f"{flag} is {value}; it must lie in {low}..{high}")
+        require_between(
+            self,
+            batch_size=(1, 65536),
+            embedding=(1, 4096),
+            lstm=(1, 4096),
+            lstm_layers=(1, 8),
+            dropout=(0, 0.99),
+            negatives_power=(0, 1),
+            test_points=(0, 10**9),
+        )
         require(all(1 <= size <= 65536 for size in self.mlp), f"--mlp is {self.mlp}; each must lie in 1..65536")
         ordered = tuple(sorted(set(self.cutoffs)))
         require(
@@ -109,14 +108,13 @@ class DtnmrOptions(TrainingOptions, DataOptions):
             self.negatives_power is None or self.negatives == "popularity",
             "--negatives-power belongs to --negatives popularity; leave it out, or choose those",
         )
-        require(self.epochs != 0 or bool(self.weights), "--epochs 0 evaluates weights: name them with --weights FILE")
 
     @property
     def of_data(self) -> DataOptions:
         """Those that choose users, songs and examples."""
         return DataOptions(**{field.name: getattr(self, field.name) for field in fields(DataOptions)})
 
-    def with_settings(self, synthetic: bool) -> DtnmrOptions:
+    def completed(self, synthetic: bool) -> DtnmrOptions:
         """These options with everything filled in."""
         chosen = RELEASED if self.protocol == "released" else CORRECTED | (SAMPLE if synthetic else {})
         unused = {"negatives", "negatives_power"} if (self.loss or chosen["loss"]) == "full-softmax" else set()

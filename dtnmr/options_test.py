@@ -11,7 +11,7 @@ def options(*arguments):
 
 
 def test_the_released_protocol_has_the_values_of_the_released_code():
-    found = options("--protocol", "released").with_settings(False)
+    found = options("--protocol", "released").completed(False)
     assert (found.epochs, found.batch_size, found.learning_rate, found.optimizer) == (1, 16, 0.1, "sgd")
     assert (found.rating, found.final_relu, found.loss, found.negatives) == ("linear", "yes", "softmax", "released")
     assert (found.embedding, found.mlp, found.lstm, found.lstm_layers, found.dropout) == (32, (512, 64), 256, 2, 0.3)
@@ -20,8 +20,8 @@ def test_the_released_protocol_has_the_values_of_the_released_code():
 
 
 def test_the_corrected_protocol_lets_user_and_song_meet():
-    found = options().with_settings(False)
-    small = options().with_settings(True)
+    found = options().completed(False)
+    small = options().completed(True)
     assert small.lstm < found.lstm and small.rating == found.rating
     assert found.rating != "linear" and found.negatives != "released" and found.final_relu == "no"
 
@@ -29,7 +29,7 @@ def test_the_corrected_protocol_lets_user_and_song_meet():
 @pytest.mark.parametrize("protocol", ["corrected", "released"])
 def test_single_options_override_the_protocol(protocol):
     arguments = ("--rating", "mlp", "--mlp", 8, 4, "--optimizer", "adagrad", "--final-relu", "yes", "--dropout", 0)
-    found = options("--protocol", protocol, *arguments).with_settings(False)
+    found = options("--protocol", protocol, *arguments).completed(False)
     assert (found.rating, found.mlp, found.optimizer, found.final_relu) == ("mlp", (8, 4), "adagrad", "yes")
     assert found.dropout == 0
 
@@ -39,8 +39,8 @@ def test_single_options_override_the_protocol(protocol):
 )
 def test_complete_options_stay_what_they_are(arguments):
     """A resumed run is given the options that a run has written down."""
-    found = options(*arguments).with_settings(False)
-    assert found.with_settings(False) == found
+    found = options(*arguments).completed(False)
+    assert found.completed(False) == found
 
 
 @pytest.mark.parametrize(
@@ -71,5 +71,5 @@ def test_complete_options_stay_what_they_are(arguments):
 )
 def test_options_that_do_not_fit(arguments, message):
     with pytest.raises(UserError) as error:
-        options(*arguments).with_settings(False)
+        options(*arguments).completed(False)
     assert message in str(error.value) and "\n" not in str(error.value)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from common.options import PROJECT, parse
+from common.testing import arrays_of
 from dtnmr.options import DtnmrOptions
 from dtnmr.sample import KkboxSampleOptions, write_sample
 from dtnmr.train import main
@@ -39,11 +40,6 @@ def db(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kkbox")
     write_sample(folder, KkboxSampleOptions(folder, users=60, songs=300))
     return folder
-
-
-def arrays_of(path):
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files if name != "progress"}
 
 
 @pytest.mark.slow

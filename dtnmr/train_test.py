@@ -1,6 +1,5 @@
 """The command ``python dtnmr/run.py`` as a user runs it: results, resume, weights of a run, released ones, mistakes."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -8,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from common.options import PROJECT, parse, run_script
+from common.options import PROJECT, parse
+from common.testing import NOISE, arrays_of, in_process, metrics_of
 from conftest import GOLDEN
 from dtnmr.architecture import Architecture
 from dtnmr.model import DTNMR
@@ -19,7 +19,6 @@ from dtnmr.sample import KkboxSampleOptions, write_sample
 from dtnmr.stored import load_model, read_data
 from dtnmr.train import main
 
-NOISE = ("WARNING", "absl", "cuda", "Traceback", "oneDNN")
 TINY = ("--mlp", 8, "--embedding", 4, "--lstm", 4, "--lstm-layers", 1, "--no-baselines", "--test-points", 200)
 TINY += ("--deterministic",)  # without XLA: compiling takes longer than such a run
 
@@ -34,27 +33,7 @@ def db(tmp_path_factory):
 
 @pytest.fixture
 def cli(monkeypatch, capsys, private_data):
-    """Run the script in this process: exit status, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["run.py", *map(str, arguments)])
-        try:
-            run_script(main, DtnmrOptions)
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        return (status, *capsys.readouterr())
-
-    return run
-
-
-def metrics_of(folder):
-    return json.loads((folder / "metrics.json").read_text("utf-8"))
-
-
-def arrays_of(path):
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files if name != "progress"}
+    return in_process(monkeypatch, capsys, main, DtnmrOptions)
 
 
 @pytest.mark.slow
@@ -93,7 +72,7 @@ def test_the_metrics_file_says_what_was_measured_and_how(cli, db, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [(), ("--loss", "full-softmax", "--rating", "mlp"), ("--negatives", "popularity")])
+@pytest.mark.parametrize("more", [("--loss", "full-softmax", "--rating", "mlp"), ("--negatives", "popularity")])
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(cli, db, tmp_path, more):
     options = ("--db", db, *TINY, *more)
     assert cli(*options, "--epochs", 3, "--run-dir", tmp_path / "whole")[0] == 0

@@ -8,7 +8,7 @@ from typing import Literal
 
 from common.mssd.engines import Engine
 from common.mssd.files import find_mssd
-from common.options import OptionalFloat, OptionalInt, require
+from common.options import OptionalFloat, OptionalInt, flag, require
 from common.sources import find_file
 
 ENGINE_OPTIONS = ("engine", "dask_scheduler")
@@ -67,7 +67,7 @@ class DataOptions:
         ):
             value = getattr(self, name)
             bounds = f"{least} or more" + ("" if below == float("inf") else f" and below {below}")
-            message = f"--{name.replace('_', '-')} is {value}; it must be {bounds}"
+            message = f"{flag(name)} is {value}; it must be {bounds}"
             require(value is None or least <= value < below, message)
         keys = {"--session-key": self.session_key, "--item-key": self.item_key, "--time-key": self.time_key}
         require(
@@ -75,7 +75,7 @@ class DataOptions:
         )
         require(self.train_file != self.test_file, f"--train-file and --test-file are both {self.train_file}")
 
-    def completed(self, kind: Kind) -> DataOptions:
+    def completed_for(self, kind: Kind) -> DataOptions:
         """These options with the defaults of ``kind`` filled in; the shares stay open.
 
         Raises:

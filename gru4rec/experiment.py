@@ -46,7 +46,7 @@ def run(options: GruOptions, dataset: Dataset, data: SessionData) -> dict[str, A
     """Train (or, with ``--epochs 0``, load weights), evaluate, compare with the baselines, write the run directory."""
     started = time.perf_counter()
     runtime.configure(options)
-    options = options.with_settings(dataset.synthetic)
+    options = options.completed(dataset.synthetic)
     assert options.batch_size
     check_rows(options.batch_size, runtime.strategy(options.distribute).num_replicas_in_sync)
     require(len(data.test) > 0, f"{dataset.name}: no test session is left; see --test-days and --min-support")

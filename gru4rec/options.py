@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from common.options import OptionalFloat, OptionalInt, OptionalPath, TrainingOptions, require
+from common.options import OptionalFloat, OptionalInt, OptionalPath, TrainingOptions, choice, require, require_between
 from common.presets import Presets
 from gru4rec.data_options import DataOptions
 from gru4rec.kinds import GruKind, InputKind, LossName
@@ -49,10 +49,6 @@ DEFAULTS: dict[str, Any] = {
 SAMPLE: dict[str, Any] = {"negatives": 512}
 
 
-def _choice(*names: str) -> Any:
-    return tyro.conf.arg(metavar="{" + ",".join(names) + "}", help_behavior_hint="")
-
-
 @dataclass(frozen=True)
 class GruOptions(TrainingOptions, DataOptions):
     """Options of GRU4Rec. What is left open is taken from --preset, then from the defaults named here."""
@@ -63,7 +59,7 @@ class GruOptions(TrainingOptions, DataOptions):
     """Folder with session files: MSSD, SessionId/ItemId/Time tables, or Yoochoose clicks. Default: the released MSSD
     below data/mssd, else the synthetic sample, which is written on first use."""
 
-    preset: Annotated[str | None, _choice(*PRESETS, "FILE")] = None
+    preset: Annotated[str | None, choice(*PRESETS, "FILE")] = None
     """Official best settings for a dataset, those of the Spotify project, or a JSON file such as the preset.json of a
     search; single options override them."""
     epochs: OptionalInt = None
@@ -74,19 +70,19 @@ class GruOptions(TrainingOptions, DataOptions):
     """Step size (official: 0.05 to 0.1). Default: 0.1."""
     momentum: OptionalFloat = None
     """Of Adagrad (official: 0 to 0.4). Default: 0."""
-    optimizer: Annotated[Literal["adagrad", "adam"] | None, _choice("adagrad", "adam")] = None
+    optimizer: Annotated[Literal["adagrad", "adam"] | None, choice("adagrad", "adam")] = None
     """adagrad: the official one, which touches only the rows in use; adam: Keras's, which moves all rows. Default:
     adagrad."""
     layers: Annotated[tuple[int, ...], tyro.conf.arg(metavar="INT ...", help_behavior_hint="")] = ()
     """Units of each GRU layer (official: one layer of 100 to 512). Default: 100."""
-    inputs: Annotated[InputKind | None, _choice("shared", "separate", "one-hot", "content", "content-mlp")] = None
+    inputs: Annotated[InputKind | None, choice("shared", "separate", "one-hot", "content", "content-mlp")] = None
     """What the GRU reads of an item: shared, the row that it is scored by (official best); separate, an embedding of
     its own; one-hot; content and content-mlp, the track's features (Spotify project). Default: shared."""
     embedding: OptionalInt = None
     """Size of the separate embedding. Default: 64."""
-    gru: Annotated[GruKind | None, _choice("original", "cudnn")] = None
+    gru: Annotated[GruKind | None, choice("original", "cudnn")] = None
     """Reset gate before the recurrent product (Theano and TensorFlow code) or after it (PyTorch). Default: original."""
-    loss: Annotated[LossName | None, _choice("cross-entropy", "bpr-max", "top1-max", "bpr", "top1")] = None
+    loss: Annotated[LossName | None, choice("cross-entropy", "bpr-max", "top1-max", "bpr", "top1")] = None
     """Training loss (official best: cross-entropy or bpr-max). Default: cross-entropy."""
     bpreg: OptionalFloat = None
     """Regularisation of scores in bpr-max (official: 0.9 to 1.95). Default: 1."""
@@ -114,25 +110,29 @@ class GruOptions(TrainingOptions, DataOptions):
         require(
             all(1 <= units <= 8192 for units in self.layers), f"--layers is {self.layers}; each must lie in 1..8192"
         )
-        for name, low, high in (
-            ("batch_size", 1, 16384), ("momentum", 0, 1), ("embedding", 1, 8192),
-            ("bpreg", 0, 1e6), ("elu", 0, 1e3), ("negatives", 0, 10**6),
-            ("alpha", 0, 1), ("logq", 0, 1), ("dropout_input", 0, 0.99), ("dropout_hidden", 0, 0.99),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            flag = f"--{name.replace('_', '-')}"
-            require(value is None or low <= value <= high, f"{flag} is {value}; it must lie in {low}..{high:g}")
+        require_between(
+            self,
+            batch_size=(1, 16384),
+            momentum=(0, 1),
+            embedding=(1, 8192),
+            bpreg=(0, 1e6),
+            elu=(0, 1e3),
+            negatives=(0, 10**6),
+            alpha=(0, 1),
+            logq=(0, 1),
+            dropout_input=(0, 0.99),
+            dropout_hidden=(0, 0.99),
+        )
         require(len(self.weights) <= 1, "--weights names several files; name one")
         require(self.precision in ("auto", "float32"), f"--precision {self.precision}: GRU4Rec computes in float32")
         require(self.protocol == "corrected", "--protocol released: GRU4Rec has one protocol, the official one")
-        require(self.epochs != 0 or bool(self.weights), "--epochs 0 evaluates weights: name them with --weights FILE")
 
     @property
     def of_data(self) -> DataOptions:
         """Those that choose the sessions."""
         return DataOptions(**{field.name: getattr(self, field.name) for field in fields(DataOptions)})
 
-    def with_settings(self, synthetic: bool) -> GruOptions:
+    def completed(self, synthetic: bool) -> GruOptions:
         """These options with everything filled in; what a preset says is among them since they were parsed.
 
         Raises:

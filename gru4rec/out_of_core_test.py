@@ -33,7 +33,7 @@ def outcome(build, raw, folder, options):
     files = find_session_files(raw, options)
     folder.mkdir()
     try:
-        built = build(files, options.completed("mssd"), folder)
+        built = build(files, options.completed_for("mssd"), folder)
     except UserError as error:
         return str(error)
     finally:

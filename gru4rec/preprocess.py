@@ -69,7 +69,7 @@ def prepare(raw: Path, prepared: Path, options: DataOptions | None = None) -> Se
     files = find_session_files(raw, options)
     if files is None:
         raise UserError(f"{raw}: holds no {expected_files(options)}; data/README.md says where to get the files")
-    options = options.completed(files.kind)
+    options = options.completed_for(files.kind)
     try:
         state = _state(files, options)
         data = _load(prepared, state)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from common.options import PROJECT, parse
+from common.testing import arrays_of
 from conftest import GOLDEN
 from gru4rec.options import GruOptions
 from gru4rec.train import main
@@ -53,11 +54,6 @@ def train(data: Path, run_dir: Path, *more: str) -> dict:
 def whole(data, tmp_path_factory, private_data):
     folder = tmp_path_factory.mktemp("whole") / "run"
     return folder, train(data, folder)
-
-
-def arrays_of(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files if name != "progress"}
 
 
 @pytest.mark.slow

@@ -8,13 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from common.options import PROJECT, run_script
+from common.options import PROJECT
+from common.testing import NOISE, arrays_of, in_process, metrics_of
 from conftest import GOLDEN
 from gru4rec.options import GruOptions
 from gru4rec.train import main
 
 FOLDER = GOLDEN / "gru4rec"
-NOISE = ("WARNING", "absl", "cuda", "Traceback", "Warning", "oneDNN")
 SMALL = ("--layers", "8", "--negatives", "16", "--no-baselines")
 
 
@@ -30,27 +30,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def cli(monkeypatch, capsys, private_data):
-    """Run the script in this process: exit status, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["run.py", *map(str, arguments)])
-        try:
-            run_script(main, GruOptions)
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        return (status, *capsys.readouterr())
-
-    return run
-
-
-def metrics_of(folder):
-    return json.loads((folder / "metrics.json").read_text("utf-8"))
-
-
-def arrays_of(path):
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files if name != "progress"}
+    return in_process(monkeypatch, capsys, main, GruOptions)
 
 
 @pytest.mark.slow
@@ -97,19 +77,6 @@ def test_official_weights_are_evaluated_as_officially(cli, data, tmp_path):
     for mode in ("standard", "conservative"):
         for key, value in expected[f"official_{mode}"].items():
             assert found[mode][key] == pytest.approx(value, abs=1e-6), (mode, key)
-
-
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(cli, data, tmp_path):
-    options = ("--data-dir", data, *SMALL, "--dropout-hidden", 0.2, "--momentum", 0.1, "--deterministic")
-    assert cli(*options, "--epochs", 3, "--run-dir", tmp_path / "whole")[0] == 0
-    assert cli(*options, "--epochs", 1, "--run-dir", tmp_path / "parts")[0] == 0
-    status, _, err = cli(*options, "--epochs", 3, "--run-dir", tmp_path / "parts", "--resume")
-    assert status == 0, err
-    whole, parts = (arrays_of(tmp_path / name / "checkpoint.npz") for name in ("whole", "parts"))
-    assert whole.keys() == parts.keys()
-    for name, array in whole.items():
-        np.testing.assert_array_equal(array, parts[name], err_msg=name)
-    assert metrics_of(tmp_path / "whole")["metrics"] == metrics_of(tmp_path / "parts")["metrics"]
 
 
 def test_mistakes_end_in_one_line(cli, data, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common import runtime
-from common.options import UserError, require
+from common.options import UserError, flag, require
 from common.report import plot_curves
 from common.rundir import open_run, read_run, resumable
 from common.sources import Dataset
@@ -19,7 +19,7 @@ from seer.batches import Ratings
 from seer.evaluation import Split, corrected_split, evaluate, personalisation, released_split
 from seer.fitting import SIZES, Evaluator, architecture_of, fit, jit, model_input
 from seer.model import Architecture, SeER
-from seer.options import SeerOptions, with_defaults
+from seer.options import SeerOptions
 from seer.preprocess import SeerData
 from seer.released import is_released_layout, read_released
 from seer.results import dataset_facts, report, save_predictions, title
@@ -76,8 +76,8 @@ def check_agreement(options: SeerOptions, architecture: Architecture, path: Path
     """Refuse options that contradict the sizes found in a weight file."""
     for name in SIZES:
         asked, found = getattr(options, name), getattr(architecture, name)
-        flag = f"--{name.replace('_', '-')}"
-        require(asked is None or asked == found, f"{path} holds {name} = {found}, but {flag} is {asked}; leave it out")
+        agrees = asked is None or asked == found
+        require(agrees, f"{path} holds {name} = {found}, but {flag(name)} is {asked}; leave it out")
 
 
 def make_split(options: SeerOptions, data: SeerData) -> Split:
@@ -132,7 +132,7 @@ def train(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str, A
     if start:
         check_agreement(options, start.architecture, options.weights[0])
         options = replace(options, **{name: getattr(start.architecture, name) for name in SIZES})
-    options = with_defaults(options, dataset.synthetic, data.num_steps)
+    options = options.completed(dataset.synthetic, data.num_steps)
     architecture = architecture_of(options, data.num_users)
     released = options.protocol == "released"
     run_dir = open_run(

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from common.options import PROJECT, run_script
+from common.options import PROJECT
+from common.testing import in_process
 from seer import baselines
 from seer.experiments import Command, main
 
@@ -46,18 +47,7 @@ def float32():
 
 @pytest.fixture
 def cli(monkeypatch, capsys):
-    """Run the script within this process; returns its exit status, stdout and stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["seer/experiments.py", *map(str, arguments)])
-        status = 0
-        try:
-            run_script(main, Command)
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-
-    return run
+    return in_process(monkeypatch, capsys, main, Command)
 
 
 def finished(folder, experiment):

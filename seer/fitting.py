@@ -68,7 +68,7 @@ def fit(
     """Train a model on ``split.train``; :func:`common.runtime.configure` has been called.
 
     Args:
-        options: complete ones, see :func:`seer.options.with_defaults`.
+        options: complete ones, see :meth:`seer.options.SeerOptions.completed`.
         split: with validation ratings, unless the protocol is the released one.
         data: the songs.
         run_dir: keeps what ``--resume`` needs; None keeps nothing.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import tyro
 
-from common.options import OptionalFloat, OptionalInt, TrainingOptions, require
+from common.options import OptionalFloat, OptionalInt, TrainingOptions, require, require_between
 
 PAPER = {
     # arXiv 1907.01640 v2, table 5 (means of 5 replicates) and table 4: MAP@10 as its code computed it then.
@@ -71,20 +71,44 @@ class SeerOptions(TrainingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, low, high in (("latent_features", 1, 4096), ("sequence_length", 1, 10**6), ("channels", 1, 16)):
-            value = getattr(self, name)
-            flag = name.replace("_", "-")
-            require(value is None or low <= value <= high, f"--{flag} is {value}; it must lie in {low}..{high}")
+        require_between(
+            self,
+            latent_features=(1, 4096),
+            sequence_length=(1, 10**6),
+            channels=(1, 16),
+        )
         scale = self.midi_scale
         require(scale is None or 0 < scale <= 1, f"--midi-scale is {scale}; it must be above 0 and at most 1")
         require(0 <= self.dropout < 1, f"--dropout is {self.dropout}; it must be at least 0 and below 1")
         threshold = self.interaction_threshold
         require(1 <= threshold <= 5, f"--interaction-threshold is {threshold}; ratings lie in 1..5")
-        require(self.epochs != 0 or bool(self.weights), "--epochs 0 evaluates weights: name them with --weights FILE")
         require(
             self.epochs == 0 or len(self.weights) <= 1,
             "training starts from one file of --weights; add --epochs 0 to compare several",
         )
+
+    def completed(self, synthetic: bool, steps: int) -> Self:
+        """These options with what the user left open, for a dataset whose songs have ``steps`` steps."""
+        defaults = SAMPLE_DEFAULTS if synthetic else replace(Defaults(), sequence_length=min(500, steps))
+        if self.batching == "songs":
+            defaults = replace(defaults, batch_size=16 if synthetic else SONGS_PER_BATCH)
+        chosen: dict[str, Any] = {k: v for k, v in asdict(defaults).items() if getattr(self, k) is None}
+        if self.variant is None:
+            chosen["variant"] = "concat"
+        if self.cell is None:
+            chosen["cell"] = "gru" if self.variant == "dot" else "lstm"
+        if self.channels is None:
+            chosen["channels"] = 16
+        if self.midi_scale is None:
+            chosen["midi_scale"] = 1.0
+        if self.gate_activation is None:
+            chosen["gate_activation"] = "hard_sigmoid"
+        full = replace(self, **chosen)
+        require(
+            (full.sequence_length or 0) <= steps,
+            f"--sequence-length is {full.sequence_length}, but the songs of this dataset have {steps} steps",
+        )
+        return full
 
 
 @dataclass(frozen=True)
@@ -100,27 +124,3 @@ class Defaults:
 
 SAMPLE_DEFAULTS = Defaults(epochs=30, batch_size=128, learning_rate=5e-3, latent_features=32, sequence_length=30)
 SONGS_PER_BATCH = 128
-
-
-def with_defaults(options: SeerOptions, synthetic: bool, steps: int) -> SeerOptions:
-    """Fill in what the user left open, for a dataset whose songs have ``steps`` steps."""
-    defaults = SAMPLE_DEFAULTS if synthetic else replace(Defaults(), sequence_length=min(500, steps))
-    if options.batching == "songs":
-        defaults = replace(defaults, batch_size=16 if synthetic else SONGS_PER_BATCH)
-    chosen: dict[str, Any] = {k: v for k, v in asdict(defaults).items() if getattr(options, k) is None}
-    if options.variant is None:
-        chosen["variant"] = "concat"
-    if options.cell is None:
-        chosen["cell"] = "gru" if options.variant == "dot" else "lstm"
-    if options.channels is None:
-        chosen["channels"] = 16
-    if options.midi_scale is None:
-        chosen["midi_scale"] = 1.0
-    if options.gate_activation is None:
-        chosen["gate_activation"] = "hard_sigmoid"
-    full = replace(options, **chosen)
-    require(
-        (full.sequence_length or 0) <= steps,
-        f"--sequence-length is {full.sequence_length}, but the songs of this dataset have {steps} steps",
-    )
-    return full

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from common.mssd.engines import Engine
-from common.options import OptionalInt, require
+from common.options import OptionalInt, flag, require
 from session_transformers.kinds import CORRECTED_IDS, RELEASED_IDS, Ids
 
 ENGINE_OPTIONS = ("engine", "dask_scheduler")
@@ -55,7 +55,7 @@ class DataOptions:
         require(least, f"--min-plays is {self.min_plays}; it must be 1 or more")
         for name in ("validation_share", "test_share"):
             value = getattr(self, name)
-            require(0 <= value < 1, f"--{name.replace('_', '-')} is {value}; it must be 0 or more and below 1")
+            require(0 <= value < 1, f"{flag(name)} is {value}; it must be 0 or more and below 1")
         require(
             self.validation_share + self.test_share < 1,
             f"--validation-share and --test-share are {self.validation_share} and {self.test_share}; together they "

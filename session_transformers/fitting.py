@@ -15,48 +15,16 @@ from common.checkpoint import Progress
 from common.negatives import Negatives
 from common.optimizers import make_optimizer
 from common.training import Batch, EpochBatches, Trainer, epoch_order, padded, parts_per_batch
+from session_transformers.examples import examples
 from session_transformers.halves import Halves
-from session_transformers.kinds import HALF, PAD
-from session_transformers.masking import mask_randomly
 from session_transformers.model import SessionModel
 from session_transformers.options import SessionOptions
-from session_transformers.recurrent.architecture import RecurrentArchitecture, recurrent_examples
 from session_transformers.recurrent.model import RecurrentModel
 from session_transformers.settings import AnyArchitecture
 from session_transformers.softmax import cross_entropy, sampled_cross_entropy
 
 AnyNetwork = SessionModel | RecurrentModel
 """A network that is trained by example."""
-
-
-def examples(
-    architecture: AnyArchitecture, tracks: np.ndarray, skips: np.ndarray, rng: np.random.Generator
-) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """What the model reads of sessions, what it must tell, and where it must tell something.
-
-    Args:
-        architecture: the model's.
-        tracks, skips: (B, 20) each.
-        rng: draws BERT's masks.
-
-    Returns:
-        Inputs of ``hidden``, labels (B, T) and weights (B, T): 1, or 0 where there is nothing to tell.
-    """
-    if isinstance(architecture, RecurrentArchitecture):
-        return recurrent_examples(architecture, tracks, skips)
-    labels = tracks[:, HALF:]
-    if architecture.model == "bert":
-        tracks, labels = mask_randomly(tracks, rng, architecture.vocabulary, architecture.ids)
-        return {"source": tracks[:, :HALF], "target": tracks[:, HALF:]}, labels, (labels != PAD).astype(np.float32)
-    inputs = {"source": tracks[:, :HALF], "target": tracks[:, HALF:]}
-    if architecture.skip_input != "none":
-        inputs["source_skips"] = skips[:, :HALF].astype(np.int32)
-    there = labels != PAD
-    if architecture.task == "skip":
-        labels = skips[:, HALF:]
-        if architecture.is_bert and architecture.switches.bert_loss_everywhere:
-            labels, there = skips, tracks != PAD
-    return inputs, labels.astype(np.int32), there.astype(np.float32)
 
 
 class _Objective(keras.Model):

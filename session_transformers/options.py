@@ -7,7 +7,16 @@ from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
-from common.options import OptionalFloat, OptionalInt, OptionalPath, TrainingOptions, require
+from common.options import (
+    OptionalFloat,
+    OptionalInt,
+    OptionalPath,
+    TrainingOptions,
+    choice,
+    flag,
+    require,
+    require_between,
+)
 from session_transformers import settings
 from session_transformers.architecture import Architecture, default_architecture
 from session_transformers.autoencoder.options import AutoEncoderOptions
@@ -40,10 +49,6 @@ ONLY_OF: dict[tuple[settings.Family, ...], tuple[str, ...]] = {
     ("ddpg",): ("ddpg",),
 }
 """The options that only some families of models have."""
-
-
-def _choice(*names: str) -> Any:
-    return tyro.conf.arg(metavar="{" + ",".join(names) + "}", help_behavior_hint="")
 
 
 @dataclass(frozen=True)
@@ -85,15 +90,15 @@ class SessionOptions(TrainingOptions, DataOptions):
     pretrained_tracks: bool = False
     """Of a transformer: its track embedding starts from vectors made by skip-grams, as that of the released transformer
     of skips does (there of skipped tracks only, as with --protocol released here)."""
-    replaced: Annotated[Replaced | None, _choice(*get_args(Replaced))] = None
+    replaced: Annotated[Replaced | None, choice(*get_args(Replaced))] = None
     """Which tracks of the first half lstm-padding replaces (released code: by mistake those played). Default: those
     skipped."""
     tied: bool = False
     """Score tracks by their own embedding and features instead of separate weights (released code: separate)."""
-    skip_input: Annotated[SkipInput | None, _choice(*get_args(SkipInput))] = None
+    skip_input: Annotated[SkipInput | None, choice(*get_args(SkipInput))] = None
     """How the first half tells what was skipped: an embedding added to the track's, a token in its place, or not at
     all. Default: embedding for skips, none for tracks (released code: a token in training only, or not at all)."""
-    initialisation: Annotated[Literal["torch", "normal"] | None, _choice("torch", "normal")] = None
+    initialisation: Annotated[Literal["torch", "normal"] | None, choice("torch", "normal")] = None
     """Of a transformer. torch: as the released code, embeddings of variance 1; normal: all of deviation 0.02, as in
     BERT. Default: torch; on the sample normal."""
     bugs: Annotated[tuple[Bug, ...], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")] = ()
@@ -125,15 +130,23 @@ class SessionOptions(TrainingOptions, DataOptions):
     def __post_init__(self) -> None:
         TrainingOptions.__post_init__(self)
         DataOptions.__post_init__(self)
-        for name, low, high in (
-            ("width", 2, 8192), ("encoder_layers", 1, 48), ("decoder_layers", 1, 48), ("heads", 1, 128),
-            ("feed_forward", 1, 65536), ("dropout", 0, 0.99), ("dropnet", 0, 1), ("negatives", 0, 10**6),
-            ("alpha", 0, 1), ("warmup", 0, 1), ("clip", 0, 1e9), ("beam", 1, 1000), ("units", 1, 8192),
-            ("vectors", 0, 8192),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            flag = f"--{name.replace('_', '-')}"
-            require(value is None or low <= value <= high, f"{flag} is {value}; it must lie in {low}..{high:g}")
+        require_between(
+            self,
+            width=(2, 8192),
+            encoder_layers=(1, 48),
+            decoder_layers=(1, 48),
+            heads=(1, 128),
+            feed_forward=(1, 65536),
+            dropout=(0, 0.99),
+            dropnet=(0, 1),
+            negatives=(0, 10**6),
+            alpha=(0, 1),
+            warmup=(0, 1),
+            clip=(0, 1e9),
+            beam=(1, 1000),
+            units=(1, 8192),
+            vectors=(0, 8192),
+        )
         require(settings.has_task(self.model, self.task), f"--model {self.model} has no --task {self.task}")
         settings.switches(self.model, False, self.bugs)
         self._check_family()
@@ -143,7 +156,6 @@ class SessionOptions(TrainingOptions, DataOptions):
             "--pretrained-tracks is for a new track embedding; bert-finetuned has its BERT's, --weights their own",
         )
         require(len(self.weights) <= 1, "--weights names several files; name one")
-        require(self.epochs != 0 or bool(self.weights), "--epochs 0 evaluates weights: name them with --weights FILE")
         needs = self.model.startswith("bert-") and not self.weights
         make = "python session_transformers/train.py --model bert"
         require(
@@ -172,7 +184,7 @@ class SessionOptions(TrainingOptions, DataOptions):
             for name in names:
                 require(
                     family in families or getattr(self, name) == default[name],
-                    f"--{name.replace('_', '-')} is for {' and '.join(families)} models; --model {self.model} is none",
+                    f"{flag(name)} is for {' and '.join(families)} models; --model {self.model} is none",
                 )
         if family in ("autoencoder", "ddpg"):
             require(

@@ -12,6 +12,7 @@ import pytest
 from common import report
 from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import UserError, parse, run_script
+from common.testing import metrics_of
 from session_transformers import experiment
 from session_transformers.options import SessionOptions
 from session_transformers.recommend import RecommendOptions
@@ -66,10 +67,6 @@ def pictures(monkeypatch):
 
 def train(*arguments):
     return main(parse(SessionOptions, list(map(str, arguments))))
-
-
-def metrics_of(folder):
-    return json.loads((folder / "metrics.json").read_text("utf-8"))
 
 
 class Runs:

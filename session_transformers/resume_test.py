@@ -11,6 +11,7 @@ import pytest
 
 from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import PROJECT, UserError, parse
+from common.testing import arrays_of
 from session_transformers import fitting
 from session_transformers.options import SessionOptions
 from session_transformers.train import main
@@ -68,17 +69,12 @@ def bert(data, tmp_path_factory) -> Path:
     return folder
 
 
-def arrays_of(folder: Path) -> dict[str, np.ndarray]:
-    with np.load(folder / "checkpoint.npz", allow_pickle=False) as file:
-        return {name: file[name] for name in file.files if name != "progress"}
-
-
 def losses_of(folder: Path) -> list[str]:
     return (folder / "history.csv").read_text().splitlines()
 
 
 def same(ours: Path, theirs: Path, figures: dict, expected: dict) -> None:
-    found, wanted = arrays_of(ours), arrays_of(theirs)
+    found, wanted = (arrays_of(folder / "checkpoint.npz") for folder in (ours, theirs))
     assert found.keys() == wanted.keys()
     for name, array in wanted.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from common.training import padded
 from session_transformers.decoding import Search, continue_sessions
 from session_transformers.evaluation import CUTOFFS, Outcome, TrackRanks, skip_outcome, track_outcome
-from session_transformers.fitting import AnyNetwork, Loss, examples
+from session_transformers.examples import examples
+from session_transformers.fitting import AnyNetwork, Loss
 from session_transformers.halves import Halves
 from session_transformers.kinds import HALF, PAD
 from session_transformers.layers import MASKED

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -13,7 +11,8 @@ import numpy as np
 import pytest
 
 from common.mssd.sample import SessionSampleOptions, write_sample
-from common.options import PROJECT, parse, run_script
+from common.options import parse
+from common.testing import NOISE, in_process, metrics_of
 from session_transformers.architecture import CORRECTED, DEFAULTS, RELEASED, Switches
 from session_transformers.options import SessionOptions
 from session_transformers.preprocess import load_dataset
@@ -26,7 +25,6 @@ from session_transformers.train import main
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
-NOISE = ("WARNING", "Warning", "absl", "cuda", "Traceback", "oneDNN")
 SMALL = ("--width", 32, "--feed-forward", 16, "--encoder-layers", 1, "--decoder-layers", 1, "--heads", 2)
 FAST = ("--deterministic", "--epochs", 1, "--batch-size", 64)  # deterministic: nothing is compiled, which takes longest
 FILES = {
@@ -47,20 +45,8 @@ def raw(tmp_path_factory, private_data):
 
 @pytest.fixture
 def cli(monkeypatch, capsys):
-    """Run the script in this process: exit status, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
-        try:
-            run_script(main, SessionOptions)
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        finally:
-            keras.config.set_dtype_policy("float32")
-        return (status, *capsys.readouterr())
-
-    return run
+    yield in_process(monkeypatch, capsys, main, SessionOptions)
+    keras.config.set_dtype_policy("float32")
 
 
 class Runs:
@@ -96,10 +82,6 @@ def train(arguments):
 @pytest.fixture(scope="module")
 def runs(raw, tmp_path_factory):
     return Runs(raw, tmp_path_factory.mktemp("runs"))
-
-
-def metrics_of(folder):
-    return json.loads((folder / "metrics.json").read_text("utf-8"))
 
 
 def finite(figures):
@@ -181,25 +163,6 @@ def test_what_a_run_of_skips_reports(raw, cli, tmp_path):
     assert {"all skip", "repeat last skip", "session majority"} <= found["baselines"].keys()
     assert len(found["details"]["accuracy_by_position"]) == 10 and found["architecture"]["skip_input"] == "embedding"
     assert "challenge: winner" in out
-
-
-@pytest.mark.slow
-def test_a_chain_of_commands_as_a_user_types_them(raw, tmp_path):
-    """With nothing but results on the console: BERT, an augmented model (compiled), recommendations."""
-
-    def run(script, *arguments):
-        command = [sys.executable, f"session_transformers/{script}.py", *map(str, arguments)]
-        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert not any(word in done.stderr + done.stdout for word in NOISE), done.stderr
-        return done.stdout
-
-    run("train", "--data-dir", raw, *SMALL, *FAST, "--model", "bert", "--run-dir", tmp_path / "bert")
-    tuned = ("--model", "bert-augmented-dropnet", "--bert", tmp_path / "bert", "--run_dir", tmp_path / "seq")
-    run("train", "--data-dir", raw, *SMALL, "--epochs", 1, *tuned, "--schedule", "cosine", "--warmup", 0.5)
-    log = next(raw.glob("log_*.csv"))
-    found = json.loads(run("recommend", "--run-dir", tmp_path / "seq", "--log", log, "--json"))["sessions"]
-    assert len(found) > 50 and all(len(one["continuations"][0]["tracks"]) == 10 for one in found)
 
 
 @pytest.mark.slow

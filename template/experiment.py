@@ -37,7 +37,7 @@ def run(options: TemplateOptions, dataset: Dataset, data: PlayData) -> dict[str,
     architecture, model = load(options.weights[0], data) if options.weights else (None, None)
     fits = architecture is None or options.factors in (None, architecture.factors)
     require(fits, f"--factors is {options.factors}, but the weights have other sizes; leave it out")
-    options = options.with_settings(dataset.synthetic)
+    options = options.completed(dataset.synthetic)
     architecture = architecture or Architecture(len(data.user_ids), len(data.song_ids), options.factors or 0)
     model = model or build(architecture, options.seed)
     counts = {"users": architecture.users, "songs": architecture.songs}

@@ -29,7 +29,7 @@ class TemplateOptions(TrainingOptions):
         require(len(self.weights) <= 1, "--weights names several files; name one")
         require(self.epochs != 0 or bool(self.weights), "--epochs 0 evaluates weights: name them with --weights FILE")
 
-    def with_settings(self, synthetic: bool) -> TemplateOptions:
+    def completed(self, synthetic: bool) -> TemplateOptions:
         """These options with everything filled in."""
         chosen = DEFAULTS | (SAMPLE if synthetic else {})
         return replace(self, **{name: value for name, value in chosen.items() if getattr(self, name) is None})

@@ -12,8 +12,9 @@ from common.options import PROJECT
 from common.reporting.figures import read_figures
 
 RESULTS = PROJECT / "benchmarks" / "results"
-NOT_MEASURING = {"seer_pop909"}
-SCRIPTS = sorted(path for path in (PROJECT / "benchmarks").glob("*.py") if path.stem not in NOT_MEASURING)
+NOT_RECORDED = {"seer_pop909", "gpu"}
+"""The one makes a dataset, the other waits for a GPU."""
+SCRIPTS = sorted(path for path in (PROJECT / "benchmarks").glob("*.py") if path.stem not in NOT_RECORDED)
 TINY = {
     "als": {"users": 50, "items": 80, "cells": 300, "sweeps": 1, "repeats": 1},
     "audiotext_ranking": {"users": 50, "items": 600, "factors": 4, "loop_users": 5},

@@ -27,6 +27,7 @@ import numpy as np
 import pytest
 
 from common.options import PROJECT, TrainingOptions, run_script
+from common.testing import arrays_of, metrics_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the .*experimental_run_functions_eagerly:UserWarning")
 
@@ -190,18 +191,6 @@ def undrawn() -> Iterator[None]:
         yield
 
 
-def metrics_of(folder: Path) -> dict[str, typing.Any]:
-    def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is no JSON")
-
-    return json.loads((folder / "metrics.json").read_text("utf-8"), parse_constant=refuse)
-
-
-def arrays_of(folder: Path) -> dict[str, np.ndarray]:
-    with np.load(folder / "checkpoint.npz", allow_pickle=False) as file:
-        return {name: file[name] for name in file.files if name != "progress"}
-
-
 def losses_of(folder: Path) -> list[str]:
     header, *rows = [line.split(",") for line in (folder / "history.csv").read_text().splitlines()]
     return [row[header.index("loss")] for row in rows]
@@ -253,7 +242,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(paper, whole, tmp
     assert status == 0 and losses_of(tmp_path / "parts") == losses_of(whole[0])[:1], err  # the seed repeats the run
     status, _, err = paper("--epochs", 2, "--run-dir", tmp_path / "parts", "--resume")
     assert status == 0 and losses_of(tmp_path / "parts") == losses_of(whole[0]), err
-    expected, arrays = arrays_of(whole[0]), arrays_of(tmp_path / "parts")
+    expected, arrays = (arrays_of(run / "checkpoint.npz") for run in (whole[0], tmp_path / "parts"))
     assert arrays.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(arrays[name], array, err_msg=name)

@@ -8,25 +8,25 @@ from common.presets import as_arguments
 from common.tuning.search_space import FILE, load_space, papers, read_tables
 from dtnmr.options import DtnmrOptions
 from gru4rec.options import GruOptions
-from seer.options import SeerOptions, with_defaults
+from seer.options import SeerOptions
 from session_transformers.options import SessionOptions
 from session_transformers.settings import family
 
 
 def of_gru(options):
-    options.with_settings(False)
+    options.completed(False)
 
 
 def of_dtnmr(options):
-    options.with_settings(False)
+    options.completed(False)
 
 
 def of_seer(options):
-    with_defaults(options, False, 500)
+    options.completed(False, 500)
 
 
 def of_audiotext(options):
-    options.with_settings(False).architecture(factors=200)
+    options.completed(False).architecture(factors=200)
 
 
 def of_sessions(options):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from common.reporting import record as module
 from common.options import UserError
+from common.reporting import record as module
 from common.reporting.record import machine, others, recording, versions
 
 

@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from common.options import OptionalInt, OptionalPath, require, write_json
+from common.options import OptionalInt, OptionalPath, flag, require, write_json
 from common.sources import MARKER, mark_synthetic, replacing_folder
 from seer.building.midi_songs import Converted, convert_all
 from seer.building.play_counts import PlayCounts, read_play_counts
@@ -71,7 +71,7 @@ class FromMidiOptions:
         names = [field.name for field in dataclasses.fields(FromMidiOptions)]
         if self.from_midi is None:
             given = [name for name in names if getattr(self, name) != getattr(FromMidiOptions, name)]
-            flags = ", ".join("--" + name.replace("_", "-") for name in given)
+            flags = ", ".join(flag(name) for name in given)
             require(not given, f"{flags}: only with --from-midi, the folder with the MIDI files")
             return
         require(self.from_midi.is_dir(), f"--from-midi {self.from_midi}: no such folder")

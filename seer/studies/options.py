@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 import tyro
 
-from common.options import OptionalInt, OptionalPath, Paths, require
-from seer.options import SeerOptions, with_defaults
+from common.options import OptionalInt, OptionalPath, Paths, flag, require
+from seer.options import SeerOptions
 
 EPOCHS = {"songs": 100, "pairs": 20}
 SAMPLE_EPOCHS = {"songs": 120, "pairs": 30}
@@ -37,18 +37,17 @@ class ExperimentOptions(SeerOptions):
         super().__post_init__()
 
     def completed(self, synthetic: bool, steps: int, **changes: object) -> Self:
-        """These options with ``changes`` and with what the user left open, see :func:`seer.options.with_defaults`."""
+        """These options with ``changes`` and with what the user left open; see :class:`seer.options.SeerOptions`."""
         options = replace(self, **changes)  # type: ignore[arg-type]
         epochs = options.epochs or (SAMPLE_EPOCHS if synthetic else EPOCHS)[options.batching]
-        full = with_defaults(replace(options, epochs=epochs, variant=options.variant or "dot"), synthetic, steps)
-        assert isinstance(full, type(self))
-        return full
+        options = replace(options, epochs=epochs, variant=options.variant or "dot")
+        return SeerOptions.completed(options, synthetic, steps)
 
     def at_least(self, low: int, *names: str) -> None:
         """Refuse options below ``low``."""
         for name in names:
-            value, flag = getattr(self, name), name.replace("_", "-")
-            require(value is None or value >= low, f"--{flag} is {value}; it must be {low} or more")
+            value = getattr(self, name)
+            require(value is None or value >= low, f"{flag(name)} is {value}; it must be {low} or more")
 
 
 @dataclass(frozen=True)

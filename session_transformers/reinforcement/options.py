@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import tyro
 
-from common.options import OptionalFloat, require
+from common.options import OptionalFloat, flag, require
 from session_transformers.kinds import Task
 
 FirstVectors = Literal["auto", "noise", "skip-gram"]
@@ -109,21 +109,17 @@ class DdpgOptions:
         sizes = ("embedding", "hidden", "memory", "rounds", "round_steps", "walks", "batch_size", "buffer")
         for name in (*sizes, "validation_sessions"):
             least = 0 if name == "rounds" else 1
-            require(getattr(self, name) >= least, f"{_flag(name)} is {getattr(self, name)}; it must be {least} or more")
+            require(getattr(self, name) >= least, f"{flag(name)} is {getattr(self, name)}; it must be {least} or more")
         for name in ("spread", "learning_rate", "actor_learning_rate"):
             value = getattr(self, name)
-            require(
-                value is None or 0 < value < float("inf"), f"{_flag(name)} is {value}; it must be a positive number"
-            )
+            require(value is None or 0 < value < float("inf"), f"{flag(name)} is {value}; it must be a positive number")
         for name in ("gamma", "tau", "noise_decay", "priority", "correction"):
             value = getattr(self, name)
-            require(0 <= value <= 1, f"{_flag(name)} is {value}; it must lie in 0..1")
+            require(0 <= value <= 1, f"{flag(name)} is {value}; it must lie in 0..1")
         for name in ("noise_start", "noise_floor"):
             value = getattr(self, name)
             most = 1 if self.noise == "bernoulli" else float("inf")
-            require(
-                0 <= value <= most and value < float("inf"), f"{_flag(name)} is {value}; it must lie in 0..{most:g}"
-            )
+            require(0 <= value <= most and value < float("inf"), f"{flag(name)} is {value}; it must lie in 0..{most:g}")
         require(
             self.round_steps >= self.walks,
             f"--ddpg.round-steps is {self.round_steps}; it must be --ddpg.walks ({self.walks}) or more",
@@ -157,7 +153,3 @@ def released_options(**changes: Any) -> DdpgOptions:
         "switches": RELEASED_DDPG,
     }
     return DdpgOptions(**(settings | changes))
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.mssd.logs import available_cores
+from common.mssd.conversion import available_cores
 from common.options import PROJECT, UserError, require, run_script
 from common.reporting.record import recording
 

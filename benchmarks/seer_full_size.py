@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from common.options import PROJECT, UserError, require, run_script
 from common.reporting.record import recording
 from common.sources import MARKER, dataset_folder, missing_files, replacing_folder
-from seer.preprocess import FEATURES, REQUIRED
+from seer.json_arrays import FEATURES
+from seer.preprocess import REQUIRED
 
 USERS, SONGS, STEPS, RATINGS = 32_180, 6_442, 5_000, 941_044
 """The sizes of the released data set."""

@@ -17,11 +17,11 @@ import numpy as np
 
 from common.options import run_script
 from common.reporting.record import recording
-from session_transformers.halves import Halves
 from session_transformers.kinds import HALF, Task
 from session_transformers.reinforcement.environment import Rows, SessionEnvironment
 from session_transformers.reinforcement.learning import Learner
 from session_transformers.reinforcement.options import CANDIDATES, DdpgOptions
+from session_transformers.sessions.halves import Halves
 
 FIRST = 3
 

@@ -26,10 +26,10 @@ from common.reporting.record import recording  # noqa: E402
 from session_transformers.architecture import Architecture  # noqa: E402
 from session_transformers.decoding import Search, continue_sessions  # noqa: E402
 from session_transformers.fitting import trainer_of  # noqa: E402
-from session_transformers.halves import Halves  # noqa: E402
 from session_transformers.kinds import HALF, Ids  # noqa: E402
 from session_transformers.model import build_model  # noqa: E402
 from session_transformers.options import SessionOptions  # noqa: E402
+from session_transformers.sessions.halves import Halves  # noqa: E402
 
 FEATURES = 26
 

@@ -111,14 +111,17 @@ def check_unpacked_size(path: Path) -> None:
     """Look into an npz before its arrays are read.
 
     Raises:
-        ValueError: it unpacks to more than :data:`PACKED` times its size.
+        ValueError: it unpacks to more than :data:`PACKED` times its size, or the checksum of a member is wrong.
         OSError, zipfile.BadZipFile: it cannot be read as a zip.
     """
     check_listing(path)
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > PACKED * max(path.stat().st_size, 2**16):
-        raise ValueError(f"it unpacks to {unpacked:,} bytes")
+        if unpacked > PACKED * max(path.stat().st_size, 2**16):
+            raise ValueError(f"it unpacks to {unpacked:,} bytes")
+        # NumPy reads as much as the header of an array says, which may be less than up to its checksum.
+        if wrong := archive.testzip():
+            raise ValueError(f"the checksum of {wrong} is wrong")
 
 
 def _array(found: Any, name: str) -> np.ndarray:

@@ -168,3 +168,13 @@ def test_read_npz_reads_compressed_files(tmp_path):
 def test_history_without_rows_is_an_empty_file(tmp_path):
     write_history(tmp_path / "history.csv", [])
     assert (tmp_path / "history.csv").read_text() == ""
+
+
+def test_an_array_that_its_header_cuts_short_is_noticed_by_its_checksum(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, a=np.arange(64, dtype=np.float32))
+    path.write_bytes(path.read_bytes().replace(b"(64,), }", b"(32,), }"))
+    with np.load(path) as file:
+        assert len(file["a"]) == 32  # NumPy does not notice
+    with pytest.raises(ValueError, match=r"the checksum of a\.npy is wrong"):
+        read_npz(path)

@@ -29,6 +29,8 @@ ROWS = 250_000
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError)
 MOST_MEMBERS = 100_000
 """Members of an archive; MSSD's largest has under a thousand. All of them are kept in memory."""
+MOST_BEHIND = 2**26
+"""Bytes behind the last member of an archive, which are zeros to fill up a block."""
 LONGEST_LINE = 2**20
 """Bytes; a file without line ends would fill the memory."""
 _INTEGER = re.compile(r"[+-]?\d+")
@@ -138,7 +140,8 @@ def open_sources(path: Path, *patterns: str) -> Iterator[tuple[Source, IO[bytes]
             return
         packed = stack.enter_context(path.open("rb"))
         # tarfile unpacks gzip by itself where it only reads forward, but never looks at the checksum.
-        whole = _unpacked(packed, ".gz" if packed.peek(2)[:2] == b"\x1f\x8b" else "")
+        zipped = packed.peek(2)[:2] == b"\x1f\x8b"
+        whole = _unpacked(packed, ".gz" if zipped else "")
         archive = stack.enter_context(tarfile.open(fileobj=whole, mode="r|*"))
         for number, member in enumerate(archive):
             require(number < MOST_MEMBERS, f"{path}: has more than {MOST_MEMBERS:,} members; expected tables")
@@ -148,8 +151,10 @@ def open_sources(path: Path, *patterns: str) -> Iterator[tuple[Source, IO[bytes]
                 if content is not None:
                     with _unpacked(content, name) as stream:
                         yield Source(path, member.name), stream
-        while whole.read(2**20):  # behind the last member: the checksum is at the very end
-            pass
+        behind = 0
+        while zipped and (rest := len(whole.read(2**20))):  # behind the last member: the checksum is at the very end
+            behind += rest
+            require(behind <= MOST_BEHIND, f"{path}: goes on for over {MOST_BEHIND:,} bytes behind its last member")
 
 
 def _unpacked(stream: IO[bytes], name: str) -> IO[bytes]:

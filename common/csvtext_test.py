@@ -132,6 +132,19 @@ def test_endless_lines_end_in_one_line(tmp_path, monkeypatch):
         read(path)
 
 
+def test_an_archive_that_goes_on_behind_its_members(tmp_path, monkeypatch):
+    path = tmp_path / "a.tar.gz"
+    write_archive(path, {"a.csv": (HEADER + ROW).encode()})
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + bytes(3_000_000)))
+    assert len(read(path)) == 1
+    monkeypatch.setattr("common.csvtext.MOST_BEHIND", 2_000_000)
+    with pytest.raises(UserError, match=r"a.tar.gz: goes on for over 2,000,000 bytes behind its last member"):
+        read(path)
+    with (tmp_path / "zeros.tar").open("wb") as file:
+        file.truncate(2**40)  # takes no space, and no time
+    assert read(tmp_path / "zeros.tar") == []
+
+
 def test_a_member_whose_name_has_wildcards(tmp_path):
     content = (HEADER + "ada,x,x,2018-07-15,True\n").encode()
     with tarfile.open(tmp_path / "a.tar", "w") as archive:

@@ -82,8 +82,11 @@ def split_rows(stream: IO[bytes], path: Path, longest: int = LONGEST_ROW) -> Ite
     def peek() -> bytes:
         """The next byte that is no blank, or nothing at the end."""
         nonlocal at
+        blanks = 0
         while True:
-            at = _blanks.match(text, at).end()  # type: ignore[union-attr]
+            start, at = at, _blanks.match(text, at).end()  # type: ignore[union-attr]
+            blanks += at - start
+            require(blanks <= longest, f"{path}: has over {longest:,} blanks beside row {row} (counted from 0)")
             if at < len(text) or not read():
                 return text[at : at + 1]
 

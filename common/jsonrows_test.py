@@ -26,6 +26,18 @@ def test_absurdly_long_row_is_refused_before_it_fills_the_memory(tmp_path: Path)
         list(split_rows(Endless(), tmp_path / "midi_array.txt", longest=100_000))
 
 
+def test_endless_blanks_are_refused(tmp_path: Path) -> None:
+    class Endless(io.BytesIO):
+        begun = False
+
+        def read(self, size: int | None = -1) -> bytes:
+            text, self.begun = b" " * 1000 if self.begun else b"[", True
+            return text
+
+    with pytest.raises(UserError, match=r"over 100,000 blanks beside row 0"):
+        list(split_rows(Endless(), tmp_path / "midi_array.txt", longest=100_000))
+
+
 def test_rows_that_span_chunks_and_the_first_of_several_mistakes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

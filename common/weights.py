@@ -109,6 +109,7 @@ def load_own_weights(model: keras.Model, path: Path) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras warns of what does not fit, then raises
+            _check_sizes(path)
             model.load_weights(path)
             for weight in model.weights:
                 if not np.isfinite(np.asarray(weight)).all():
@@ -116,6 +117,22 @@ def load_own_weights(model: keras.Model, path: Path) -> None:
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path}: these weights do not fit the model of the run's options.json ({reason})") from None
+
+
+def _check_sizes(path: Path) -> None:
+    """Look at what the arrays of an HDF5 file say of themselves before they are read; links are not followed.
+
+    Raises:
+        ValueError: an array is of far more bytes than are stored.
+        OSError: not an HDF5 file.
+    """
+
+    def check(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.nbytes > PACKED * max(item.id.get_storage_size(), 2**16):
+            raise ValueError(f"{name} says that it is of {item.nbytes:,} bytes, but far fewer are stored")
+
+    with h5py.File(path, "r") as file:
+        file.visititems(check)
 
 
 def _names(attribute: Any) -> list[str]:

@@ -133,3 +133,16 @@ def test_own_weights_that_are_no_numbers_are_refused(tmp_path):
     model.save_weights(path)
     with pytest.raises(UserError, match=r"last/bias holds NaN"):
         load_own_weights(model, path)
+
+
+def test_own_weights_that_say_they_are_huge_are_refused_before_they_are_read(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="last")])
+    path = tmp_path / "model.weights.h5"
+    model.save_weights(path)
+    with h5py.File(path, "a") as file:
+        names = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        del file[names[0]]
+        file.create_dataset(names[0], (40_000, 40_000), "f4", chunks=True, compression="gzip")
+    with pytest.raises(UserError, match=r"model.weights.h5: .* 6,400,000,000 bytes, but far fewer are stored"):
+        load_own_weights(model, path)

@@ -29,9 +29,9 @@ from gru4rec.kinds import LossName
 from gru4rec.preprocess import SessionData
 from session_transformers.compare import CompareOptions, finished
 from session_transformers.evaluation import TrackRanks
-from session_transformers.halves import Halves
 from session_transformers.kinds import HALF, PAD, AnyModel
 from session_transformers.preprocess import SequenceData, load_dataset
+from session_transformers.sessions.halves import Halves
 
 COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "mrr@20")
 GRU4REC: dict[str, LossName] = {"GRU4Rec, cross-entropy": "cross-entropy", "GRU4Rec, bpr-max": "bpr-max"}
@@ -183,7 +183,7 @@ def of_baselines(data: SequenceData) -> dict[str, Standing]:
         UserError: a baseline that both papers have is not the same in both.
     """
     from gru4rec.baselines import all_ranks
-    from session_transformers.baselines import track_results
+    from session_transformers.baselines.comparison import track_results
 
     sessions = as_session_data(data)
     theirs = track_results(data.train, data.test, data.vocabulary_size, data.ids)

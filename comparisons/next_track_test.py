@@ -9,7 +9,7 @@ from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import UserError
 from comparisons.next_track import NextTrackOptions, against_best, as_sessions, main, of_second_halves
 from gru4rec.evaluation import NextItemRanks
-from session_transformers.halves import Halves
+from session_transformers.sessions.halves import Halves
 
 
 class Data:

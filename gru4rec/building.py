@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from common.mssd.conversion import read_logs
 from common.mssd.engines import chosen_engine
 from common.mssd.files import read_features
-from common.mssd.logs import Numbering, read_logs
+from common.mssd.logs import Numbering
 from common.sessions import (
     Events,
     drop_rare,

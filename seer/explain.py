@@ -22,8 +22,9 @@ from typing import Literal
 import numpy as np
 
 from common.training import BlockPredictor
+from seer.json_arrays import FEATURES
 from seer.model import SeER
-from seer.preprocess import FEATURES, SeerData, select_channels
+from seer.preprocess import SeerData, select_channels
 
 Protocol = Literal["corrected", "released"]
 SECOND = 1e6

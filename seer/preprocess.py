@@ -8,30 +8,23 @@ With ``--from-midi`` the released files are made first, from MIDI files, play co
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import DTypeLike, NDArray
-from tqdm import tqdm
+from numpy.typing import NDArray
 
-from common.jsonrows import parse_numbers, parse_small_numbers, rows_of
 from common.options import OptionalPath, UserError, require, run_script, write_json
 from common.sources import dataset_folder, find_file, fingerprint, replacing_folder, stamps
 from seer.building.from_midi import FromMidiOptions, build_dataset
+from seer.json_arrays import CHANNELS, Array, convert_midi, convert_times
 from seer.tables import check_users, read_song_information, read_triplets
 
-Array = NDArray[Any]
-CHANNELS = 16
-FEATURES = 2 * CHANNELS
-"""Numbers of one step: note and velocity of channel 1, note and velocity of channel 2, and so on."""
 VERSION = 1
 """Of the prepared arrays; arrays of another version are made anew."""
 REQUIRED: dict[str, tuple[str, ...]] = {
@@ -156,8 +149,8 @@ def _convert(sources: dict[str, Path], state: list[list[Any]], folder: Path) -> 
     for name, values in (("users", users), ("songs", songs), ("ratings", ratings)):
         np.save(folder / f"{name}.npy", values)
     write_json(folder / "songs.json", information.to_dict("list"))
-    steps = _convert_times(sources["times"], folder / "times.npy", num_songs)
-    _convert_midi(sources["midi"], folder / "midi.npy", num_songs, steps)
+    steps = convert_times(sources["times"], folder / "times.npy", num_songs)
+    convert_midi(sources["midi"], folder / "midi.npy", num_songs, steps)
     meta = {
         "version": VERSION,
         "sources": state,
@@ -169,101 +162,6 @@ def _convert(sources: dict[str, Path], state: list[list[Any]], folder: Path) -> 
         "files": stamps(folder),
     }
     write_json(folder / "meta.json", meta)
-
-
-def _convert_times(source: Path, target: Path, num_songs: int) -> int:
-    """Write the times as float64 (songs, steps); returns the steps."""
-    steps = 0
-    with contextlib.closing(_rows(source, _times_row, num_songs)) as rows, target.open("wb") as file:
-        for number, row in enumerate(rows):
-            if number == 0:
-                steps = row.size
-                require(steps > 0, f"{source}: row 0 (counted from 0) is empty; expected the times of the steps")
-                _write_header(file, np.float64, (num_songs, steps))
-            _check_width(source, number, row.size, steps)
-            file.write(row.data)
-    return steps
-
-
-def _times_row(text: bytes, where: str) -> NDArray[np.float64]:
-    times = parse_numbers(text, where)
-    used = np.flatnonzero(times)
-    falls = np.flatnonzero(np.diff(times[: used[-1] + 1], prepend=0.0) < 0) if used.size else used
-    if falls.size:
-        step = int(falls[0])
-        before = times[step - 1] if step else 0.0
-        raise UserError(
-            f"{where}, entry {step} (counted from 0) is {times[step]} after {before}; expected microseconds "
-            "from 0 that never decrease, and zeros only at the start or after the last step"
-        )
-    return times
-
-
-def _convert_midi(source: Path, target: Path, num_songs: int, steps: int) -> None:
-    """Write the notes as (songs, steps, 32): as uint8, until a row has a fraction, then all as float32."""
-    shape = (num_songs, steps, FEATURES)
-    dtype: DTypeLike = np.uint8
-    with contextlib.ExitStack() as stack:
-        rows = stack.enter_context(contextlib.closing(_rows(source, _midi_row, num_songs)))
-        file = stack.enter_context(target.open("w+b"))
-        _write_header(file, dtype, shape)
-        for number, row in enumerate(rows):
-            require(
-                row.size > 0 and row.size % FEATURES == 0,
-                f"{source}: row {number} (counted from 0) has {row.size:,} numbers; expected a multiple of "
-                f"{FEATURES} ({CHANNELS} channels x note and velocity for each step)",
-            )
-            _check_width(source, number, row.size, steps * FEATURES, f"{FEATURES} for each of the {steps:,} times")
-            if row.dtype == np.float32 and dtype == np.uint8:
-                dtype = np.float32
-                whole = target.with_suffix(".part")
-                wider = stack.enter_context(whole.open("w+b"))
-                _write_header(wider, dtype, shape)
-                file.seek(-number * row.size, 2)
-                while block := file.read(row.size):
-                    wider.write(np.frombuffer(block, np.uint8).astype(np.float32).data)
-                file = wider
-                whole.replace(target)
-            file.write(np.ascontiguousarray(row, dtype).data)
-
-
-def _midi_row(text: bytes, where: str) -> Array:
-    values: Array | None = parse_small_numbers(text)
-    if values is None:
-        values = parse_numbers(text, where)
-    wrong = np.flatnonzero((values < 0) | (values > 127))
-    if wrong.size:
-        entry = wrong[0]
-        raise UserError(f"{where}, entry {entry} (counted from 0) is {values[entry]}; expected 0..127")
-    small = values.astype(np.uint8)
-    return small if (small == values).all() else values.astype(np.float32)
-
-
-def _rows(source: Path, parse: Callable[[bytes, str], Array], num_songs: int) -> Generator[Array]:
-    """The parsed rows of ``source``, of which there must be ``num_songs``; with a progress bar if slow."""
-    number = 0
-    expected = f"expected {num_songs:,} rows, as triplets.txt has {num_songs:,} distinct songs"
-    with contextlib.closing(rows_of(source, parse)) as rows:
-        # disable=None: no bar unless stderr is a terminal
-        for row in tqdm(rows, desc=f"reading {source.name}", total=num_songs, unit=" songs", delay=5, disable=None):
-            require(number < num_songs, f"{source}: row {number} (counted from 0) is one too many; {expected}")
-            yield row
-            number += 1
-    require(number == num_songs, f"{source}: ends after row {number - 1} (counted from 0); {expected}")
-
-
-def _check_width(source: Path, number: int, width: int, expected: int, reason: str = "as in row 0") -> None:
-    require(
-        width == expected,
-        f"{source}: row {number} (counted from 0) has {width:,} numbers; expected {expected:,}, {reason}",
-    )
-
-
-def _write_header(file: IO[bytes], dtype: DTypeLike, shape: tuple[int, ...]) -> None:
-    # Written from front to back rather than through a memory map: so a full disk is an error that can be told
-    # instead of a crash, and written pages do not count as memory of this process.
-    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
-    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from rich.table import Table
 from common.mssd.sample import SessionSampleOptions
 from common.options import PROJECT, OptionalInt, OptionalPath, UserError, replacing, require, run_script, write_json
 from common.report import plot_histories
-from session_transformers.ceiling import ceiling_figures
+from session_transformers.baselines.ceiling import ceiling_figures
 from session_transformers.kinds import AnyModel, Task
 from session_transformers.paper import NOTE, PAPER, SKIP_COLUMNS, TRACK_COLUMNS
 from session_transformers.preprocess import SAMPLE_TRACKS, load_dataset

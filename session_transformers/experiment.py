@@ -17,7 +17,7 @@ from common.rundir import open_run, resumable
 from common.sources import Dataset
 from common.vocabulary import digest, save_vocabulary
 from common.weights import load_own_weights, save_own_weights
-from session_transformers import baselines, settings
+from session_transformers import settings
 from session_transformers.autoencoder.fitting import fit_autoencoder
 from session_transformers.autoencoder.model import AutoEncoder
 from session_transformers.autoencoder.skip_rule import (
@@ -27,6 +27,7 @@ from session_transformers.autoencoder.skip_rule import (
     predict_skips,
     similarities,
 )
+from session_transformers.baselines.comparison import skip_results, track_results
 from session_transformers.decoding import candidates
 from session_transformers.evaluation import CUTOFFS, Outcome, against_best, skip_outcome
 from session_transformers.fitting import compiles, fit
@@ -205,10 +206,10 @@ def compare(judged: Judged, options: SessionOptions, data: SequenceData) -> dict
     others: dict[str, Outcome] = {}
     if options.baselines and judged.outcome is not None:
         if options.task == "skip":
-            others = baselines.skip_results(data.train, data.test, data.vocabulary_size)
+            others = skip_results(data.train, data.test, data.vocabulary_size)
             rows |= {name: other.figures() for name, other in others.items()}
         else:
-            tracks = baselines.track_results(data.train, data.test, data.vocabulary_size, data.ids)
+            tracks = track_results(data.train, data.test, data.vocabulary_size, data.ids)
             rows |= {name: other.figures() for name, other in tracks.items()}
             others = {name: other.free for name, other in tracks.items()}
     tests = {}

@@ -16,10 +16,10 @@ from common.negatives import Negatives
 from common.optimizers import make_optimizer
 from common.training import Batch, EpochBatches, Trainer, epoch_order, padded, parts_per_batch
 from session_transformers.examples import examples
-from session_transformers.halves import Halves
 from session_transformers.model import SessionModel
 from session_transformers.options import SessionOptions
 from session_transformers.recurrent.model import RecurrentModel
+from session_transformers.sessions.halves import Halves
 from session_transformers.settings import AnyArchitecture
 from session_transformers.softmax import cross_entropy, sampled_cross_entropy
 

@@ -10,10 +10,10 @@ from common.training import padded
 from session_transformers.architecture import CORRECTED, RELEASED, Architecture
 from session_transformers.examples import examples
 from session_transformers.fitting import Loss, fit, learning_rate, make_batches, trainer_of
-from session_transformers.halves import Halves
 from session_transformers.kinds import RELEASED_IDS
 from session_transformers.model import build_model
 from session_transformers.options import SessionOptions
+from session_transformers.sessions.halves import Halves
 from session_transformers.softmax import cross_entropy
 
 SMALL = Architecture(

@@ -11,8 +11,8 @@ import numpy as np
 
 from common.options import require
 from common.session_text import printable
-from session_transformers.halves import Halves, read_first_halves
 from session_transformers.kinds import HALF, PAD
+from session_transformers.sessions.halves import Halves, read_first_halves
 
 SKIPPED = ":skipped"
 """Follows the id of a track that was skipped."""

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from common.options import parse
-from session_transformers import baselines, testing
+from session_transformers import testing
+from session_transformers.baselines.comparison import skip_results, track_results
 from session_transformers.fitting import fit
-from session_transformers.halves import Halves
 from session_transformers.kinds import CORRECTED_IDS
 from session_transformers.model import build_model
 from session_transformers.options import SessionOptions
+from session_transformers.sessions.halves import Halves
 
 TRACKS = 30
 FIRST = CORRECTED_IDS.first_track
@@ -61,7 +62,7 @@ def test_the_transformer_of_tracks_beats_markov_and_popularity_where_two_tracks_
     tester = trained(tmp_path, train, "--epochs", "12", "--learning-rate", "0.01")
     forced = tester.forced(test).figures()["forced_recall@1"]
     free = tester.free(test)[0].figures()["free_maa"]
-    known = baselines.track_results(train, test, VOCABULARY, CORRECTED_IDS)
+    known = track_results(train, test, VOCABULARY, CORRECTED_IDS)
     assert known["Markov"].figures()["forced_recall@1"] == pytest.approx(0.5, abs=0.08)
     for name in ("Markov", "most popular"):
         assert forced > known[name].figures()["forced_recall@1"] + 0.3, name
@@ -82,7 +83,7 @@ def test_the_transformer_of_skips_beats_repeating_the_last_skip_where_a_mood_per
     train, test = of(data, 0, 700), of(data, 700, 1000)
     arguments = ("--task", "skip", "--skip-input", "embedding", "--epochs", "4", "--learning-rate", "0.005")
     figures = trained(tmp_path, train, *arguments).skips(test).figures()
-    repeated = baselines.skip_results(train, test, VOCABULARY)["repeat last skip"].figures()
+    repeated = skip_results(train, test, VOCABULARY)["repeat last skip"].figures()
     for name in ("maa", "accuracy", "first_accuracy"):
         assert figures[name] > repeated[name] + 0.04, (name, figures, repeated)
     # A mood is all that can be known, and ten tracks tell it nearly always.
@@ -93,7 +94,7 @@ def test_nobody_foretells_coin_flips(tmp_path):
     data = moods(800, np.random.default_rng(3), 0.5)
     train, test = of(data, 0, 400), of(data, 400, 800)
     arguments = ("--task", "skip", "--skip-input", "embedding", "--epochs", "4", "--learning-rate", "0.005")
-    outcomes = baselines.skip_results(train, test, VOCABULARY)
+    outcomes = skip_results(train, test, VOCABULARY)
     outcomes["transformer"] = trained(tmp_path, train, *arguments).skips(test)
     flips = int(test.target_mask.sum())
     bound = 3.3 * 0.5 / np.sqrt(flips)  # 99.9 % of the binomial distribution

@@ -34,10 +34,10 @@ from common.sources import (
     sample_dataset,
     stamps,
 )
-from session_transformers.building import ARRAYS, PARTS, build, feature_names
 from session_transformers.data_options import ENGINE_OPTIONS, DataOptions
-from session_transformers.halves import Halves
 from session_transformers.kinds import Ids
+from session_transformers.sessions.building import ARRAYS, PARTS, build, feature_names
+from session_transformers.sessions.halves import Halves
 
 NOTHING_FOUND = "holds no log_*.csv (.csv.gz, .tar.gz); data/README.md says where to get the files"
 VERSION = 1

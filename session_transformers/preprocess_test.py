@@ -14,9 +14,9 @@ import session_transformers.preprocess as preprocess
 from common.mssd.files import FEATURE_COLUMNS, FEATURES, LOG_COLUMNS, NUMERIC_FEATURES
 from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import PROJECT, UserError
-from session_transformers.building import RELEASED_FEATURES, hash_ids, part_of
 from session_transformers.data_options import DataOptions
 from session_transformers.preprocess import load_dataset, prepare
+from session_transformers.sessions.building import RELEASED_FEATURES, hash_ids, part_of
 
 HEADER, FEATURE_HEADER = ",".join(LOG_COLUMNS) + "\n", ",".join(FEATURE_COLUMNS) + "\n"
 PARTS = ("train", "validation", "test")

@@ -17,9 +17,9 @@ from rich.text import Text
 from common.options import OptionalPath, require, run_script
 from common.session_text import read_session_texts
 from common.vocabulary import read_vocabulary
-from session_transformers.halves import Halves
 from session_transformers.heard import EXPECTED, SKIPPED, Heard, from_log, from_texts
 from session_transformers.kinds import HALF, PAD, Task
+from session_transformers.sessions.halves import Halves
 from session_transformers.settings import AnyArchitecture
 from session_transformers.stored import WEIGHTS, load_model, read_architecture
 

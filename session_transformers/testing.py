@@ -14,12 +14,12 @@ from session_transformers.decoding import Search, continue_sessions
 from session_transformers.evaluation import CUTOFFS, Outcome, TrackRanks, skip_outcome, track_outcome
 from session_transformers.examples import examples
 from session_transformers.fitting import AnyNetwork, Loss
-from session_transformers.halves import Halves
 from session_transformers.kinds import HALF, PAD
 from session_transformers.layers import MASKED
 from session_transformers.masking import mask_randomly
 from session_transformers.recurrent.decoding import RecurrentSearch
 from session_transformers.recurrent.model import RecurrentModel
+from session_transformers.sessions.halves import Halves
 
 BLOCK = 64
 """Sessions at a time; with 104,000 tracks the scores of one position of theirs are 27 MB."""

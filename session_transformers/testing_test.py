@@ -7,10 +7,10 @@ from session_transformers import testing
 from session_transformers.architecture import RELEASED, Architecture
 from session_transformers.decoding import Search, continue_sessions
 from session_transformers.evaluation import CUTOFFS, TrackRanks
-from session_transformers.halves import Halves
 from session_transformers.kinds import RELEASED_IDS
 from session_transformers.masking import mask_randomly
 from session_transformers.model import build_model
+from session_transformers.sessions.halves import Halves
 
 SMALL = Architecture(
     "transformer", "seq", 30, width=12, features=4, encoder_layers=1, decoder_layers=1, feed_forward=8, dropout=0.5

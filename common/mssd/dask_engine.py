@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.mssd.logs import available_cores
+from common.mssd.conversion import available_cores
 from common.mssd.tasks import Result
 from common.options import PROJECT, UserError, require
 

@@ -1,7 +1,7 @@
 """Logs of the Music Streaming Sessions Dataset within a fixed memory, read by DuckDB (extra ``big``).
 
 DuckDB parses a few files at a time on all cores, keeps their rows in a database on disk and sorts them there. The
-parts are those of :func:`common.mssd.logs.converted_logs`, bit for bit, but that a large log is cut into several.
+parts are those of :func:`common.mssd.conversion.converted_logs`, bit for bit, but that a large log is cut into several.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.csvtext import Source, is_archive, open_sources
+from common.mssd.conversion import available_cores
 from common.mssd.files import LOG_COLUMNS, LOG_PATTERNS
-from common.mssd.logs import LONGEST_ID, MAX_POSITION, Log, LogPart, available_cores, is_log, read_log
+from common.mssd.logs import LONGEST_ID, MAX_POSITION, Log, LogPart, is_log, read_log
 from common.options import UserError
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.mssd.logs import LogPart, convert_file, converted_logs, in_order
+from common.mssd.conversion import convert_file, converted_logs, in_order
+from common.mssd.logs import LogPart
 from common.mssd.tasks import BLOCK, InTurn, Tasks, save_array
 from common.options import UserError
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.mssd import logs
+from common.mssd import conversion
+from common.mssd.conversion import read_logs
 from common.mssd.files import FEATURE_COLUMNS, FEATURES, NUMERIC_FEATURES, find_mssd, read_features
-from common.mssd.logs import LOG_COLUMNS, Log, read_logs
+from common.mssd.logs import LOG_COLUMNS, Log
 from common.options import UserError
 
 
@@ -70,7 +71,7 @@ def test_logs_inside_an_archive(tmp_path):
 def test_processes_give_the_same(tmp_path, monkeypatch):
     (tmp_path / "log_1.csv").write_text(MONDAY)
     (tmp_path / "log_0.csv").write_text(TUESDAY)
-    monkeypatch.setattr(logs, "PARALLEL_BYTES", 0)
+    monkeypatch.setattr(conversion, "PARALLEL_BYTES", 0)
     check_both_days(read_logs(find_mssd(tmp_path).logs, tmp_path, workers=2))
     (tmp_path / "log_0.csv").write_text(TUESDAY.replace(",3,20,", ",x,20,"))
     with pytest.raises(UserError, match=r"log_0.csv, line 2: session_position is 'x'; expected an integer in 1..20$"):

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.mssd.conversion import read_logs
 from common.mssd.files import FEATURE_COLUMNS, NUMERIC_FEATURES, find_mssd
-from common.mssd.logs import LOG_COLUMNS, read_logs
+from common.mssd.logs import LOG_COLUMNS
 from common.mssd.sample import MARGINS, SAMPLE_FILES, SessionSampleOptions, main, write_sample
 from common.mssd.world import LENGTHS
 from common.options import UserError

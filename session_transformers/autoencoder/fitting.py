@@ -15,7 +15,7 @@ from common.options import require
 from session_transformers.autoencoder.model import AutoEncoder, encode, exact_loss, held_logits, once, sampled_loss
 from session_transformers.autoencoder.options import AutoEncoderOptions
 from session_transformers.kinds import PAD
-from session_transformers.streaming import BLOCK, session_batches
+from session_transformers.sessions.streaming import BLOCK, session_batches
 
 LOGITS = 2**24
 """Most logits at once where all tracks count (64 MB)."""

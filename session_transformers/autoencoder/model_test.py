@@ -5,7 +5,6 @@ import tensorflow as tf
 from common.metrics import mean_average_accuracy
 from common.options import UserError
 from common.weights import load_own_weights, save_own_weights
-from session_transformers import streaming
 from session_transformers.autoencoder import fitting as autoencoder
 from session_transformers.autoencoder.fitting import fit_autoencoder
 from session_transformers.autoencoder.model import AutoEncoder, encode, exact_loss, held_logits, once, sampled_loss
@@ -17,7 +16,8 @@ from session_transformers.autoencoder.skip_rule import (
     predict_skips,
     similarities,
 )
-from session_transformers.halves import Halves
+from session_transformers.sessions import streaming
+from session_transformers.sessions.halves import Halves
 
 LISTS, TRACKS = 8, 12
 VOCABULARY = 3 + LISTS * TRACKS

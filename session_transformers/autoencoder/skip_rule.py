@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from common.metrics import mean_average_accuracy
-from session_transformers.halves import Halves
 from session_transformers.kinds import PAD
+from session_transformers.sessions.halves import Halves
 
 RELEASED_THRESHOLD = -0.3
 ROWS = 8192

@@ -28,7 +28,7 @@ from common.negatives import Negatives
 from common.optimizers import RowAdagrad
 from common.options import require
 from session_transformers.kinds import PAD
-from session_transformers.streaming import BLOCK, session_batches
+from session_transformers.sessions.streaming import BLOCK, session_batches
 
 Heard = Literal["all", "skipped", "played"]
 

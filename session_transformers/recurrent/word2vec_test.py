@@ -3,7 +3,6 @@ import pytest
 import tensorflow as tf
 
 from common.options import UserError
-from session_transformers import streaming
 from session_transformers.recurrent.word2vec import (
     Word2VecOptions,
     fit_vectors,
@@ -11,6 +10,7 @@ from session_transformers.recurrent.word2vec import (
     sentences,
     skip_gram_loss,
 )
+from session_transformers.sessions import streaming
 
 LISTS, TRACKS = 12, 10
 VOCABULARY = 3 + LISTS * TRACKS + 1  # the last track is never played

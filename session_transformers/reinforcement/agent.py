@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from common.optimizers import make_optimizer, sum_rows
 from common.training import padded
-from session_transformers.halves import Halves
 from session_transformers.kinds import Task
 from session_transformers.reinforcement.environment import Observation
 from session_transformers.reinforcement.networks import Networks, expected_value
 from session_transformers.reinforcement.options import DdpgOptions
+from session_transformers.sessions.halves import Halves
 
 
 class Learned(NamedTuple):

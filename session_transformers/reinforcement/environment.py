@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.options import require
-from session_transformers.halves import Halves, Tokens
 from session_transformers.kinds import HALF, PAD, Task
 from session_transformers.reinforcement.options import CANDIDATES
+from session_transformers.sessions.halves import Halves, Tokens
 
 Follow = Literal["choice", "recorded"]
 

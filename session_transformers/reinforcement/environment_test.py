@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from common.options import UserError
-from session_transformers.halves import Halves
 from session_transformers.reinforcement.environment import Rows, SessionEnvironment
+from session_transformers.sessions.halves import Halves
 
 TRACKS = (3, 60)
 

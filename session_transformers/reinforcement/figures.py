@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from common.metrics import Ranking, ndcg_at, recall_at
 from session_transformers.evaluation import Outcome, skip_outcome, track_outcome
-from session_transformers.halves import Halves, Tokens
 from session_transformers.kinds import HALF, PAD
 from session_transformers.reinforcement.agent import Agent
 from session_transformers.reinforcement.environment import Observation, SessionEnvironment
 from session_transformers.reinforcement.options import CANDIDATES
+from session_transformers.sessions.halves import Halves, Tokens
 
 BLOCK = 2048
 """Sessions at a time."""

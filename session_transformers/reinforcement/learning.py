@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from common.checkpoint import FILE, Progress, restore_checkpoint, save_checkpoint
 from common.options import require
-from session_transformers.halves import Halves
 from session_transformers.recurrent.word2vec import Word2VecOptions, fit_vectors
 from session_transformers.reinforcement.agent import decisions
 from session_transformers.reinforcement.environment import Rows, SessionEnvironment
@@ -26,6 +25,7 @@ from session_transformers.reinforcement.noise import OrnsteinUhlenbeck, bernoull
 from session_transformers.reinforcement.options import DdpgOptions
 from session_transformers.reinforcement.replay import PrioritisedReplay
 from session_transformers.reinforcement.stored import build_agent, save_agent
+from session_transformers.sessions.halves import Halves
 
 if TYPE_CHECKING:
     from session_transformers.preprocess import SequenceData

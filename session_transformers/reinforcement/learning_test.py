@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from common.options import UserError, parse
+from session_transformers.baselines.of_skips import all_skip, session_majority
 from session_transformers.evaluation import skip_outcome
-from session_transformers.halves import Halves
 from session_transformers.kinds import Ids
 from session_transformers.reinforcement import learning
 from session_transformers.reinforcement.figures import predict_skips
@@ -19,7 +19,7 @@ from session_transformers.reinforcement.options import (
     released_options,
 )
 from session_transformers.reinforcement.stored import load_agent
-from session_transformers.skip_baselines import all_skip, session_majority
+from session_transformers.sessions.halves import Halves
 
 TRACKS = (3, 15)
 GROUPED = (3, 43)

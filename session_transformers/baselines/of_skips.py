@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from session_transformers.halves import Halves
 from session_transformers.kinds import HALF
+from session_transformers.sessions.halves import Halves
 
 Floats = NDArray[np.float64]
 PRIOR = 10.0

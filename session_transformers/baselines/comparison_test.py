@@ -6,18 +6,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-import session_transformers.track_baselines as track_baselines
 from common.mssd.sample import SessionSampleOptions, write_sample
-from session_transformers import skip_baselines
-from session_transformers.baselines import skip_results, track_results
-from session_transformers.ceiling import best_skip_chances, sample_world
-from session_transformers.data_options import DataOptions
-from session_transformers.evaluation import skip_outcome
-from session_transformers.halves import Halves
-from session_transformers.kinds import CORRECTED_IDS, RELEASED_IDS
-from session_transformers.preprocess import prepare
-from session_transformers.sparse_ranks import Popularity, ScoreRows
-from session_transformers.track_baselines import (
+from session_transformers.baselines import of_skips, of_tracks
+from session_transformers.baselines.ceiling import best_skip_chances, sample_world
+from session_transformers.baselines.comparison import skip_results, track_results
+from session_transformers.baselines.of_tracks import (
     NONE,
     Markov,
     Popular,
@@ -27,6 +20,12 @@ from session_transformers.track_baselines import (
     free_running,
     histories,
 )
+from session_transformers.baselines.sparse_ranks import Popularity, ScoreRows
+from session_transformers.data_options import DataOptions
+from session_transformers.evaluation import skip_outcome
+from session_transformers.kinds import CORRECTED_IDS, RELEASED_IDS
+from session_transformers.preprocess import prepare
+from session_transformers.sessions.halves import Halves
 
 TRACKS = 12
 
@@ -51,9 +50,9 @@ def sequence(halves, row):
 
 @pytest.fixture(params=[2**15, 8], ids=["one-block", "many-blocks"])
 def setting(request, monkeypatch):
-    monkeypatch.setattr(track_baselines, "PAIRS", request.param)
-    monkeypatch.setattr(track_baselines, "ROWS", 4)
-    monkeypatch.setattr(track_baselines, "NEIGHBOURS", 5)
+    monkeypatch.setattr(of_tracks, "PAIRS", request.param)
+    monkeypatch.setattr(of_tracks, "ROWS", 4)
+    monkeypatch.setattr(of_tracks, "NEIGHBOURS", 5)
     train, test = made_up(12, 1), made_up(9, 2)
     learned, history = histories(train, 3), histories(test, 3)
     plays = np.bincount(learned[learned >= 0], minlength=TRACKS)
@@ -146,15 +145,15 @@ def test_skips_by_hand():
     skips[0, :4], skips[1, :4], skips[2, :4] = [1, 1, 1, 0], [0, 0, 1, 1], [1, 1, 0, 0]
     skips[0, 10:13] = [1, 1, 0]
     halves = Halves(tracks, skips)
-    assert skip_baselines.all_skip(halves).all()
-    assert skip_baselines.repeat_last_skip(halves)[:, 0].tolist() == [False, True, False]
-    assert skip_baselines.session_majority(halves)[:, 0].tolist() == [True, True, False]  # ties: as the last one
+    assert of_skips.all_skip(halves).all()
+    assert of_skips.repeat_last_skip(halves)[:, 0].tolist() == [False, True, False]
+    assert of_skips.session_majority(halves)[:, 0].tolist() == [True, True, False]  # ties: as the last one
     found = skip_results(halves, halves, 7)
     assert found["repeat last skip"].histogram().tolist()[:4] == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3])
     assert found["all skip"].mask.sum() == 9 and found["all skip"].figures()["accuracy"] == pytest.approx(2 / 9)
     general = (skips.sum() + 1) / (21 + 2)  # track 3: 4 skips of 9 plays, and 10 more at the general rate
     rate = (2 + 2 + 10 * general) / (9 + 10)
-    np.testing.assert_allclose(skip_baselines.track_rate(halves, halves, 7)[0, 0], rate)
+    np.testing.assert_allclose(of_skips.track_rate(halves, halves, 7)[0, 0], rate)
 
 
 def test_all_on_the_same_sessions_of_any_length_and_both_protocols():

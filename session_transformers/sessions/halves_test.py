@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from common.options import UserError
-from session_transformers.halves import read_first_halves
 from session_transformers.preprocess_test import HEADER, T, log_rows
+from session_transformers.sessions.halves import read_first_halves
 
 
 def test_first_halves_of_the_challenge(tmp_path):

@@ -6,12 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from session_transformers import skip_baselines
-from session_transformers.evaluation import CUTOFFS, Outcome, TrackRanks, skip_outcome, track_outcome
-from session_transformers.halves import Halves
-from session_transformers.kinds import Ids
-from session_transformers.sparse_ranks import Popularity
-from session_transformers.track_baselines import (
+from session_transformers.baselines import of_skips
+from session_transformers.baselines.of_tracks import (
     Markov,
     Popular,
     RepeatLast,
@@ -21,6 +17,10 @@ from session_transformers.track_baselines import (
     free_running,
     histories,
 )
+from session_transformers.baselines.sparse_ranks import Popularity
+from session_transformers.evaluation import CUTOFFS, Outcome, TrackRanks, skip_outcome, track_outcome
+from session_transformers.kinds import Ids
+from session_transformers.sessions.halves import Halves
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +46,11 @@ def skip_results(train: Halves, test: Halves, vocabulary: int) -> dict[str, Outc
         vocabulary: V, ids in either of them.
     """
     predicted = {
-        "all skip": skip_baselines.all_skip(test),
-        "repeat last skip": skip_baselines.repeat_last_skip(test),
-        "session majority": skip_baselines.session_majority(test),
-        "track skip rate": skip_baselines.track_rate(train, test, vocabulary),
-        "logistic regression": skip_baselines.logistic(train, test, vocabulary),
+        "all skip": of_skips.all_skip(test),
+        "repeat last skip": of_skips.repeat_last_skip(test),
+        "session majority": of_skips.session_majority(test),
+        "track skip rate": of_skips.track_rate(train, test, vocabulary),
+        "logistic regression": of_skips.logistic(train, test, vocabulary),
     }
     return {name: skip_outcome(skips, test.target_skips, test.target_mask) for name, skips in predicted.items()}
 

@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from session_transformers.halves import Halves
+from session_transformers.baselines.sparse_ranks import Popularity, ScoreRows
 from session_transformers.kinds import HALF
-from session_transformers.sparse_ranks import Popularity, ScoreRows
+from session_transformers.sessions.halves import Halves
 
 Integers = NDArray[np.int64]
 NONE = -1

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.mssd.logs import MAX_POSITION, Log, read_logs
+from common.mssd.conversion import read_logs
+from common.mssd.logs import MAX_POSITION, Log
 from common.options import require
 from session_transformers.kinds import HALF, PAD
 

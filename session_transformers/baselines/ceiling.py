@@ -28,9 +28,9 @@ from common.mssd.world import (
     draw_world,
 )
 from session_transformers.evaluation import skip_outcome
-from session_transformers.halves import Halves
 from session_transformers.kinds import HALF
 from session_transformers.preprocess import SequenceData
+from session_transformers.sessions.halves import Halves
 
 Floats = NDArray[np.float64]
 BLOCK = 16

@@ -18,8 +18,8 @@ from common.mssd.tasks import Tally, Tasks, add_tallies, join_arrays, save_array
 from common.mssd.track_numbers import number_tracks, track_numbers
 from common.options import require
 from session_transformers.data_options import DataOptions
-from session_transformers.halves import choose_sessions, to_halves
 from session_transformers.kinds import PAD
+from session_transformers.sessions.halves import choose_sessions, to_halves
 
 PARTS = ("train", "validation", "test")
 ARRAYS = ("tracks", "skips")

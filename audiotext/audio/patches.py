@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
-from collections.abc import Generator, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Generator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from itertools import repeat
@@ -22,6 +18,7 @@ from tqdm import tqdm
 
 from audiotext.audio.features import BINS, FLOOR, Protocol, is_silent, log_cqt
 from common.options import UserError, replacing, require
+from common.workers import in_processes
 
 FRAMES = 322
 """Of a patch: 15 s, int(15 * 22050 / 1024)."""
@@ -174,29 +171,7 @@ def _results(
         return
     jobs = min(jobs or max(min(os.cpu_count() or 1, len(tasks) // 100), 1), len(tasks))
     arguments = ([track for track, _ in tasks], [path for _, path in tasks], repeat(options))
-    with contextlib.ExitStack() as stack:
-        if jobs == 1:
-            results: Iterable[_Found] = map(_extract, *arguments)
-        else:
-            # Spawned: a fork of a process with threads (NumPy's, TensorFlow's) can lock up.
-            spawn = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(jobs, spawn, _start_worker)
-            stack.callback(pool.shutdown, cancel_futures=True)
-            results = pool.map(_extract, *arguments, chunksize=4)
-        yield from results
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it: a worker would wait for work for ever if the parent is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    yield from in_processes(_extract, *arguments, workers=jobs)
 
 
 def _key(track: str, path: Path | None, options: PatchOptions) -> int:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import multiprocessing
 import os
-import signal
 import zipfile
 import zlib
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import repeat
@@ -20,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from common.options import UserError, replacing
+from common.workers import in_processes
 from seer.midi import NoteEnds, SeveralNotes, read_note_ons, steps_of
 
 VERSION = 1
@@ -60,15 +57,7 @@ def convert_all(
     tasks = (repeat(folder), files.values(), repeat(cache), repeat(several_notes), repeat(note_ends))
     converted: dict[str, Converted] = {}
     failed: dict[str, str] = {}
-    with contextlib.ExitStack() as stack:
-        if workers == 1:
-            results: Iterator[Converted | str] = map(_convert, *tasks)
-        else:
-            # Spawned: a fork of a process with threads (NumPy's, TensorFlow's) can lock up.
-            spawn = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(workers, spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN))
-            stack.callback(pool.shutdown, cancel_futures=True)
-            results = pool.map(_convert, *tasks, chunksize=4)
+    with contextlib.closing(in_processes(_convert, *tasks, workers=workers)) as results:
         bar = tqdm(results, "reading MIDI files", len(files), unit=" songs", delay=2, disable=None)
         try:
             for song, result in zip(files, bar, strict=True):

@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -28,7 +29,7 @@ from keras import ops
 from tasks import FLOAT32_ONLY, TASKS, Sized, Task
 
 from common.options import UserError, require, run_script
-from common.reporting.record import recording
+from common.reporting.record import machine, record
 
 LARGEST_ERROR = {"float32": 2e-3, "mixed_float16": 3e-2}
 """Largest relative differences of losses from those of the processor in float32: GPUs multiply float32 matrices with
@@ -153,7 +154,7 @@ def main(options: Options) -> dict[str, dict[str, float | str]]:
     require(options.steps >= 1, f"--steps is {options.steps}; it must be 1 or more")
     require(options.seconds > 0, f"--seconds is {options.seconds}; it must be above 0")
     require(0 < options.scale <= 1, f"--scale is {options.scale}; it must lie in 0..1, 0 excluded")
-    device = accelerator()
+    device, started = accelerator(), time.perf_counter()
     print(f"{keras.backend.backend()} on {device}", flush=True)
     figures, failed = {}, []
     for name in chosen:
@@ -162,8 +163,12 @@ def main(options: Options) -> dict[str, dict[str, float | str]]:
         print(name, *(f"  {key} {value:.4g}" for key, value in figures[name].items() if key != "device"), flush=True)
     if failed:
         raise UserError("; ".join(failed))
+    if device == "cpu:0":
+        print("Not recorded: this machine has no GPU.")
+    else:
+        record(Path(__file__).stem, options, figures, machine(), time.perf_counter() - started)
     return figures
 
 
 if __name__ == "__main__":
-    run_script(recording(main, __file__), Options)
+    run_script(main, Options)

@@ -137,7 +137,7 @@ def main(options: KkboxSampleOptions) -> int:
     """Write made-up plays in the formats of KKBOX's challenge."""
     rows = write_sample(options.out, options)
     best = ", ".join(f"{name} {value:.3f}" for name, value in ceiling(options).items())
-    print(f"{rows:,} training plays of {options.users:,} users and {options.songs:,} songs in {options.out}")
+    print(f"{options.out}: synthetic, {rows:,} training plays, {options.users:,} users, {options.songs:,} songs")
     print(f"By the law they are drawn from, the next song of a test play has {best}")
     return rows
 

@@ -4,6 +4,8 @@ import ast
 import dataclasses
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -51,3 +53,12 @@ def test_recorded_figures_and_options_are_those_of_the_benchmark(name, monkeypat
     measured = json.loads(json.dumps(module.main(module.Options(**TINY[name]))))
     assert set(leaves(recorded["figures"])) <= set(leaves(measured))
     assert set(recorded["options"]) <= {field.name for field in dataclasses.fields(module.Options)}
+
+
+def test_networks_give_equal_losses_in_both_precisions_and_are_timed():
+    """Here by TensorFlow, which the tests have."""
+    command = [sys.executable, "benchmarks/gpu.py", "--only", "audiotext/mm-lf-lin", "--scale", "0.01", "--steps", "2"]
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run([*command, "--seconds", "0.1"], cwd=PROJECT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "mixed_float16: relative difference of losses" in done.stdout and "float32: steps/s" in done.stdout

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.options import write_json
+from common.sources import fingerprint, stamps
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES, KkboxData, Points, Rows
 
 META, TEXTS = "meta.json", "texts.json"
@@ -42,7 +43,17 @@ def save(data: KkboxData, state: dict[str, Any], folder: Path) -> None:
         for part, array in vars(getattr(data, name)).items():
             np.save(folder / f"{name}_{part}.npy", array)
     write_json(folder / TEXTS, {name: getattr(data, name) for name in _IN_TEXTS})
-    write_json(folder / META, {"state": state} | {name: getattr(data, name) for name in _IN_META})
+    written = {"files": stamps(folder), "content": _content(folder)}
+    write_json(folder / META, {"state": state} | written | {name: getattr(data, name) for name in _IN_META})
+
+
+def _content(folder: Path) -> str:
+    return fingerprint(folder / name for name in FILES - {META})
+
+
+def _as_written(folder: Path, meta: dict[str, Any]) -> bool:
+    """Whether the files are those that were saved; a copy of the folder has other times, so its content is read."""
+    return bool(meta["files"] == stamps(folder) or meta["content"] == _content(folder))
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
@@ -60,6 +71,8 @@ def load(folder: Path, state: dict[str, Any]) -> KkboxData | None:
         return None
     try:
         meta = json.loads((folder / META).read_text("utf-8"))
+        if not _as_written(folder, meta):
+            return None
         texts = json.loads((folder / TEXTS).read_text("utf-8"))
         fields: dict[str, Any] = {name: _map(folder / f"{name}.npy") for name in _ARRAYS}
         for kind, names in ((Rows, _ROWS), (Points, _POINTS)):

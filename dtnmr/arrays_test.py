@@ -1,10 +1,12 @@
 """Prepared arrays come back as they were written; whatever is damaged or edited counts as missing."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
+from dtnmr import arrays
 from dtnmr.arrays import load, save
 from dtnmr.testing import tiny_data
 
@@ -23,6 +25,21 @@ def test_what_is_saved_comes_back(folder):
     for name in ("song_bits", "songs_played", "behaviours"):
         np.testing.assert_array_equal(getattr(found, name).values, getattr(DATA, name).values)
     assert load(folder, {"fingerprint": "another"}) is None
+
+
+def test_a_number_that_is_another_is_noticed_and_a_copy_is_none(folder, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("copy") / "arrays"
+    shutil.copytree(folder, copy, copy_function=shutil.copyfile)  # with other times
+    assert load(copy, STATE) is not None
+    plays = np.load(folder / "plays.npy")
+    np.save(folder / "plays.npy", plays[::-1])
+    assert (plays != plays[::-1]).any() and load(folder, STATE) is None
+
+
+def sealed(folder):
+    """As if somebody had written the files so on purpose."""
+    path = folder / "meta.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"content": arrays._content(folder)}))
 
 
 def out_of_range(array):
@@ -50,12 +67,14 @@ def backwards(indptr):
 def test_arrays_that_do_not_fit_together_are_no_arrays(folder, name, change):
     file = folder / f"{name}.npy"
     np.save(file, change(np.load(file)), allow_pickle=True)
+    sealed(folder)
     assert load(folder, STATE) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00\x10\x00{'descr': (((((  \n"])
 def test_files_that_are_no_arrays(folder, content):
     (folder / "plays.npy").write_bytes(content)
+    sealed(folder)
     assert load(folder, STATE) is None
 
 
@@ -79,6 +98,7 @@ def test_files_that_are_no_arrays(folder, content):
 def test_edited_texts(folder, file, change):
     path = folder / f"{file}.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    sealed(folder)
     assert load(folder, STATE) is None
 
 
@@ -86,4 +106,6 @@ def test_edited_texts(folder, file, change):
 @pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000])
 def test_texts_that_are_no_json_of_ours(folder, file, content):
     (folder / f"{file}.json").write_text(content)
+    if file == "texts":
+        sealed(folder)
     assert load(folder, STATE) is None

@@ -1,6 +1,6 @@
 """Dropout whose random numbers cost little, the same on every backend, compiled or not.
 
-Keras leaves the choice of the generator to TensorFlow. Compiled with XLA for a CPU that one takes some hundred times as
+Keras leaves the choice of the generator to TensorFlow. Compiled with XLA for a CPU that one takes some forty times as
 long as what it is multiplied with (``benchmarks/dropout.py``). Here a number of a mask is a hash of its place and of
 the seed: integer arithmetic that compilers turn into vector instructions.
 """

@@ -239,7 +239,7 @@ RUN_FORMATS = (
     Format("preset.json", _write_preset, _read_preset),
     *(
         Format(f"prepared {paper}", _prepared(write, partial(_prepare, paper)), partial(_read_prepared, paper),
-               "" if paper == "dtnmr" else "fingerprint")
+               "fingerprint")
         for paper, write in _WRITERS.items()
     ),
     Format("prepared audiotext", _prepared(write_collection, _prepare_audiotext), _read_audiotext),

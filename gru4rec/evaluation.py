@@ -51,7 +51,7 @@ class NextItemRanks:
         return len(self.session)
 
     def ranking(self, ties: Ties = "expected") -> Ranking:
-        """The ranking, each event a user of its own; see :meth:`common.metrics.Ranking.with_ties`."""
+        """The ranking, each event a user of its own; see :meth:`common.metrics.ranking.Ranking.with_ties`."""
         count = len(self)
         every = Ranking(
             users=count,

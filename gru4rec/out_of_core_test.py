@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from common.mssd_test import HEADER, row
+from common.mssd.files_test import HEADER, row
 
 import gru4rec.building as building
 import gru4rec.merging as merging

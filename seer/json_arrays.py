@@ -1,4 +1,4 @@
-"""The released arrays, JSON text of 3.2 GB, checked and written as ``.npy`` row by row, in bounded memory."""
+"""The released arrays, JSON text of some 3 GB, checked and written as ``.npy`` row by row, in bounded memory."""
 
 from __future__ import annotations
 

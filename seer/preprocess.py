@@ -1,6 +1,6 @@
 """Turn the released files of SeER into arrays that load in an instant, and check every value on the way.
 
-The released arrays are JSON text of about 3.2 GB. They are read row by row (a row is a song), in bounded
+The released arrays are JSON text of some 3 GB. They are read row by row (a row is a song), in bounded
 memory, and written once as ``.npy`` files, which are memory-mapped from then on.
 
 With ``--from-midi`` the released files are made first, from MIDI files, play counts and song metadata.

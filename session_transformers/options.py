@@ -32,7 +32,7 @@ Bug = Literal[
     "backward_only", "real_next_state", "done_at_end", "soft_updates", "own_actions", "inferred_users",
     "judges_decision", "unit_actions", "critic_alone_teaches_state",
 ]  # fmt: skip
-"""The fields of :class:`Switches`, of RecurrentSwitches and of DdpgSwitches."""
+"""The fields of :class:`~session_transformers.architecture.Switches`, of RecurrentSwitches and of DdpgSwitches."""
 SIZES = ("width", "encoder_layers", "decoder_layers", "heads", "feed_forward", "dropout", "dropnet", "skip_input")
 """The options that are fields of a transformer's architecture and may be left open."""
 RECURRENT_SIZES = ("units", "vectors", "replaced", "dropout", "skip_input")

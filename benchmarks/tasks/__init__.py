@@ -90,7 +90,7 @@ def seer(sized: Sized, variant: Variant) -> Task:
 
 def dtnmr(sized: Sized, rating: Rating) -> Task:
     """256 plays, each with 4 negatives, over 3,000 songs; this network has no dropout outside its own trainer."""
-    rows, songs, width, user_width = 256, sized(3000), sized(9181), sized(60)
+    rows, songs, width, user_width = sized(256), sized(3000), sized(9181), sized(60)
     architecture = DtnmrArchitecture(width, user_width, 8, rating=rating)
     bits = {
         "song": np.repeat(np.arange(songs, dtype=np.int32), 5),

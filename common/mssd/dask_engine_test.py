@@ -18,7 +18,7 @@ import session_transformers.preprocess
 from common.mssd import dask_engine, engines
 from common.mssd.dask_engine import connected, local_processes
 from common.mssd.sample import SessionSampleOptions, write_sample
-from common.mssd_test import MONDAY
+from common.mssd.files_test import MONDAY
 from common.options import UserError
 
 pytest.importorskip("distributed", reason="Dask is not installed: the extra cluster")

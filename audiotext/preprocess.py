@@ -28,7 +28,7 @@ from audiotext.layout import ARTISTS, SONGS, TEXTS, ItemSet, Layout, Split
 from audiotext.matrices import write_ids, zero_rows
 from audiotext.raw import SOUND, ArtistSplit, RawData, read_raw
 from audiotext.text import TfIdf, documents
-from common.options import OptionalPath, UserError, require, run_script, write_json
+from common.options import OptionalPath, UserError, reason_of, require, run_script, write_json
 from common.sources import Dataset
 
 VERSION = 1
@@ -87,7 +87,7 @@ def prepare(
             if part in parts and not (part == "audio" and kind == "hetrec"):
                 _make(part, makers[part], material, layout, _depends_on(part, dataset, options, factors, protocol))
     except OSError as error:
-        raise UserError(f"{error.filename or layout.folder}: {error.strerror or error}") from error
+        raise UserError(f"{error.filename or layout.folder}: {reason_of(error)}") from error
     return layout
 
 

@@ -155,6 +155,8 @@ def main(options: Options) -> dict[str, float]:
             )
             for items, (sessions, support) in catalogues.items()
         }
+        enough = all(len(found) == options.calls and found[-1].steps == CHUNK for found in work.values())
+        require(enough, f"--calls {options.calls}: the sessions of batch {batch} have fewer chunks")
         for loss in options.losses:
             sides: dict[tuple[int, str], Timed] = {
                 (items, "ours"): of_keras(items, batch, loss, support) for items, (_, support) in catalogues.items()

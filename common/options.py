@@ -203,15 +203,25 @@ def run_script(main: Callable[[Options], object], options: type[Options]) -> Non
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at the end
         sys.exit(1)
     except OSError as error:
-        short = error.errno is None and " requested and " in str(error)  # NumPy could not write a whole array
-        if error.errno not in _FULL_OR_CLOSED + _NO_PLACE and not short:
+        if error.errno not in _FULL_OR_CLOSED + _NO_PLACE and not _is_short(error):
             raise  # a fault of the program, not of the place it writes to
-        reason = error.strerror or "the disk is full"
-        print(f"error: {error.filename or 'writing'}: {reason}; what was whole before is kept", file=sys.stderr)
+        print(
+            f"error: {error.filename or 'writing'}: {reason_of(error)}; what was whole before is kept", file=sys.stderr
+        )
         sys.exit(2)
     except KeyboardInterrupt as stop:  # its text, if any, says what is kept and how to go on
         print(f"interrupted; {stop}" if str(stop) else "interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _is_short(error: OSError) -> bool:
+    """Whether NumPy could not write a whole array, of which the system tells nothing."""
+    return error.errno is None and " requested and " in str(error)
+
+
+def reason_of(error: OSError) -> str:
+    """What went wrong with a file, in the words of the system, for a message that names the file."""
+    return error.strerror or ("the disk is full" if _is_short(error) else str(error))
 
 
 @contextlib.contextmanager

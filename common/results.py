@@ -72,12 +72,12 @@ def main(options: ResultsOptions, root: Path = PROJECT) -> list[str]:
             print(f"{table}: needs {spec['data']}: --only {table} --data-dir FOLDER")
             continue
         print(f"{table}:", flush=True)
-        runs = options.runs.resolve()
+        runs, data = options.runs.resolve(), options.data_dir and options.data_dir.resolve()
         folder = runs / paper / "results" / spec.get("out", name)
         # The sample even where the released files are installed: these tables are of the sample.
         environment = os.environ | ({} if spec.get("data") else {"ENCORE_DATA": str(runs / "results-data")})
         try:
-            found = (rows_of if "script" in spec else output_of)(spec, folder, options.data_dir, environment)
+            found = (rows_of if "script" in spec else output_of)(spec, folder, data, environment)
         except UserError as error:  # the others need not wait for it
             print(f"\nerror: {table}: {error}", file=sys.stderr, flush=True)
             failed.append(table)
@@ -142,10 +142,11 @@ def finished(command: list[str], folder: Path, file: str, environment: Mapping[s
 
 def shown(command: list[str], *places: Path | None) -> str:
     """A command as a reader would type it: without the folders of this machine."""
-    text = shlex.join(["python", *command])
-    for place in places:
-        text = text.replace(str(place), "FOLDER") if place else text
-    return text.replace(f"{PROJECT}/", "")
+    words = []
+    for word in command:
+        inside = (Path(word).relative_to(place) for place in places if place and Path(word).is_relative_to(place))
+        words.append(str(Path("FOLDER") / found) if (found := next(inside, None)) is not None else word)
+    return shlex.join(["python", *words]).replace(f"{PROJECT}/", "")
 
 
 def rows_of(spec: Spec, folder: Path, data: Path | None, environment: Mapping[str, str]) -> dict[str, Any]:

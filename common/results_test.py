@@ -11,7 +11,7 @@ import pytest
 from common import results
 from common.options import PROJECT, UserError, parse, write_json
 from common.pages import declared
-from common.results import ResultsOptions, finished, main
+from common.results import ResultsOptions, finished, main, shown
 
 TABLES = """
 [sample]
@@ -106,6 +106,12 @@ def root(tmp_path):
 
 def run(root, *only, data_dir=None):
     return main(ResultsOptions(only, data_dir, root / "runs"), root)
+
+
+def test_commands_are_shown_without_folders_of_this_machine(tmp_path):
+    command = ["gru4rec/train.py", "--data-dir", str(tmp_path / "data"), "--run-dir", f"{tmp_path}/data/runs/a"]
+    told = "python gru4rec/train.py --data-dir FOLDER --run-dir FOLDER/runs/a"
+    assert shown(command, tmp_path / "data", None) == told
 
 
 def test_everything_missing_is_run_collected_and_shown(root, scripts, capsys):

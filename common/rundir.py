@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.cluster import own_folder
-from common.options import PROJECT, TrainingOptions, UserError, require, write_json
+from common.options import PROJECT, TrainingOptions, UserError, reason_of, require, write_json
 from common.presets import as_arguments
 
 _MAY_DIFFER = {"data_dir", "engine", "epochs", "resume", "run_dir"}
@@ -62,7 +62,7 @@ def open_run(paper: str, name: str, options: TrainingOptions, facts: dict[str, A
             left.unlink()
         write_json(file, {"options": now} | facts)
     except OSError as error:
-        raise UserError(f"--run-dir {folder}: {error.strerror or error}") from None
+        raise UserError(f"--run-dir {folder}: {reason_of(error)}") from None
     return folder
 
 

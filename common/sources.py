@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from common.options import PROJECT, UserError, require
+from common.options import PROJECT, UserError, reason_of, require
 
 MARKER = "SYNTHETIC.txt"
 """A folder that holds this file is made up; results on it are marked synthetic."""
@@ -144,7 +144,7 @@ def _write_sample_once(
             write_sample(beside)
             mark_synthetic(beside)
     except OSError as error:
-        raise UserError(f"cannot write the sample to {folder}: {error.strerror or error}") from error
+        raise UserError(f"cannot write the sample to {folder}: {reason_of(error)}") from error
 
 
 def mark_synthetic(folder: Path, why: str = "Written by the sample of Encore; no real users or songs.") -> None:

@@ -22,7 +22,7 @@ import tyro
 from common.options import PROJECT, OptionalInt, OptionalPath, UserError, flag, require, run_script
 from common.tuning.search_space import Space, load_space
 from common.tuning.study import done, finish, open_study, readable, search
-from common.tuning.trials import Trials
+from common.tuning.trials import Trials, given_options
 
 OWN = ("data_dir", "epochs", "preset", "resume", "run_dir", "seed", "weights")
 """Options of trainers that cannot be given after ``--``: a search has its own, or none."""
@@ -67,12 +67,13 @@ def main(options: TuneOptions) -> dict[str, Any]:
         f"--metric is {metric}; trials of {space.name} can be compared by {', '.join(space.metrics)}",
     )
     folder = (options.out or PROJECT / "runs" / space.paper / f"tune-{space.name.partition('/')[2]}").resolve()
+    fixed = given_options(options.fixed)
+    for name in OWN:
+        whose = "its own" if hasattr(options, name) else "none"
+        require(name not in fixed, f"{flag(name)} after --: a search has {whose}")
     with _alone(folder) as lock, _stopped_by_sigterm():
         given = (options.fixed, folder, options.data_dir, options.epochs, options.seed)
         trials = Trials(space, metric, *given, lock)
-        for name in OWN:
-            whose = "its own" if hasattr(options, name) else "none"
-            require(name not in trials.fixed, f"{flag(name)} after --: a search has {whose}")
         study = open_study(folder, space.metrics[metric], _begun(options, space, metric))
         print(f"Searching {space.name} by {metric}: {done(study)} of {options.trials} trials are done", flush=True)
         try:

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from common.options import OptionalPath, UserError, require, run_script
+from common.options import OptionalPath, UserError, reason_of, require, run_script
 from common.sources import Dataset, data_root, dataset_folder, fingerprint, replacing_folder
 from dtnmr.arrays import FILES, load, read_state, save
 from dtnmr.building import build
@@ -61,7 +61,7 @@ def prepare(
         if data is None:
             raise UserError(f"{prepared}: the arrays just written cannot be read back; is the disk full?")
     except OSError as error:
-        raise UserError(f"{error.filename or prepared}: {error.strerror or error}") from error
+        raise UserError(f"{error.filename or prepared}: {reason_of(error)}") from error
     require(
         options.subset_size <= data.songs,
         f"--subset-size is {options.subset_size}; it must be at most the number of songs kept, {data.songs}",

@@ -44,6 +44,10 @@ class FaultOptions:
         known = {trainer.name for trainer in TRAINERS} | _formats()
         unknown = sorted(set(self.only) - known)
         require(not unknown, f"--only {', '.join(unknown)}: expected some of {', '.join(sorted(known))}")
+        trainers = {trainer.name for trainer in TRAINERS}
+        of_part = {"mutations": _formats(), "hostile": _formats()}.get(self.part, trainers)
+        fits = self.part in ("all", "page") or not self.only or bool(of_part & set(self.only))
+        require(fits, f"--only {', '.join(self.only)}: {self.part} has {', '.join(sorted(of_part))}")
 
     def chosen(self) -> list[Trainer]:
         """The trainers that are asked for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -88,7 +89,7 @@ def _bomb(file: Any, _: Path) -> None:
     group, name = _first(file)
     del group[name]
     array = group.create_dataset(name, (4096, 262144), np.float32, chunks=(256, 262144), compression="gzip")
-    chunk = __import__("zlib").compress(bytes(256 * 262144 * 4), 9)
+    chunk = zlib.compress(bytes(256 * 262144 * 4), 9)
     for row in range(0, 4096, 256):
         array.id.write_direct_chunk((row, 0), chunk)
 

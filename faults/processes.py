@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from common.options import PROJECT
 
@@ -85,26 +88,31 @@ def run(
     variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(environment or {}), MARK: mark}
     prefix = BOUND if bound and os.geteuid() == 0 else ()
     started = time.perf_counter()
-    process = subprocess.Popen(
-        [*prefix, sys.executable, *map(str, command)],
-        cwd=PROJECT, env=variables, text=True, errors="replace", start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    killed, hung = _wait(process, started, seconds, kill)
-    if killed and alone:
-        process.kill()
-    elif killed or hung:
-        os.killpg(process.pid, signal.SIGKILL)
-    orphans = [] if hung else _orphans(mark, process.pid)
-    if orphans:  # they hold the pipes open
-        _end(mark)
-    out, err = process.communicate()
-    took = time.perf_counter() - started
-    return Ended(process.returncode, out, err, took, killed, hung, orphans)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:  # pipes would fill up and block it
+        process = subprocess.Popen(
+            [*prefix, sys.executable, *map(str, command)],
+            cwd=PROJECT, env=variables, start_new_session=True, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+        )  # fmt: skip
+        killed, hung = _wait(process, started, seconds, kill)
+        if killed and alone:
+            process.kill()
+        elif killed or hung:
+            os.killpg(process.pid, signal.SIGKILL)
+        orphans = [] if hung else _orphans(mark, process.pid)
+        if orphans:
+            _end(mark)
+        process.wait()
+        took = time.perf_counter() - started
+        return Ended(process.returncode, _printed(out), _printed(err), took, killed, hung, orphans)
+
+
+def _printed(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def _wait(
-    process: subprocess.Popen[str], started: float, seconds: float, kill: Callable[[float], bool] | None
+    process: subprocess.Popen[bytes], started: float, seconds: float, kill: Callable[[float], bool] | None
 ) -> tuple[bool, bool]:
     """Whether it is to be killed, and whether it hangs; both are false once it has ended by itself."""
     while True:
@@ -142,4 +150,5 @@ def _marked(mark: str) -> dict[int, str]:
 
 def _end(mark: str) -> None:
     for pid in _marked(mark):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(pid, signal.SIGKILL)

@@ -6,12 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from common.mssd.files_test import HEADER, row
 
 import gru4rec.building as building
 import gru4rec.merging as merging
 import gru4rec.out_of_core as out_of_core
 from common.mssd import engines
+from common.mssd.files_test import HEADER, row
 from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import UserError
 from gru4rec.built import ARRAYS, PARTS

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.mssd.files import FEATURES
-from common.options import OptionalPath, UserError, require, run_script, write_json
+from common.options import OptionalPath, UserError, reason_of, require, run_script, write_json
 from common.sessions import Sessions
 from common.sources import Dataset, data_root, dataset_folder, fingerprint, replacing_folder, stamps
 from gru4rec.building import build
@@ -82,7 +82,7 @@ def prepare(raw: Path, prepared: Path, options: DataOptions | None = None) -> Se
             raise UserError(f"{prepared}: the arrays just written cannot be read back; is the disk full?")
         return data
     except OSError as error:
-        raise UserError(f"{error.filename or prepared}: {error.strerror or error}") from error
+        raise UserError(f"{error.filename or prepared}: {reason_of(error)}") from error
 
 
 def _state(files: SessionFiles, options: DataOptions) -> dict[str, Any]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from tqdm import tqdm
 
 from common.jsonrows import parse_numbers, parse_small_numbers, rows_of
+from common.npyfile import write_header
 from common.options import UserError, require
 
 Array = NDArray[Any]
@@ -32,7 +33,7 @@ def convert_times(source: Path, target: Path, num_songs: int) -> int:
             if number == 0:
                 steps = row.size
                 require(steps > 0, f"{source}: row 0 (counted from 0) is empty; expected the times of the steps")
-                _write_header(file, np.float64, (num_songs, steps))
+                write_header(file, np.float64, (num_songs, steps))
             _check_width(source, number, row.size, steps)
             file.write(row.data)
     return steps
@@ -63,7 +64,7 @@ def convert_midi(source: Path, target: Path, num_songs: int, steps: int) -> None
     with contextlib.ExitStack() as stack:
         rows = stack.enter_context(contextlib.closing(_rows(source, _midi_row, num_songs)))
         file = stack.enter_context(target.open("w+b"))
-        _write_header(file, dtype, shape)
+        write_header(file, dtype, shape)
         for number, row in enumerate(rows):
             require(
                 row.size > 0 and row.size % FEATURES == 0,
@@ -75,7 +76,7 @@ def convert_midi(source: Path, target: Path, num_songs: int, steps: int) -> None
                 dtype = np.float32
                 whole = target.with_suffix(".part")
                 wider = stack.enter_context(whole.open("w+b"))
-                _write_header(wider, dtype, shape)
+                write_header(wider, dtype, shape)
                 file.seek(-number * row.size, 2)
                 while block := file.read(row.size):
                     wider.write(np.frombuffer(block, np.uint8).astype(np.float32).data)
@@ -114,10 +115,3 @@ def _check_width(source: Path, number: int, width: int, expected: int, reason: s
         width == expected,
         f"{source}: row {number} (counted from 0) has {width:,} numbers; expected {expected:,}, {reason}",
     )
-
-
-def _write_header(file: IO[bytes], dtype: DTypeLike, shape: tuple[int, ...]) -> None:
-    # Written from front to back rather than through a memory map: so a full disk is an error that can be told
-    # instead of a crash, and written pages do not count as memory of this process.
-    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
-    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})

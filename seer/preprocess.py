@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.options import OptionalPath, UserError, require, run_script, write_json
+from common.options import OptionalPath, UserError, reason_of, require, run_script, write_json
 from common.sources import dataset_folder, find_file, fingerprint, replacing_folder, stamps
 from seer.building.from_midi import FromMidiOptions, build_dataset
 from seer.json_arrays import CHANNELS, Array, convert_midi, convert_times
@@ -104,7 +104,7 @@ def prepare(raw: Path, prepared: Path) -> SeerData:
             raise UserError(f"{prepared}: the arrays just written cannot be read back; is the disk full?")
         return data
     except OSError as error:
-        raise UserError(f"{error.filename or prepared}: {error.strerror or error}") from error
+        raise UserError(f"{error.filename or prepared}: {reason_of(error)}") from error
 
 
 def _find_sources(raw: Path) -> dict[str, Path]:

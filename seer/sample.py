@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.options import UserError, require, run_script
+from common.options import UserError, reason_of, require, run_script
 from common.sources import mark_synthetic
 from seer.midi import midi_to_array
 from seer.sample_music import STYLES, compose, encode_midi
@@ -59,7 +59,7 @@ def write_sample(folder: Path, seed: int = 7) -> None:
             message = f"{folder}: already there with other content; remove it or choose another folder"
             require(len(equal) == len(names), message)
     except OSError as error:
-        raise UserError(f"{folder}: cannot write the sample there ({error.strerror or error})") from error
+        raise UserError(f"{folder}: cannot write the sample there ({reason_of(error)})") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

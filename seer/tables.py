@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.options import UserError, require
+from common.options import UserError, reason_of, require
 
 Ints = NDArray[np.int32]
 _wrong_triplet = re.compile(rb"^(?![0-9]{1,9} [0-9]{1,9} [1-5]$)", re.MULTILINE)
@@ -27,7 +27,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise UserError(f"{path}: cannot be read: {reason_of(error)}") from error
     require(content.strip() != b"", f"{path}: is empty; get the file again (data/README.md)")
     return content
 

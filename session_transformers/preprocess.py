@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.mssd.files import MssdFiles, find_mssd
-from common.options import OptionalPath, UserError, require, run_script, write_json
+from common.options import OptionalPath, UserError, reason_of, require, run_script, write_json
 from common.sources import (
     MARKER,
     Dataset,
@@ -107,7 +107,7 @@ def prepare(raw: Path, prepared: Path, options: DataOptions | None = None) -> Se
             raise UserError(f"{prepared}: the arrays just written cannot be read back; is the disk full?")
         return data
     except OSError as error:
-        raise UserError(f"{error.filename or prepared}: {error.strerror or error}") from error
+        raise UserError(f"{error.filename or prepared}: {reason_of(error)}") from error
 
 
 def _state(files: MssdFiles, options: DataOptions) -> dict[str, Any]:

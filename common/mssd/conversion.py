@@ -104,8 +104,11 @@ def convert_file(path: Path, folder: Path) -> list[Path]:
         for number, (source, stream) in enumerate(_logs_in(path)):
             log = read_log(source, stream)
             LogPart.save(beside / f"{number:06}", log, source, float(np.median(log.starts)))
-        with contextlib.suppress(OSError):  # another machine, taken for lost, has written the same meanwhile
+        try:
             beside.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another machine, taken for lost, has written the same meanwhile
+                raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return sorted(folder.iterdir())

@@ -71,7 +71,13 @@ class Cluster:
         """
         mark = folder / uuid.uuid4().hex
         mark.touch()
-        for worker, missing in sorted(self._client.run(_missing, [*files, mark]).items()):
+        try:
+            seen = self._client.run(_missing, [*files, mark])
+        except Exception as error:  # whatever a worker raises comes back
+            raise UserError(
+                f"--engine dask: a worker fails ({error}); has it this project, in this version?"
+            ) from error
+        for worker, missing in sorted(seen.items()):
             where = folder if missing == mark else missing
             require(
                 missing is None,
@@ -105,7 +111,7 @@ def connected(scheduler: str = "") -> Iterator[Cluster]:
         address = address or stack.enter_context(local_processes(available_cores()))
         try:
             client = stack.enter_context(Client(address, timeout=patience, set_as_default=False))
-        except (OSError, ValueError, ImportError) as error:
+        except (OSError, ValueError, TypeError, ImportError) as error:  # TypeError: another protocol
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
                 f"--dask-scheduler {address}: cannot be reached within {patience:g} s ({reason}); is it running?"

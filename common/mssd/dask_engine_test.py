@@ -17,8 +17,8 @@ import session_transformers.data_options
 import session_transformers.preprocess
 from common.mssd import dask_engine, engines
 from common.mssd.dask_engine import connected, local_processes
-from common.mssd.sample import SessionSampleOptions, write_sample
 from common.mssd.files_test import MONDAY
+from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import UserError
 
 pytest.importorskip("distributed", reason="Dask is not installed: the extra cluster")
@@ -159,7 +159,7 @@ def test_the_scheduler_named_by_the_environment(scheduler, tmp_path, monkeypatch
 
 def test_no_scheduler_and_no_worker(tmp_path, monkeypatch):
     monkeypatch.setattr(dask_engine, "TIMEOUT", 0.5)
-    for address in ("tcp://127.0.0.1:9", "nonsense://x"):
+    for address in ("tcp://127.0.0.1:9", "nonsense://x", "tls://127.0.0.1:9"):
         told = rf"--dask-scheduler {address}: cannot be reached within 0.5 s \(.*\); is it running\?"
         with pytest.raises(UserError, match=told), connected(address):
             pass

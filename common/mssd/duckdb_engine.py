@@ -61,7 +61,7 @@ FROM (
 _SESSIONS = """
 CREATE OR REPLACE TABLE sessions AS
 SELECT session, arg_min(time, position) AS start, arg_min(listed, position) AS listed, count(*) AS events,
-       count(DISTINCT position) AS positions
+       count(DISTINCT position) AS positions, max(position) AS last
 FROM events WHERE file = $file GROUP BY session ORDER BY min(rowid)
 """
 _TRACKS = """
@@ -171,12 +171,12 @@ def _read_plainly(source: Source) -> None:
 
 
 def _write_parts(database: DuckDBPyConnection, file: int, source: Source, first: Path) -> list[Path]:
-    """Write the parts of one file to ``first`` and its successors; ValueError if the file has no row or one twice."""
+    """Write the parts of one file to ``first`` and its successors; ValueError if its rows are not as they must be."""
     for query in (_SESSIONS, _TRACKS, _PLACED):
         database.execute(query, {"file": file})
     sessions = _one(database, "SELECT count(*) FROM sessions")
-    if not sessions or _one(database, "SELECT count(*) FROM sessions WHERE events <> positions"):
-        raise ValueError("there is no row, or one twice")
+    if not sessions or _one(database, "SELECT count(*) FROM sessions WHERE events <> positions OR last > listed"):
+        raise ValueError("there is no row, one twice, or one beyond its session")
     date = _median_start(database)
     (names,) = _columns(database, "SELECT track FROM tracks ORDER BY rowid", {})
     parts: list[Path] = []

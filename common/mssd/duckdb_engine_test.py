@@ -10,9 +10,9 @@ import pytest
 from common.mssd import engines
 from common.mssd.engines import chosen_engine, open_logs
 from common.mssd.files import find_mssd
+from common.mssd.files_test import HEADER, MONDAY, TUESDAY, archive, check_both_days, row
 from common.mssd.logs import join_logs
 from common.mssd.sample import SessionSampleOptions, write_sample
-from common.mssd.files_test import HEADER, MONDAY, TUESDAY, archive, check_both_days, row
 from common.options import UserError
 
 pytest.importorskip("duckdb", reason="DuckDB is not installed: the extra big")

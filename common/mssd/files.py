@@ -52,8 +52,8 @@ def find_mssd(folder: Path) -> MssdFiles:
     """The released files in ``folder`` and in its folders ``training_set`` and ``track_features``, if any.
 
     An archive whose name has ``track_features`` holds the features; other archives hold logs, and the features
-    too if there are none besides (the released mini set). ``log_input_*`` (second halves without what the
-    listener did) is left out.
+    too if there are none besides (the released mini set), but for those called ``training_set``, which have none.
+    ``log_input_*`` (second halves without what the listener did) is left out.
     """
     paths = sorted(
         path
@@ -67,7 +67,8 @@ def find_mssd(folder: Path) -> MssdFiles:
     logs += [path for path in archives if "track_features" not in path.name]
     features = [path for path in paths if _matches(path, FEATURE_PATTERNS)]
     features += [path for path in archives if "track_features" in path.name]
-    return MssdFiles(tuple(logs), tuple(features or archives))
+    mini = [path for path in archives if "training_set" not in path.name]
+    return MssdFiles(tuple(logs), tuple(features or mini))
 
 
 def _matches(path: Path, patterns: Iterable[str]) -> bool:

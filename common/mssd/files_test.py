@@ -117,6 +117,9 @@ def test_wrong_logs(tmp_path):
     path.write_text(HEADER + row("a", 1, "x") + row("a", 1, "y"))
     with pytest.raises(UserError, match="session a has session_position 1 twice"):
         read_logs([path], tmp_path)
+    path.write_text(HEADER + (row("a", 1, "x") + row("a", 11, "y")).replace(",20,", ",10,"))
+    with pytest.raises(UserError, match="session a has session_position 11, but session_length 10; mend one"):
+        read_logs([path], tmp_path)
     archive(tmp_path / "empty.tar.gz", {"readme.txt": "no"})
     with pytest.raises(UserError, match=r"empty.tar.gz: no log_\*.csv"):
         read_logs([tmp_path / "empty.tar.gz"], tmp_path)
@@ -186,4 +189,8 @@ def test_released_folders_and_archives_are_found(tmp_path):
     files = find_mssd(tmp_path / "packed")
     assert [path.name for path in files.logs] == ["20181113_training_set.tar.gz"]
     assert [path.name for path in files.features] == ["20181120_track_features.tar.gz"]
+    (tmp_path / "packed" / "20181120_track_features.tar.gz").unlink()
+    assert find_mssd(tmp_path / "packed").features == ()  # the released training set has none
+    (tmp_path / "packed" / "mini.tar.gz").touch()
+    assert [path.name for path in find_mssd(tmp_path / "packed").features] == ["mini.tar.gz"]
     assert find_mssd(tmp_path / "nowhere").logs == ()

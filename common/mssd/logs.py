@@ -98,7 +98,8 @@ def read_log(source: Source, stream: IO[bytes]) -> Log:
     """Read one log; its rows may be in any order.
 
     Raises:
-        UserError: it lacks one of the 21 columns, holds no row, has a wrong value, or a position twice.
+        UserError: it lacks one of the 21 columns, holds no row, has a wrong value, or a position twice or beyond its
+            session's length.
     """
     sessions, tracks = Numbering(), Numbering()
     pieces: list[tuple[Any, ...]] = []
@@ -126,6 +127,11 @@ def read_log(source: Source, stream: IO[bytes]) -> Log:
         raise UserError(f"{source}: session {name} has session_position {at} twice; remove one of the rows")
     offsets = np.concatenate([[0], np.cumsum(np.bincount(session))])
     first = order[offsets[:-1]]
+    beyond = np.flatnonzero(position > length[first][session])
+    if beyond.size:
+        name, at = ids[session[beyond[0]]].decode(), position[beyond[0]]
+        listed = length[first][session[beyond[0]]]
+        raise UserError(f"{source}: session {name} has session_position {at}, but session_length {listed}; mend one")
     return Log(ids, time[first], length[first], offsets, position, track[order], skipped[order], tracks.names())
 
 

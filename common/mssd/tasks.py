@@ -7,7 +7,7 @@ files, in full or not at all. It may therefore run twice, on any machine that se
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -15,6 +15,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from common.npyfile import write_blocks
 
 Result = TypeVar("Result")
 BLOCK = 2**22
@@ -55,25 +57,23 @@ def join_arrays(pieces: Sequence[Path], path: Path) -> NDArray[Any]:
     """Write the arrays of one or several files one after the other to ``path``; returns it, mapped for reading."""
     maps = [np.load(piece, mmap_mode="r") for piece in pieces]
     shape = (sum(len(array) for array in maps), *maps[0].shape[1:])
-    whole = np.lib.format.open_memmap(path, "w+", maps[0].dtype, shape)
-    done = 0
-    for array in maps:
-        whole[done : done + len(array)] = array
-        done += len(array)
-    whole.flush()
+    write_blocks(path, maps[0].dtype, shape, maps)
     return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
 
 
 def join_offsets(pieces: Sequence[Path], path: Path) -> NDArray[np.int64]:
     """As :func:`join_arrays`, of files of lengths: where each begins in the whole, and last where the whole ends."""
     maps = [np.load(piece, mmap_mode="r") for piece in pieces]
-    whole = np.lib.format.open_memmap(path, "w+", np.int64, (1 + sum(len(lengths) for lengths in maps),))
-    done = 0
-    whole[0] = 0
-    for lengths in maps:
-        whole[done + 1 : done + 1 + len(lengths)] = whole[done] + np.cumsum(lengths, dtype=np.int64)
-        done += len(lengths)
-    whole.flush()
+
+    def blocks() -> Iterator[NDArray[np.int64]]:
+        last = np.zeros(1, np.int64)
+        yield last
+        for lengths in maps:
+            ends = last[-1] + np.cumsum(lengths, dtype=np.int64)
+            yield ends
+            last = ends if len(ends) else last
+
+    write_blocks(path, np.int64, (1 + sum(len(lengths) for lengths in maps),), blocks())
     return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
 
 

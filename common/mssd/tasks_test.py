@@ -22,6 +22,15 @@ def test_the_sum_of_tallies_has_the_keys_in_the_order_of_the_whole(kind, pieces,
     assert found.counts.tolist() == [whole.count(int(key)) for key in found.keys]
 
 
+def test_texts_and_rows_are_joined_as_they_are(tmp_path):
+    for array in (np.array([b"ab", b"c"], "S3"), np.arange(6, dtype=np.float32).reshape(3, 2), np.zeros(0, bool)):
+        np.save(tmp_path / "0.npy", array)
+        np.save(tmp_path / "1.npy", array[::-1])
+        found = join_arrays([tmp_path / "0.npy", tmp_path / "1.npy"], tmp_path / "whole.npy")
+        assert found.dtype == array.dtype
+        np.testing.assert_array_equal(found, np.concatenate([array, array[::-1]]))
+
+
 def test_arrays_are_joined_in_their_order(tmp_path):
     paths = [tmp_path / f"{number}.npy" for number in range(3)]
     for path, lengths in zip(paths, ([2, 3], [], [4]), strict=True):

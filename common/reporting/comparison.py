@@ -60,7 +60,7 @@ def main(options: ReportOptions) -> list[Group]:
             if rows and columns:
                 print_table(title, rows, columns)
                 text += f"{title}:\n\n" * (title != group.title) + f"{markdown_table(rows, columns)}\n"
-        if options.out is not None:
+        if options.out is not None and group.columns:
             plot_comparison(options.out / f"{number}.png", group.title, means(group), group.columns, list(group.rows))
             text += f"![{group.title}]({number}.png)\n\n"
     print(NOTE)

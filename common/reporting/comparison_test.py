@@ -150,6 +150,9 @@ def test_experiments_among_runs_are_passed_over_and_refused_by_name(run_of, tmp_
     assert [run.folder for run in read_runs(tmp_path)] == [first]
     with pytest.raises(UserError, match="an experiment compares by itself"):
         list(read_runs(folder))
+    (first / "metrics.json").unlink()
+    with pytest.raises(UserError, match="holds experiments only"):
+        list(read_runs(tmp_path))
 
 
 def test_report_and_pictures(run_of, tmp_path, capsys):
@@ -159,6 +162,17 @@ def test_report_and_pictures(run_of, tmp_path, capsys):
     assert "## GRU4Rec, sample (synthetic data)\n\n| | recall@20 |\n" in report and "What differs:" in report
     assert "GRU4REC-spotify: one-hot, cross-entropy | 0.2400 |" in report
     assert (tmp_path / "out" / "1.png").stat().st_size > 1000 and "GRU4Rec" in capsys.readouterr().out
+
+
+def test_figures_that_are_not_known_are_left_out(run_of, tmp_path):
+    tests = {"recall@20": {"best_baseline": "Markov", "difference": None, "low": None, "high": None, "pairs": 1}}
+    (group,) = groups_of(
+        run_of("a", {"recall@20": None, "mrr@20": 0.5}, tests=tests), run_of("b", {"recall@20": None}, 2)
+    )
+    (row,) = paired_tests(group).values()
+    assert np.isnan(row["difference"]) and row["pairs"] == "1"
+    main(ReportOptions((run_of("c", {"other": 1.0}, fingerprint="g"),), tmp_path / "out"))
+    assert not list((tmp_path / "out").glob("*.png"))
 
 
 def test_mistakes_are_told(run_of, tmp_path):

@@ -27,6 +27,8 @@ def paired_tests(group: Group) -> dict[str, dict[str, float | str]]:
             rows[f"{run.folder.name} - {baseline}: {figure}"] = _row(recorded, *p_values)
     sign = -1 if figure in group.about.get("lowest", ()) else 1
     average = {name: row[figure] * sign for name, row in means(group).items() if name in group.rows and figure in row}
+    if not average:
+        return rows
     best = max(average, key=lambda name: average[name])
     made: dict[str, PairedTest] = {}
     for name in (name for name in average if name != best):
@@ -39,7 +41,7 @@ def paired_tests(group: Group) -> dict[str, dict[str, float | str]]:
 
 def _row(test: Mapping[str, Any], *p_values: float | None) -> dict[str, float | str]:
     shown = ("" if p is None or np.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}" for p in p_values)
-    ends = {name: float(test[name]) for name in ("difference", "low", "high")}
+    ends = {name: np.nan if test[name] is None else float(test[name]) for name in ("difference", "low", "high")}
     return {"pairs": str(test.get("pairs", ""))} | ends | dict(zip(("p", "p (Holm)"), shown, strict=True))
 
 

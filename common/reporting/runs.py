@@ -61,16 +61,20 @@ def read_runs(path: Path) -> Iterator[Run]:
     own = {file.parent for file in files}
     files = [file for file in files if not own & set(file.parent.parents)]
     require(bool(files), f"{path}: no finished run (no metrics.json) is in it")
+    runs = 0
     for file in files:
         try:
             found = json.loads(file.read_text("utf-8"))
             if "experiment" in found:
                 require(not alone, "an experiment compares by itself: see its report.md")
                 continue
-            require(isinstance(found["metrics"], dict) and "fingerprint" in found["dataset"], "it is of no run")
+            known = {"fingerprint", "name", "synthetic"} <= found["dataset"].keys()
+            require(isinstance(found["metrics"], dict) and known, "it is of no run")
+            runs += 1
             yield from _models(file.parent, found, read_run(file.parent)["options"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError, UserError) as error:
             raise UserError(f"{file}: cannot be read as the figures of a run ({error})") from None
+    require(runs > 0, f"{path}: holds experiments only, which compare by themselves: see their report.md")
 
 
 def _models(folder: Path, found: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[Run]:

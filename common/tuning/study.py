@@ -84,13 +84,16 @@ def search(study: Study, trials: Trials, count: int) -> None:
     from optuna.samplers import TPESampler
     from optuna.trial import Trial, TrialState
 
+    def sampler(number: int) -> TPESampler:
+        """With a seed for each trial: a search that is continued proposes what an uninterrupted one would."""
+        return TPESampler(seed=int(np.random.SeedSequence((trials.seed, number)).generate_state(1)[0]))
+
     for unfinished in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.sampler = sampler(unfinished.number)
         _make(study, trials, Trial(study, unfinished._trial_id))
         _give_up(study)
     while done(study) < count:
-        # A seed for each trial: a search that is continued proposes what an uninterrupted one would.
-        seed = np.random.SeedSequence((trials.seed, len(study.get_trials(deepcopy=False)))).generate_state(1)[0]
-        study.sampler = TPESampler(seed=int(seed))
+        study.sampler = sampler(len(study.get_trials(deepcopy=False)))
         _make(study, trials, study.ask())
         _give_up(study)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from common.options import UserError, replacing
+from common.options import UserError, reason_of, replacing
 from common.workers import in_processes
 from seer.midi import NoteEnds, SeveralNotes, read_note_ons, steps_of
 
@@ -90,7 +90,7 @@ def _convert(folder: Path, file: str, cache: Path, several_notes: SeveralNotes, 
     except UserError as error:
         return " ".join(str(error).removeprefix(f"{path}: ").split())
     except OSError as error:
-        return f"cannot be read: {error.strerror or error}"
+        return f"cannot be read: {reason_of(error)}"
     if len(steps) == 0:
         return "has no note"
     if note_ons.end <= 0:

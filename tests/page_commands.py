@@ -16,7 +16,7 @@ PAGES += [path.relative_to(PROJECT) for path in sorted(PROJECT.glob("*/README.md
 MAKEFILE = (PROJECT / "Makefile").read_text("utf-8")
 BLOCK = re.compile(r"^ *```\w*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 SHELL = r"""
-shown() { printf '%s\0' "${BASH_LINENO[1]}" "${TF_CONFIG-}" "$@" $'\n'; }
+shown() { printf '%s\0' "${BASH_LINENO[1]}" "${TF_CONFIG-}" "$@" $'\x1e'; }
 python() { shown python "$@"; }
 make() { shown make "$@"; }
 pip() { shown pip "$@"; }
@@ -83,6 +83,6 @@ def _shown(page: Path, before: int, code: str) -> Iterator[Command]:
     shell = [shutil.which("bash") or "bash", "--restricted", "-f", "-c", code]
     done = subprocess.run(shell, env={"PATH": "/nowhere"}, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and not done.stderr, f"{page}:{before + 1}: {done.stderr}"
-    for shown in done.stdout.split("\0\n\0")[:-1]:
+    for shown in done.stdout.split("\0\x1e\0")[:-1]:
         line, tf_config, *words = shown.split("\0")
         yield Command(page, before + int(line) - SHELL.count("\n"), tuple(words), tf_config)

@@ -1,4 +1,4 @@
-"""Which songs and users are kept, and what the names of artists must look like (spec of the released code)."""
+"""Which songs and users are kept, and what the names of artists must look like (rules of the released code)."""
 
 from __future__ import annotations
 

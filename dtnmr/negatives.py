@@ -23,7 +23,7 @@ class Negatives:
 
     Args:
         data: songs, playlists and popularity.
-        kind: ``released``: uniformly from all songs, the label and the history among them (spec bug 8); ``uniform``:
+        kind: ``released``: uniformly from all songs, the label and the history among them (deviation 8); ``uniform``:
             from the songs played in training but those of the history and the label; ``popularity``: of these, in
             proportion to plays^alpha. Songs that are new in the test part are no negatives in the latter two: they
             were not there yet, and drawn, but never a label, they would be learnt to be disliked.

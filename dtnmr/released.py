@@ -1,7 +1,7 @@
 """Weights of wonjunior/DTNMR (PyTorch), to and from this project's: the arrays of a ``state_dict`` in an npz file.
 
 Linear weights are (out, in), the gates of ``nn.LSTM`` are i, f, g, o, as here. The first column of a song is its
-length. The columns of such weights are in the order of Python's sets at the time (spec bug 4): a file is of use only
+length. The columns of such weights are in the order of Python's sets at the time (deviation 4): a file is of use only
 with data whose ``values`` are in that same order.
 """
 

@@ -50,7 +50,7 @@ class Scorer:
 
     @property
     def dead(self) -> bool:
-        """Whether the vectors of all songs are zero (spec bug 6): then every score ties, and a ranking is chance."""
+        """Whether the vectors of all songs are zero (deviation 6): then every score ties, and a ranking is chance."""
         return not self._songs.any()
 
     def user_vectors(self, histories: Rows, behaviours: Rows, user_bits: Rows) -> Floats:

@@ -12,7 +12,10 @@ from session_transformers.kinds import HALF, Ids, ModelName, SkipInput, Task
 
 @dataclass(frozen=True)
 class Switches:
-    """What the released code does otherwise than intended; the default is corrected. B numbers are the spec's."""
+    """What the released code does otherwise than intended; the default is corrected.
+
+    The B numbers are those of the page's deviations.
+    """
 
     load_features: bool = True
     """B1: the feature table starts as the tracks' features; released: as noise."""
@@ -78,7 +81,7 @@ class Architecture:
     dropnet: float = 0.0
     """p: share of the calls of a layer in which only one of its two attentions counts (Zhu et al. 2020)."""
     tied: bool = False
-    """Whether a track's output weights are its embedding and features; the seed's are separate."""
+    """Whether a track's output weights are its embedding and features; the released code's are separate."""
     half: int = HALF
     """Tracks in half a session."""
     ids: Ids = field(default_factory=Ids)
@@ -166,7 +169,7 @@ def from_json(described: Mapping[str, Any]) -> Architecture:
 
 @dataclass(frozen=True)
 class Setting:
-    """Sizes and training of a model in the seed's code (spec, section 2)."""
+    """Sizes and training of a model in the released code."""
 
     width: int
     encoder_layers: int
@@ -192,7 +195,7 @@ DEFAULTS: dict[tuple[ModelName, Task], Setting] = {
     ("bert-augmented-dropnet", "seq"): Setting(256, 2, 2, 2, 0.2, 1e-5, 10, dropnet=0.8),
     ("bert-augmented-dropnet", "skip"): Setting(256, 2, 2, 2, 0.2, 1e-5, 10, dropnet=0.8),
 }
-"""The seed's settings; it has no drop-net for skips, which gets those of the sequence."""
+"""The released code's settings; it has no drop-net for skips, which gets those of the sequence."""
 
 
 def default_skip_input(model: ModelName, task: Task, released: bool = False) -> SkipInput:
@@ -214,7 +217,7 @@ def default_architecture(
     bert: Architecture | None = None,
     **changes: Any,
 ) -> Architecture:
-    """The seed's architecture for these data.
+    """The released code's architecture for these data.
 
     Args:
         model: its name.

@@ -29,7 +29,7 @@ class DecoderLayer(keras.layers.Layer):
         dropout: rate.
         seeds: of the random generators.
         dropnet: None without BERT, else the drop-net's rate p; in evaluation both attentions count.
-        residual: whether the state is kept beside the two attentions (False: spec B4). No effect without BERT.
+        residual: whether the state is kept beside the two attentions (False: deviation B4). No effect without BERT.
         name: name of the layer.
     """
 

@@ -145,7 +145,7 @@ class DropNet(keras.layers.Layer):
 
     Args:
         rate: p.
-        always: draw in evaluation too (spec B6), where both should count.
+        always: draw in evaluation too (deviation B6), where both should count.
         seed: of the draws.
     """
 

@@ -43,8 +43,8 @@ def mask_second_half(tokens: np.ndarray, ids: Ids) -> Examples:
 
 
 def next_tracks(tokens: np.ndarray) -> Examples:
-    """Tokens but the last, and tokens but the first: the seed's committed fine-tuning.
+    """Tokens but the last, and tokens but the first: the released code's committed fine-tuning.
 
-    Attention looks both ways, so every answer but the last is in the input (spec B9); here to show that leak.
+    Attention looks both ways, so every answer but the last is in the input (deviation B9); here to show that leak.
     """
     return tokens[:, :-1], tokens[:, 1:]

@@ -21,7 +21,7 @@ from session_transformers.kinds import RELEASED_IDS, ModelName, Task
 from session_transformers.model import SessionModel
 
 DEAD = ("feat_embed.weights", "skip_embed.weight", "encoder_layer.", "decoder_layer.")
-"""Arrays of the released state dicts that no equation uses (spec B1, B5; the layers that stacks are copied from)."""
+"""Arrays of the released state dicts that no equation uses (B1, B5; the layers that stacks are copied from)."""
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from common.options import require
 
 @dataclass(frozen=True)
 class AutoEncoderOptions:
-    """How the auto-encoder is trained; code and epochs are the seed's, which has Adam and batches of 2,560."""
+    """How the auto-encoder is trained; code and epochs are the released code's, which has Adam and batches of 2,560."""
 
     code: int = 32
     epochs: int = 3

@@ -21,7 +21,10 @@ Replaced = Literal["skipped", "played"]
 
 @dataclass(frozen=True)
 class RecurrentSwitches:
-    """What the released code does otherwise than intended; the default is corrected. B numbers are the spec's."""
+    """What the released code does otherwise than intended; the default is corrected.
+
+    The B numbers are those of the page's deviations.
+    """
 
     label_leak: bool = False
     """B8: the decoder for skips starts from the last true skip of the second half; corrected: from a start token."""
@@ -81,7 +84,7 @@ class RecurrentArchitecture:
     replaced: Replaced = "skipped"
     """Of effect with the skip input ``token`` only."""
     train_vectors: bool = False
-    """Whether the vectors are trained on; the seed's are frozen."""
+    """Whether the vectors are trained on; the released code's are frozen."""
     half: int = HALF
     """Tracks in half a session."""
     ids: Ids = field(default_factory=Ids)
@@ -152,7 +155,7 @@ def recurrent_from_json(described: Mapping[str, Any]) -> RecurrentArchitecture:
 
 @dataclass(frozen=True)
 class RecurrentSetting:
-    """Sizes and training of a model in the seed's code (spec, section 2)."""
+    """Sizes and training of a model in the released code."""
 
     vectors: int
     dropout: float
@@ -171,13 +174,13 @@ RECURRENT_DEFAULTS: dict[tuple[RecurrentName, Task], RecurrentSetting] = {
     ("lstm", "seq"): RecurrentSetting(0, 0.2, 1e-4, 10),
     ("lstm-w2v", "seq"): RecurrentSetting(100, 0.2, 1e-4, 10),
 }
-"""The seed's settings."""
+"""The released code's settings."""
 
 
 def default_recurrent(
     model: RecurrentName, task: Task, vocabulary: int, features: int, released: bool = False, **changes: Any
 ) -> RecurrentArchitecture:
-    """The seed's architecture for these data.
+    """The released code's architecture for these data.
 
     Args:
         model: its name.

@@ -35,7 +35,7 @@ Heard = Literal["all", "skipped", "played"]
 
 @dataclass(frozen=True)
 class Word2VecOptions:
-    """How vectors are made; sizes are the seed's."""
+    """How vectors are made; sizes are the released code's."""
 
     columns: int = 100
     window: int = 10

@@ -15,9 +15,11 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any, TypeVar
 
 from common.options import PROJECT, UserError, reason_of, require
+
+Data = TypeVar("Data")
 
 MARKER = "SYNTHETIC.txt"
 """A folder that holds this file is made up; results on it are marked synthetic."""
@@ -185,6 +187,43 @@ def replacing_folder(folder: Path, is_current: Callable[[Path], bool]) -> Iterat
             shutil.rmtree(outdated, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def prepared_arrays(folder: Path, load: Callable[[Path], Data | None], make: Callable[[Path], None]) -> Data:
+    """What ``load`` opens in ``folder``, which is filled by ``make`` if that is None.
+
+    Args:
+        folder: of the prepared arrays.
+        load: opens the arrays in a folder; None if they are missing, damaged or made of something else.
+        make: writes them into an empty folder, which is renamed at the end: ``folder`` is never half-written.
+
+    Raises:
+        UserError: the folder cannot be read or written.
+    """
+    try:
+        data = load(folder)
+        if data is None:
+            with replacing_folder(folder, lambda other: load(other) is not None) as beside:
+                make(beside)
+                # Opened before the rename: whatever another process then does with the folder, the maps stay.
+                data = load(beside)
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: {reason_of(error)}") from error
+    if data is None:
+        raise UserError(f"{folder}: the arrays just written cannot be read back; is the disk full?")
+    return data
+
+
+def states_of(files: Iterable[Path]) -> list[list[Any]]:
+    """Name, size and time of change of files: what was made of them is out of date once any of it differs.
+
+    Raises:
+        UserError: one cannot be looked at.
+    """
+    try:
+        return [[path.name, (stat := path.stat()).st_size, stat.st_mtime_ns] for path in files]
+    except OSError as error:
+        raise UserError(f"{error.filename}: {reason_of(error)}") from error
 
 
 def _idle_seconds(folder: Path) -> float:

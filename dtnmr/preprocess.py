@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from common.options import OptionalPath, UserError, reason_of, require, run_script
-from common.sources import Dataset, data_root, dataset_folder, fingerprint, replacing_folder
+from common.sources import Dataset, data_root, dataset_folder, fingerprint, prepared_arrays
 from dtnmr.arrays import FILES, load, read_state, save
 from dtnmr.building import build
 from dtnmr.data_options import DataOptions, Protocol
@@ -46,22 +46,15 @@ def prepare(
     files = kkbox_files(raw)
     try:
         contents = fingerprint(files.values())
-        state = {"version": VERSION, "files": contents, "options": options.shaping(protocol)}
-        _refuse_others(prepared, state, strict and not options.reload)
-        data = None if options.reload else load(prepared, state)
-        if data is None:
-
-            def current(folder: Path) -> bool:
-                return not options.reload and load(folder, state) is not None
-
-            with replacing_folder(prepared, current) as beside:
-                save(build(files, options, protocol, _fingerprint(state)), state, beside)
-                # Opened before the rename: whatever another process then does with the folder, the maps stay.
-                data = load(beside, state)
-        if data is None:
-            raise UserError(f"{prepared}: the arrays just written cannot be read back; is the disk full?")
     except OSError as error:
-        raise UserError(f"{error.filename or prepared}: {reason_of(error)}") from error
+        raise UserError(f"{error.filename}: {reason_of(error)}") from error
+    state = {"version": VERSION, "files": contents, "options": options.shaping(protocol)}
+    _refuse_others(prepared, state, strict and not options.reload)
+    data = prepared_arrays(
+        prepared,
+        lambda folder: None if options.reload and folder == prepared else load(folder, state),
+        lambda folder: save(build(files, options, protocol, _fingerprint(state)), state, folder),
+    )
     require(
         options.subset_size <= data.songs,
         f"--subset-size is {options.subset_size}; it must be at most the number of songs kept, {data.songs}",

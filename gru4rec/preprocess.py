@@ -17,9 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.mssd.files import FEATURES
-from common.options import OptionalPath, UserError, reason_of, require, run_script, write_json
+from common.options import OptionalPath, UserError, require, run_script, write_json
 from common.sessions import Sessions
-from common.sources import Dataset, data_root, dataset_folder, fingerprint, replacing_folder, stamps
+from common.sources import (
+    Dataset,
+    data_root,
+    dataset_folder,
+    fingerprint,
+    prepared_arrays,
+    stamps,
+    states_of,
+)
 from gru4rec.building import build
 from gru4rec.built import ARRAYS, PARTS
 from gru4rec.data_options import ENGINE_OPTIONS, DataOptions, Kind, SessionFiles, expected_files, find_session_files
@@ -70,27 +78,19 @@ def prepare(raw: Path, prepared: Path, options: DataOptions | None = None) -> Se
     if files is None:
         raise UserError(f"{raw}: holds no {expected_files(options)}; data/README.md says where to get the files")
     options = options.completed_for(files.kind)
-    try:
-        state = _state(files, options)
-        data = _load(prepared, state)
-        if data is None:
-            with replacing_folder(prepared, lambda folder: _load(folder, state) is not None) as beside:
-                _write(files, options, state, beside)
-                # Opened before the rename: whatever another process then does with the folder, the maps stay.
-                data = _load(beside, state)
-        if data is None:
-            raise UserError(f"{prepared}: the arrays just written cannot be read back; is the disk full?")
-        return data
-    except OSError as error:
-        raise UserError(f"{error.filename or prepared}: {reason_of(error)}") from error
+    state = _state(files, options)
+    return prepared_arrays(
+        prepared,
+        lambda folder: _load(folder, state),
+        lambda folder: _write(files, options, state, folder),
+    )
 
 
 def _state(files: SessionFiles, options: DataOptions) -> dict[str, Any]:
     """The arrays are out of date once any of it differs: name, size and time of change of each file; an option."""
-    sources = [(path, path.stat()) for path in (*files.events, *files.others)]
     return {
         "version": VERSION,
-        "sources": [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in sources],
+        "sources": states_of((*files.events, *files.others)),
         "options": {name: value for name, value in dataclasses.asdict(options).items() if name not in ENGINE_OPTIONS},
     }
 

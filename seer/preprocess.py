@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.options import OptionalPath, UserError, reason_of, require, run_script, write_json
-from common.sources import dataset_folder, find_file, fingerprint, replacing_folder, stamps
+from common.options import OptionalPath, UserError, require, run_script, write_json
+from common.sources import dataset_folder, find_file, fingerprint, prepared_arrays, stamps, states_of
 from seer.building.from_midi import FromMidiOptions, build_dataset
 from seer.json_arrays import CHANNELS, Array, convert_midi, convert_times
 from seer.tables import check_users, read_song_information, read_triplets
@@ -92,19 +92,12 @@ def prepare(raw: Path, prepared: Path) -> SeerData:
             was expected), or ``prepared`` cannot be written. Then ``prepared`` is as it was before.
     """
     sources = _find_sources(raw)
-    try:
-        state = _state(sources)
-        data = _load(prepared, state)
-        if data is None:
-            with replacing_folder(prepared, lambda folder: _load(folder, state) is not None) as beside:
-                _convert(sources, state, beside)
-                # Opened before the rename: whatever another process then does with the folder, the maps stay.
-                data = _load(beside, state)
-        if data is None:
-            raise UserError(f"{prepared}: the arrays just written cannot be read back; is the disk full?")
-        return data
-    except OSError as error:
-        raise UserError(f"{error.filename or prepared}: {reason_of(error)}") from error
+    state = _state(sources)
+    return prepared_arrays(
+        prepared,
+        lambda folder: _load(folder, state),
+        lambda folder: _convert(sources, state, folder),
+    )
 
 
 def _find_sources(raw: Path) -> dict[str, Path]:
@@ -120,7 +113,7 @@ def _find_sources(raw: Path) -> dict[str, Path]:
 
 def _state(sources: dict[str, Path]) -> list[list[Any]]:
     """Name, size and time of change of each source: the arrays are out of date once any of it differs."""
-    return [[role, path.name, path.stat().st_size, path.stat().st_mtime_ns] for role, path in sources.items()]
+    return [[role, *state] for role, state in zip(sources, states_of(sources.values()), strict=True)]
 
 
 def _load(folder: Path, state: list[list[Any]]) -> SeerData | None:

@@ -23,16 +23,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.mssd.files import MssdFiles, find_mssd
-from common.options import OptionalPath, UserError, reason_of, require, run_script, write_json
+from common.options import OptionalPath, require, run_script, write_json
 from common.sources import (
     MARKER,
     Dataset,
     data_root,
     dataset_folder,
     fingerprint,
-    replacing_folder,
+    prepared_arrays,
     sample_dataset,
     stamps,
+    states_of,
 )
 from session_transformers.data_options import ENGINE_OPTIONS, DataOptions
 from session_transformers.kinds import Ids
@@ -95,27 +96,19 @@ def prepare(raw: Path, prepared: Path, options: DataOptions | None = None) -> Se
     options = (options or DataOptions()).completed(synthetic=(raw / MARKER).is_file())
     files = find_mssd(raw)
     require(bool(files.logs), f"{raw}: {NOTHING_FOUND}")
-    try:
-        state = _state(files, options)
-        data = _load(prepared, state, options)
-        if data is None:
-            with replacing_folder(prepared, lambda folder: _load(folder, state, options) is not None) as beside:
-                _write(files, options, state, beside)
-                # Opened before the rename: whatever another process then does with the folder, the maps stay.
-                data = _load(beside, state, options)
-        if data is None:
-            raise UserError(f"{prepared}: the arrays just written cannot be read back; is the disk full?")
-        return data
-    except OSError as error:
-        raise UserError(f"{error.filename or prepared}: {reason_of(error)}") from error
+    state = _state(files, options)
+    return prepared_arrays(
+        prepared,
+        lambda folder: _load(folder, state, options),
+        lambda folder: _write(files, options, state, folder),
+    )
 
 
 def _state(files: MssdFiles, options: DataOptions) -> dict[str, Any]:
     """The arrays are out of date once any of it differs: name, size and time of change of each file; an option."""
-    sources = [(path, path.stat()) for path in (*files.logs, *files.features)]
     return {
         "version": VERSION,
-        "sources": [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in sources],
+        "sources": states_of((*files.logs, *files.features)),
         "options": {name: value for name, value in dataclasses.asdict(options).items() if name not in ENGINE_OPTIONS},
     }
 

@@ -22,6 +22,8 @@ from common.sources import open_text_or_zip
 ROWS = 500_000
 """Rows in a table: about 100 MB while train.csv is read."""
 LONGEST_HEADER = 2**16
+LONGEST_LINE = 2**20
+"""Bytes; a file without line ends, or of nothing else, would fill the memory."""
 _END = "\x1f"
 """Closes every line as a column of its own, which a line with too few or too many values has in another place."""
 
@@ -46,7 +48,7 @@ def read_table(
         line = 2  # of the next row
         try:
             with pd.read_csv(
-                cast(Any, _Closed(stream)),
+                cast(Any, _Closed(path, stream)),
                 header=None,
                 names=[*header, _END],
                 usecols=list(wanted),
@@ -118,8 +120,8 @@ def _complaint(path: Path, error: Exception, line: int, columns: int) -> str:
 class _Closed:
     """A stream of lines, each closed with the column :data:`_END`; blank lines at the end of the file are left out."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self._open = stream, False
+    def __init__(self, path: Path, stream: IO[bytes]) -> None:
+        self._path, self._stream, self._open, self._long = path, stream, False, 0
         self._held = b""  # line ends that count only if more lines follow
         self._close = f",{_END}\n".encode()
 
@@ -128,6 +130,9 @@ class _Closed:
             lines = self._held + block.replace(b"\r", b"")
             whole = lines.rstrip(b"\n")
             self._held = lines[len(whole) :]
+            self._long = len(block) - 1 - block.rfind(b"\n") if b"\n" in block else self._long + len(block)
+            told = f"{self._path}: has a line, or blank lines, of more than {LONGEST_LINE:,} bytes; mend it"
+            require(max(self._long, len(self._held)) <= LONGEST_LINE, told)
             if whole:
                 self._open = True
                 return whole.replace(b"\n", self._close)

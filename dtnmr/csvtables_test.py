@@ -60,6 +60,15 @@ def test_no_line_of_a_piece_is_long_enough(tmp_path):
         read(file)
 
 
+@pytest.mark.parametrize("filling", [b"x", b'"', b"\n", b"\0"])
+def test_endless_lines_are_refused_before_they_fill_the_memory(tmp_path, monkeypatch, filling):
+    monkeypatch.setattr(csvtables, "LONGEST_LINE", 300_000)
+    file = tmp_path / "t.csv"
+    file.write_bytes(b"a,b,c\n1,2,3\n" + filling * 2_000_000 + b"\n1,2,3\n")
+    with pytest.raises(UserError, match=r"t.csv: has a line, or blank lines, of more than 300,000 bytes"):
+        read(file)
+
+
 def test_an_empty_table_has_no_pieces(tmp_path):
     for text in ("a,b,c\n", "a,b,c", "a,b,c\n\n\n"):
         (tmp_path / "t.csv").write_text(text)

@@ -14,6 +14,7 @@ import pytest
 from common.options import PROJECT, UserError
 from common.sources import find_file, open_text_or_zip
 from seer.preprocess import REQUIRED, PreprocessOptions, main, prepare, select_channels
+from seer.tables import read_triplets
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR", PROJECT / "tests/golden")) / "seer"
 USERS, SONGS, STEPS = 4, 3, 2
@@ -466,3 +467,10 @@ def test_script_ends_in_one_line_on_a_mistake(tmp_path: Path) -> None:
     assert ended.returncode == 2 and ended.stdout == ""
     assert len(ended.stderr.splitlines()) == 1 and "row 1 " in ended.stderr
     shutil.rmtree(raw)
+
+
+def test_a_table_of_a_terabyte_is_refused_unread(tmp_path):
+    with (tmp_path / "triplets.txt").open("wb") as file:
+        file.truncate(2**40)  # takes no space
+    with pytest.raises(UserError, match=r"triplets.txt: has 1,099,511,627,776 bytes; expected a small table"):
+        read_triplets(tmp_path / "triplets.txt")

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from common.options import UserError, reason_of, require
 
 Ints = NDArray[np.int32]
+LARGEST = 2**31
+"""Bytes of a table, which is read as a whole; the released ones have some ten million."""
 _wrong_triplet = re.compile(rb"^(?![0-9]{1,9} [0-9]{1,9} [1-5]$)", re.MULTILINE)
 _integer = re.compile(r"-?[0-9]{1,9}")
 
@@ -25,6 +27,8 @@ _integer = re.compile(r"-?[0-9]{1,9}")
 def read_bytes(path: Path) -> bytes:
     """The whole file without byte order mark; a UserError if it cannot be read or is empty."""
     try:
+        size = path.stat().st_size
+        require(size <= LARGEST, f"{path}: has {size:,} bytes; expected a small table (data/README.md)")
         content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {reason_of(error)}") from error

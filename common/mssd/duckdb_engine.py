@@ -134,8 +134,11 @@ def _files(paths: Sequence[Path], folder: Path) -> Iterator[tuple[Source, Path]]
                 number += 1
                 try:
                     with file.open("wb") as copy:
+                        head = stream.readline(LONGEST_HEADER)
+                        _check_header(head)  # before a member that is no log is unpacked
+                        copy.write(head)
                         shutil.copyfileobj(stream, copy)
-                except _DAMAGED:
+                except (ValueError, *_DAMAGED):
                     _read_plainly(source)  # which tells what is wrong
                     raise
                 yield source, file
@@ -144,18 +147,18 @@ def _files(paths: Sequence[Path], folder: Path) -> Iterator[tuple[Source, Path]]
 def _load(database: DuckDBPyConnection, paths: list[str]) -> None:
     """Fill the table of events; ValueError if a row is not as it must be."""
     for path in paths:
-        _check_header(Path(path))
+        for _, stream in open_sources(Path(path)):
+            _check_header(stream.readline(LONGEST_HEADER))
     database.execute(_EVENTS, {"paths": paths})
     if _one(database, "SELECT count(*) FROM events WHERE fine IS DISTINCT FROM true"):
         raise ValueError("a row is wrong")
 
 
-def _check_header(file: Path) -> None:
-    for _, stream in open_sources(file):
-        line = stream.readline(LONGEST_HEADER).decode("utf-8-sig").rstrip("\r\n")
-        names = line.replace('"', "").split(",")
-        if "\r" in line or not set(LOG_COLUMNS) <= set(names) or len(set(names)) < len(names):
-            raise ValueError("the columns in its first line are not those of a log")
+def _check_header(head: bytes) -> None:
+    line = head.decode("utf-8-sig").rstrip("\r\n")
+    names = line.replace('"', "").split(",")
+    if "\r" in line or not set(LOG_COLUMNS) <= set(names) or len(set(names)) < len(names):
+        raise ValueError("the columns in its first line are not those of a log")
 
 
 def _one(database: DuckDBPyConnection, query: str) -> Any:

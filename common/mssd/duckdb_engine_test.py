@@ -97,6 +97,7 @@ TEXTS = {
     "a NUL": HEADER + row("a\0", 1, "x"),
     "an endless id": HEADER + row("a", 1, "x" * 600),
     "a position twice": HEADER + row("a", 1, "x") + row("a", 1, "y"),
+    "a position beyond the session": HEADER + row("a", 1, "x") + row("b", 11, "y").replace(",20,", ",10,"),
     "a value too few": HEADER + row("a", 1, "x").replace(",fwdbtn", ""),
     "a value too many": MONDAY + row("c", 1, "x").replace("fwdbtn", "fwdbtn,1"),
     "a column missing": HEADER.replace("skip_3,", "") + "x\n",
@@ -149,6 +150,8 @@ def test_damaged_files_and_sessions_in_two(tmp_path):
     whole = tmp_path / "set.tar.gz"
     archive(whole, {"t/log_3.csv.gz": TUESDAY * 50})
     whole.write_bytes(whole.read_bytes()[:-60])
+    assert outcome(tmp_path, "duckdb") == outcome(tmp_path, "numpy")
+    archive(whole, {"log_3.csv": "\0" * 1000 + TUESDAY})  # not unpacked to the disk: its first line is no header
     assert outcome(tmp_path, "duckdb") == outcome(tmp_path, "numpy")
     archive(tmp_path / "empty.tar", {"readme.txt": "no"})
     assert "empty.tar: no log_*.csv" in str(outcome_of([tmp_path / "empty.tar"], tmp_path, "duckdb"))

@@ -68,8 +68,8 @@ def read_runs(path: Path) -> Iterator[Run]:
             if "experiment" in found:
                 require(not alone, "an experiment compares by itself: see its report.md")
                 continue
-            known = {"fingerprint", "name", "synthetic"} <= found["dataset"].keys()
-            require(isinstance(found["metrics"], dict) and known, "it is of no run")
+            parts = isinstance(found["metrics"], dict) and isinstance(found["dataset"], dict)
+            require(parts and {"fingerprint", "name", "synthetic"} <= found["dataset"].keys(), "it is of no run")
             runs += 1
             yield from _models(file.parent, found, read_run(file.parent)["options"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError, UserError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import tokenize
 from pathlib import Path
@@ -43,17 +44,24 @@ def save(data: KkboxData, state: dict[str, Any], folder: Path) -> None:
         for part, array in vars(getattr(data, name)).items():
             np.save(folder / f"{name}_{part}.npy", array)
     write_json(folder / TEXTS, {name: getattr(data, name) for name in _IN_TEXTS})
-    written = {"files": stamps(folder), "content": _content(folder)}
-    write_json(folder / META, {"state": state} | written | {name: getattr(data, name) for name in _IN_META})
+    meta = {"state": state} | {name: getattr(data, name) for name in _IN_META}
+    meta |= {"files": stamps(folder), "content": _content(folder)}
+    write_json(folder / META, meta | {"seal": _seal(meta)})
 
 
 def _content(folder: Path) -> str:
     return fingerprint(folder / name for name in FILES - {META})
 
 
+def _seal(meta: dict[str, Any]) -> str:
+    """SHA-256 over all that is in ``meta``."""
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+
+
 def _as_written(folder: Path, meta: dict[str, Any]) -> bool:
     """Whether the files are those that were saved; a copy of the folder has other times, so its content is read."""
-    return bool(meta["files"] == stamps(folder) or meta["content"] == _content(folder))
+    sealed = meta["seal"] == _seal({name: value for name, value in meta.items() if name != "seal"})
+    return sealed and bool(meta["files"] == stamps(folder) or meta["content"] == _content(folder))
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:

@@ -34,12 +34,17 @@ def test_a_number_that_is_another_is_noticed_and_a_copy_is_none(folder, tmp_path
     plays = np.load(folder / "plays.npy")
     np.save(folder / "plays.npy", plays[::-1])
     assert (plays != plays[::-1]).any() and load(folder, STATE) is None
+    meta = json.loads((copy / "meta.json").read_text())
+    (copy / "meta.json").write_text(json.dumps(meta | {"longest_history": 3}))
+    assert load(copy, STATE) is None
 
 
 def sealed(folder):
     """As if somebody had written the files so on purpose."""
     path = folder / "meta.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"content": arrays._content(folder)}))
+    meta = json.loads(path.read_text()) | {"content": arrays._content(folder)}
+    del meta["seal"]
+    path.write_text(json.dumps(meta | {"seal": arrays._seal(meta)}))
 
 
 def out_of_range(array):

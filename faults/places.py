@@ -18,8 +18,8 @@ from faults.trainers import SECONDS, Trainer, environment
 
 IN_THE_DATA = (0.1, 0.5, 0.95, 1.3)
 IN_THE_RUN = (0.02, 0.3, 0.6, 0.95)
-"""Sizes of the disk as shares of what the sample and its arrays, or the run, need at their end; while they are made they
-may need more."""
+"""Sizes of the disk as shares of what the sample and its arrays, or the run, need at their end; while they are made
+they may need more."""
 PAGE = 4096
 
 

@@ -100,11 +100,14 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         check_unpacked_size(path)
         with np.load(path, allow_pickle=False) as file:
-            return {name: _array(file[name], name) for name in file.files}
+            arrays = {name: _array(file[name], name) for name in file.files}
     except (OSError, EOFError, MemoryError, ArithmeticError, LookupError, RuntimeError, TypeError, TokenError) as error:
         raise ValueError(str(error) or type(error).__name__) from None
     except (zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(str(error)) from None
+    if not arrays:  # damage at its end makes a zip empty
+        raise ValueError("it holds no array")
+    return arrays
 
 
 def check_unpacked_size(path: Path) -> None:

@@ -178,3 +178,16 @@ def test_an_array_that_its_header_cuts_short_is_noticed_by_its_checksum(tmp_path
         assert len(file["a"]) == 10_000  # NumPy does not notice
     with pytest.raises(ValueError, match=r"the checksum of a\.npy is wrong"):
         read_npz(path)
+
+
+def test_a_zip_that_damage_made_empty_is_noticed(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, a=np.zeros(3))
+    content = bytearray(path.read_bytes())
+    end = content.rfind(b"PK\5\6")
+    content[end + 4 : end + 16] = bytes(12)  # how many members there are, and how long their list is
+    path.write_bytes(content)
+    with np.load(path) as file:
+        assert not file.files
+    with pytest.raises(ValueError, match="it holds no array"):
+        read_npz(path)

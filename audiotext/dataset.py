@@ -19,7 +19,8 @@ from audiotext.layout import ARTISTS, SONGS, ItemSet, Layout, Split
 from audiotext.matrices import read_ids
 from audiotext.sample import write_sample
 from common.options import UserError, require
-from common.sources import MARKER, Dataset, data_root, dataset_folder, fingerprint, sample_dataset
+from common.prepared import fingerprint
+from common.sources import MARKER, Dataset, data_root, dataset_folder, sample_dataset
 
 FOLDER = "dlrs-data"
 USERS = "users_index.tsv"

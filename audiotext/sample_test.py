@@ -7,7 +7,8 @@ from audiotext.raw import FILES, read_raw
 from audiotext.sample import SampleOptions, draw_world, write_sample
 from audiotext.sample_sound import RATE, clip
 from common.options import UserError
-from common.sources import MARKER, fingerprint, missing_files
+from common.prepared import fingerprint
+from common.sources import MARKER, missing_files
 
 
 @pytest.fixture(scope="module")

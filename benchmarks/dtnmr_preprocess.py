@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.options import PROJECT, OptionalPath, UserError, replacing, require, run_script
+from common.prepared import replacing_folder
 from common.reporting.record import recording
-from common.sources import MARKER, mark_synthetic, replacing_folder
+from common.sources import MARKER, mark_synthetic
 
 TRAIN_ROWS, TEST_ROWS = 7_377_418, 2_556_790
 USERS, LISTED_SONGS, TRAIN_SONGS, TEST_SONGS = 34_403, 2_296_320, 359_966, 59_873

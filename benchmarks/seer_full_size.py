@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.options import PROJECT, UserError, require, run_script
+from common.prepared import replacing_folder
 from common.reporting.record import recording
-from common.sources import MARKER, dataset_folder, missing_files, replacing_folder
+from common.sources import MARKER, dataset_folder, missing_files
 from seer.json_arrays import FEATURES
 from seer.preprocess import REQUIRED
 

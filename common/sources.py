@@ -1,30 +1,23 @@
-"""Where a dataset lives: the released files, the synthetic sample in their place, and the prepared arrays."""
+"""Where a dataset lives: the released files, or the synthetic sample in their place."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
-import shutil
 import sys
-import tempfile
-import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, TypeVar
+from typing import IO
 
 from common.options import PROJECT, UserError, reason_of, require
-
-Data = TypeVar("Data")
+from common.prepared import replacing_folder
 
 MARKER = "SYNTHETIC.txt"
 """A folder that holds this file is made up; results on it are marked synthetic."""
-ABANDONED_SECONDS = 3600
-"""A temporary folder that nobody has written to for so long is left over from a killed run."""
 LONGEST_LISTING = 2**22
 """Bytes of the list of members of a zip: some ten thousand names."""
 
@@ -154,86 +147,6 @@ def mark_synthetic(folder: Path, why: str = "Written by the sample of Encore; no
     (folder / MARKER).write_text(f"Made-up data. {why}\n", "utf-8")
 
 
-@contextlib.contextmanager
-def replacing_folder(folder: Path, is_current: Callable[[Path], bool]) -> Iterator[Path]:
-    """Fill an empty folder beside ``folder`` and rename it to ``folder`` once the block has ended well.
-
-    Several processes may do so at once: if another one was faster, that is if ``is_current(folder)`` holds by
-    then, its result stays. After an error or Ctrl-C nothing is left; what a killed run left is removed later.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{folder.name}."
-    for path in folder.parent.iterdir():
-        if path.name.startswith(prefix) and _idle_seconds(path) > ABANDONED_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
-    beside = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
-    try:
-        yield beside
-        mask = os.umask(0)  # mkdtemp makes private folders; give this one the user's usual permissions
-        os.umask(mask)
-        beside.chmod(0o777 & ~mask)
-        while True:
-            try:
-                beside.rename(folder)
-                break
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-            if is_current(folder):
-                break
-            outdated = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
-            with contextlib.suppress(FileNotFoundError):  # another process took it away first
-                folder.rename(outdated)
-            shutil.rmtree(outdated, ignore_errors=True)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def prepared_arrays(folder: Path, load: Callable[[Path], Data | None], make: Callable[[Path], None]) -> Data:
-    """What ``load`` opens in ``folder``, which is filled by ``make`` if that is None.
-
-    Args:
-        folder: of the prepared arrays.
-        load: opens the arrays in a folder; None if they are missing, damaged or made of something else.
-        make: writes them into an empty folder, which is renamed at the end: ``folder`` is never half-written.
-
-    Raises:
-        UserError: the folder cannot be read or written.
-    """
-    try:
-        data = load(folder)
-        if data is None:
-            with replacing_folder(folder, lambda other: load(other) is not None) as beside:
-                make(beside)
-                # Opened before the rename: whatever another process then does with the folder, the maps stay.
-                data = load(beside)
-    except OSError as error:
-        raise UserError(f"{error.filename or folder}: {reason_of(error)}") from error
-    if data is None:
-        raise UserError(f"{folder}: the arrays just written cannot be read back; is the disk full?")
-    return data
-
-
-def states_of(files: Iterable[Path]) -> list[list[Any]]:
-    """Name, size and time of change of files: what was made of them is out of date once any of it differs.
-
-    Raises:
-        UserError: one cannot be looked at.
-    """
-    try:
-        return [[path.name, (stat := path.stat()).st_size, stat.st_mtime_ns] for path in files]
-    except OSError as error:
-        raise UserError(f"{error.filename}: {reason_of(error)}") from error
-
-
-def _idle_seconds(folder: Path) -> float:
-    newest = 0.0
-    with contextlib.suppress(OSError):  # files may vanish while we look
-        newest = max(path.stat().st_mtime for path in [folder, *folder.rglob("*")])
-        return time.time() - newest
-    return 0.0
-
-
 def check_listing(path: Path) -> None:
     """Look at the end of a zip before it is opened: ``zipfile`` reads the whole list of its members at once.
 
@@ -300,22 +213,3 @@ def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     )
     require(not members[0].flag_bits & 1, f"{path}: is encrypted; expected a zip without password")
     return members[0]
-
-
-def stamps(folder: Path) -> dict[str, list[int]]:
-    """Name -> size and time of change of the arrays and texts in ``folder``, to be kept in its ``meta.json``.
-
-    Arrays whose stamps have changed since are not those that were written: they may load, and be wrong.
-    """
-    files = [path for path in sorted(folder.iterdir()) if path.suffix in (".npy", ".json") and path.stem != "meta"]
-    return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
-
-
-def fingerprint(files: Iterable[Path]) -> str:
-    """SHA-256 (hex) over the names and contents of ``files``, in the order of their names; streamed."""
-    whole = hashlib.sha256()
-    for path in sorted(files, key=lambda path: path.name):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256")
-        whole.update(f"{path.name}\0{content.hexdigest()}\n".encode())
-    return whole.hexdigest()

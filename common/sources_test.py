@@ -1,22 +1,14 @@
-"""Tests of common/sources.py: finding datasets, hostile zips, folders that are replaced whole."""
+"""Tests of common/sources.py: finding datasets, hostile zips."""
 
 import io
 import os
-import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from common.options import UserError
-from common.sources import (
-    MARKER,
-    dataset_folder,
-    find_file,
-    fingerprint,
-    open_text_or_zip,
-    replacing_folder,
-)
+from common.sources import MARKER, dataset_folder, find_file, open_text_or_zip
 
 REQUIRED: list[str | tuple[str, ...]] = ["triplets.txt", ("midi.txt", "midi.zip")]
 
@@ -193,44 +185,3 @@ def test_reader_errors_pass_through(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"content")
     with pytest.raises(io.UnsupportedOperation), open_text_or_zip(tmp_path / "a.txt") as stream:
         stream.write(b"x")
-
-
-def test_fingerprint_depends_on_names_and_contents_not_on_order_or_folder(tmp_path: Path) -> None:
-    for folder in ("one", "two"):
-        (tmp_path / folder).mkdir()
-        for name in ("a", "b"):
-            (tmp_path / folder / name).write_text(f"content of {name}")
-    files = [tmp_path / "one/a", tmp_path / "one/b"]
-    expected = fingerprint(files)
-    assert len(expected) == 64
-    assert fingerprint(reversed(files)) == fingerprint([tmp_path / "two/a", tmp_path / "two/b"]) == expected
-    assert fingerprint(files[:1]) != expected
-    (tmp_path / "two/a").write_text("content of b")
-    assert fingerprint([tmp_path / "two/a", tmp_path / "two/b"]) != expected
-
-
-def test_replacing_folder_replaces_what_is_out_of_date(tmp_path: Path) -> None:
-    target = tmp_path / "deep/target"
-    for version in ("old", "new"):
-        with replacing_folder(target, lambda _: False) as beside:
-            (beside / version).write_text(version)
-        assert [path.name for path in target.iterdir()] == [version]
-    with replacing_folder(target, lambda _: True) as beside:
-        (beside / "slow").write_text("another process was faster: its result stays")
-    assert [path.name for path in target.iterdir()] == ["new"]
-    assert [path.name for path in target.parent.iterdir()] == ["target"]
-
-
-def test_replacing_folder_leaves_nothing_after_an_error_and_sweeps_old_leftovers(tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    abandoned, running = tmp_path / ".target.killed", tmp_path / ".target.running"
-    for folder in (abandoned, running):
-        folder.mkdir()
-        (folder / "half").write_text("half")
-    long_ago = time.time() - 100_000
-    os.utime(abandoned / "half", (long_ago, long_ago))
-    os.utime(abandoned, (long_ago, long_ago))
-    with pytest.raises(KeyboardInterrupt), replacing_folder(target, lambda _: False) as beside:
-        (beside / "half").write_text("half")
-        raise KeyboardInterrupt
-    assert [path.name for path in tmp_path.iterdir()] == [".target.running"]

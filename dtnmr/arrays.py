@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.options import write_json
-from common.sources import fingerprint, stamps
+from common.prepared import fingerprint, stamps
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES, KkboxData, Points, Rows
 
 META, TEXTS = "meta.json", "texts.json"

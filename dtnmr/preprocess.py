@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from common.options import OptionalPath, UserError, reason_of, require, run_script
-from common.sources import Dataset, data_root, dataset_folder, fingerprint, prepared_arrays
+from common.prepared import fingerprint, prepared_arrays
+from common.sources import Dataset, data_root, dataset_folder
 from dtnmr.arrays import FILES, load, read_state, save
 from dtnmr.building import build
 from dtnmr.data_options import DataOptions, Protocol

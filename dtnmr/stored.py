@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.options import UserError, require, write_json
+from common.prepared import replacing_folder
 from common.rundir import read_run
-from common.sources import find_file, replacing_folder
+from common.sources import find_file
 from common.vocabulary import digest, trained_vocabulary
 from dtnmr.arrays import load, save
 from dtnmr.csvtables import opened

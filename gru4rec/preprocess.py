@@ -18,16 +18,9 @@ from numpy.typing import NDArray
 
 from common.mssd.files import FEATURES
 from common.options import OptionalPath, UserError, require, run_script, write_json
+from common.prepared import fingerprint, prepared_arrays, stamps, states_of
 from common.sessions import Sessions
-from common.sources import (
-    Dataset,
-    data_root,
-    dataset_folder,
-    fingerprint,
-    prepared_arrays,
-    stamps,
-    states_of,
-)
+from common.sources import Dataset, data_root, dataset_folder
 from gru4rec.building import build
 from gru4rec.built import ARRAYS, PARTS
 from gru4rec.data_options import ENGINE_OPTIONS, DataOptions, Kind, SessionFiles, expected_files, find_session_files

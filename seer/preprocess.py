@@ -20,7 +20,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from common.options import OptionalPath, UserError, require, run_script, write_json
-from common.sources import dataset_folder, find_file, fingerprint, prepared_arrays, stamps, states_of
+from common.prepared import fingerprint, prepared_arrays, stamps, states_of
+from common.sources import dataset_folder, find_file
 from seer.building.from_midi import FromMidiOptions, build_dataset
 from seer.json_arrays import CHANNELS, Array, convert_midi, convert_times
 from seer.tables import check_users, read_song_information, read_triplets

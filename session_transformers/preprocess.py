@@ -24,17 +24,8 @@ from numpy.typing import NDArray
 
 from common.mssd.files import MssdFiles, find_mssd
 from common.options import OptionalPath, require, run_script, write_json
-from common.sources import (
-    MARKER,
-    Dataset,
-    data_root,
-    dataset_folder,
-    fingerprint,
-    prepared_arrays,
-    sample_dataset,
-    stamps,
-    states_of,
-)
+from common.prepared import fingerprint, prepared_arrays, stamps, states_of
+from common.sources import MARKER, Dataset, data_root, dataset_folder, sample_dataset
 from session_transformers.data_options import ENGINE_OPTIONS, DataOptions
 from session_transformers.kinds import Ids
 from session_transformers.sessions.building import ARRAYS, PARTS, build, feature_names

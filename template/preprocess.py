@@ -10,7 +10,8 @@ import pandas as pd
 
 from common.csvtext import Column, Source, open_sources, read_table
 from common.options import OptionalPath, require, run_script
-from common.sources import Dataset, dataset_folder, fingerprint
+from common.prepared import fingerprint
+from common.sources import Dataset, dataset_folder
 from template.sample import write_sample
 
 FILE = "plays.csv"

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from common.options import OptionalInt, OptionalPath, flag, require, write_json
-from common.sources import MARKER, mark_synthetic, replacing_folder
+from common.prepared import replacing_folder
+from common.sources import MARKER, mark_synthetic
 from seer.building.midi_songs import Converted, convert_all
 from seer.building.play_counts import PlayCounts, read_play_counts
 from seer.building.song_catalogue import Matches, Skipped, Song, match_files, read_songs

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from common import runtime
 from common.options import PROJECT, require, write_json
-from common.sources import Dataset, replacing_folder
+from common.prepared import replacing_folder
+from common.sources import Dataset
 from common.training import BlockPredictor
 from seer.experiment import Loaded, load
 from seer.explain import SECOND, TIE, Explainer

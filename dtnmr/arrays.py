@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.options import write_json
-from common.prepared import fingerprint, stamps
+from common.prepared import fingerprint
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES, KkboxData, Points, Rows
 
 META, TEXTS = "meta.json", "texts.json"
@@ -45,7 +45,7 @@ def save(data: KkboxData, state: dict[str, Any], folder: Path) -> None:
             np.save(folder / f"{name}_{part}.npy", array)
     write_json(folder / TEXTS, {name: getattr(data, name) for name in _IN_TEXTS})
     meta = {"state": state} | {name: getattr(data, name) for name in _IN_META}
-    meta |= {"files": stamps(folder), "content": _content(folder)}
+    meta |= {"content": _content(folder)}
     write_json(folder / META, meta | {"seal": _seal(meta)})
 
 
@@ -59,9 +59,9 @@ def _seal(meta: dict[str, Any]) -> str:
 
 
 def _as_written(folder: Path, meta: dict[str, Any]) -> bool:
-    """Whether the files are those that were saved; a copy of the folder has other times, so its content is read."""
+    """Whether the files are those that were saved; their times are not asked, as runs keep copies of them."""
     sealed = meta["seal"] == _seal({name: value for name, value in meta.items() if name != "seal"})
-    return sealed and bool(meta["files"] == stamps(folder) or meta["content"] == _content(folder))
+    return bool(sealed and meta["content"] == _content(folder))
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:

@@ -138,7 +138,15 @@ def test_names_that_look_like_patterns(tmp_path):
 
 def test_damaged_files_and_sessions_in_two(tmp_path):
     path = tmp_path / "log_0.csv.gz"
-    for content in (gzip.compress(MONDAY.encode())[:-9], b"no gzip", MONDAY.encode("utf-16"), b"a,\xff\n"):
+    flipped = bytearray(gzip.compress(MONDAY.encode(), 0))  # stored as it is, so only the checksum tells
+    flipped[flipped.index(b",x,") + 1] ^= 1
+    for content in (
+        bytes(flipped),
+        gzip.compress(MONDAY.encode())[:-9],
+        b"no gzip",
+        MONDAY.encode("utf-16"),
+        b"a,\xff\n",
+    ):
         path.write_bytes(content)
         expected = outcome(tmp_path, "numpy")
         assert isinstance(expected, str) and outcome(tmp_path, "duckdb") == expected

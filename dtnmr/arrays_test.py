@@ -6,9 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from dtnmr import arrays
 from dtnmr.arrays import load, save
-from dtnmr.testing import tiny_data
+from dtnmr.testing import seal, tiny_data
 
 DATA, STATE = tiny_data(), {"fingerprint": "tiny"}
 
@@ -39,14 +38,6 @@ def test_a_number_that_is_another_is_noticed_and_a_copy_is_none(folder, tmp_path
     assert load(copy, STATE) is None
 
 
-def sealed(folder):
-    """As if somebody had written the files so on purpose."""
-    path = folder / "meta.json"
-    meta = json.loads(path.read_text()) | {"content": arrays._content(folder)}
-    del meta["seal"]
-    path.write_text(json.dumps(meta | {"seal": arrays._seal(meta)}))
-
-
 def out_of_range(array):
     return np.full_like(array, 10**6)
 
@@ -72,14 +63,14 @@ def backwards(indptr):
 def test_arrays_that_do_not_fit_together_are_no_arrays(folder, name, change):
     file = folder / f"{name}.npy"
     np.save(file, change(np.load(file)), allow_pickle=True)
-    sealed(folder)
+    seal(folder)
     assert load(folder, STATE) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00\x10\x00{'descr': (((((  \n"])
 def test_files_that_are_no_arrays(folder, content):
     (folder / "plays.npy").write_bytes(content)
-    sealed(folder)
+    seal(folder)
     assert load(folder, STATE) is None
 
 
@@ -103,7 +94,7 @@ def test_files_that_are_no_arrays(folder, content):
 def test_edited_texts(folder, file, change):
     path = folder / f"{file}.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    sealed(folder)
+    seal(folder)
     assert load(folder, STATE) is None
 
 
@@ -112,5 +103,5 @@ def test_edited_texts(folder, file, change):
 def test_texts_that_are_no_json_of_ours(folder, file, content):
     (folder / f"{file}.json").write_text(content)
     if file == "texts":
-        sealed(folder)
+        seal(folder)
     assert load(folder, STATE) is None

@@ -49,7 +49,7 @@ TRAINERS = (
         "session_transformers", "session_transformers/train.py",
         (*_SHORT, "--width=32", "--feed-forward=8", "--encoder-layers=1", "--decoder-layers=1", "--heads=2",
          "--batch-size=512"),
-        "mssd",
+        "session_transformers",
     ),
     Trainer(
         "audiotext", "audiotext/train.py",

@@ -20,6 +20,7 @@ one artist's biography is empty and another's is missing. Every name, word and n
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -176,7 +177,9 @@ def _write_clips(folder: Path, songs: list[str], world: World, options: SampleOp
             wave = np.zeros_like(wave)  # silence
         elif number == 17:
             wave = wave[: RATE // 100]  # shorter than a frame
-        soundfile.write(folder / "clips" / f"{songs[number]}.flac", wave, RATE, subtype="PCM_S8")
+        content = io.BytesIO()  # libsndfile does not tell that a disk is full
+        soundfile.write(content, wave, RATE, format="FLAC", subtype="PCM_S8")
+        (folder / "clips" / f"{songs[number]}.flac").write_bytes(content.getvalue())
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(write, range(len(songs))))

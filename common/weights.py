@@ -7,6 +7,8 @@ executed, unpickled or followed outside the file.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -96,7 +98,11 @@ def load_weights(model: keras.Model, path: Path, weights: Weights, layers: Mappi
 def save_own_weights(path: Path, model: keras.Model) -> None:
     """Write ``model``'s weights in Keras 3's own format, atomically."""
     beside = path.with_name(f".writing.{path.name}")
-    model.save_weights(beside)
+    try:
+        model.save_weights(beside)
+    except (OSError, RuntimeError) as error:  # HDF5 tells the system's number in its text alone
+        full = f"errno = {errno.ENOSPC}," in str(error)
+        raise (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) if full else error) from None
     beside.replace(path)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.options import UserError
-from common.weights import load_own_weights, load_weights, read_weights
+from common.weights import load_own_weights, load_weights, read_weights, save_own_weights
 
 
 def write(path, layers, group=None):
@@ -146,3 +146,15 @@ def test_own_weights_that_say_they_are_huge_are_refused_before_they_are_read(tmp
         file.create_dataset(names[0], (40_000, 40_000), "f4", chunks=True, compression="gzip")
     with pytest.raises(UserError, match=r"model.weights.h5: .* 6,400,000,000 bytes, but far fewer are stored"):
         load_own_weights(model, path)
+
+
+def test_a_full_disk_while_weights_are_saved_is_told_as_such(tmp_path, monkeypatch):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+
+    def full(_):
+        raise OSError("Can't write data (file write failed: filename = 'x', errno = 28, error message = 'No space')")
+
+    monkeypatch.setattr(model, "save_weights", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        save_own_weights(tmp_path / "model.weights.h5", model)
+    assert caught.value.errno == 28

@@ -11,9 +11,9 @@ from scipy import sparse
 from tqdm import tqdm
 
 from audiotext import als
-from common.options import UserError, flag, require
+from common.options import UserError, require, require_between
 
-LIMITS = {
+LIMITS: dict[str, tuple[float, float]] = {
     "factors": (1, 2**13), "als_alpha": (1e-9, 1e9), "als_epsilon": (1e-12, 1e12), "als_regularisation": (1e-9, 1e12),
 }  # fmt: skip
 """Beyond them the sums of ALS leave double precision, or the memory."""
@@ -28,9 +28,7 @@ class FactorOptions(als.AlsOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, (low, high) in LIMITS.items():
-            value = getattr(self, name)
-            require(low <= value <= high, f"{flag(name)} is {value:g}; it must lie in {low:g}..{high:g}")
+        require_between(self, **LIMITS)
         require(
             self.als_engine == "numpy" or not self.als_weighted,
             "--als-weighted needs --als-engine numpy: implicit has no weighted regularisation",

@@ -134,7 +134,7 @@ def measure(name: str, device: str, options: Options) -> tuple[dict[str, float |
     """The figures of a network, and what is wrong with them."""
     make = TASKS[name]
     reference = losses(make, options.scale, options.steps, "cpu:0", "float32")
-    row: dict[str, float | str] = {"device": device, "loss": float(reference[-1])}
+    row: dict[str, float | str] = {"device": f"{keras.backend.backend()} on {device}", "loss": float(reference[-1])}
     wrong = [] if np.isfinite(reference).all() else [f"losses {reference} on the processor"]
     for policy in ("float32", "mixed_float16")[: 1 if name in FLOAT32_ONLY else 2]:
         if (device, policy) != ("cpu:0", "float32"):  # which is the reference itself
@@ -163,8 +163,8 @@ def main(options: Options) -> dict[str, dict[str, float | str]]:
         print(name, *(f"  {key} {value:.4g}" for key, value in figures[name].items() if key != "device"), flush=True)
     if failed:
         raise UserError("; ".join(failed))
-    if device == "cpu:0":
-        print("Not recorded: this machine has no GPU.")
+    if device == "cpu:0" or options != Options():
+        print("Not recorded: only all networks at their papers' sizes on a GPU are.")
     else:
         record(Path(__file__).stem, options, figures, machine(), time.perf_counter() - started)
     return figures

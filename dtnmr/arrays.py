@@ -46,21 +46,21 @@ def save(data: KkboxData, state: dict[str, Any], folder: Path) -> None:
     write_json(folder / TEXTS, {name: getattr(data, name) for name in _IN_TEXTS})
     meta = {"state": state} | {name: getattr(data, name) for name in _IN_META}
     meta |= {"content": _content(folder)}
-    write_json(folder / META, meta | {"seal": _seal(meta)})
+    write_json(folder / META, meta | {"seal": digest_of(meta)})
 
 
 def _content(folder: Path) -> str:
     return fingerprint(folder / name for name in FILES - {META})
 
 
-def _seal(meta: dict[str, Any]) -> str:
-    """SHA-256 over all that is in ``meta``."""
-    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+def digest_of(described: dict[str, Any]) -> str:
+    """SHA-256 (hex) over JSON, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
 def _as_written(folder: Path, meta: dict[str, Any]) -> bool:
     """Whether the files are those that were saved; their times are not asked, as runs keep copies of them."""
-    sealed = meta["seal"] == _seal({name: value for name, value in meta.items() if name != "seal"})
+    sealed = meta["seal"] == digest_of({name: value for name, value in meta.items() if name != "seal"})
     return bool(sealed and meta["content"] == _content(folder))
 
 

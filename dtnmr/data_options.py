@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from common.options import OptionalPath, flag, require
+from common.options import OptionalPath, flag, require, require_between
 
 Protocol = Literal["corrected", "released"]
 MOST = 2**31 - 1
@@ -49,10 +49,13 @@ class DataOptions:
     released protocol has none."""
 
     def __post_init__(self) -> None:
-        least = {"min_playlist_len": 1, "max_playlist_len": 2, "subset_size": 2, "short_term_len": 1}
-        for name, low in least.items():
-            value = getattr(self, name)
-            require(low <= value <= MOST, f"{flag(name)} is {value}; it must lie in {low}..{MOST}")
+        require_between(
+            self,
+            min_playlist_len=(1, MOST),
+            max_playlist_len=(2, MOST),
+            subset_size=(2, MOST),
+            short_term_len=(1, MOST),
+        )
         for name in ("top", "validation_share"):
             value = getattr(self, name)
             require(0 <= value < 1, f"{flag(name)} is {value}; it must be 0 or more and below 1")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from rich.table import Table
 from common.options import OptionalPath, UserError, reason_of, require, run_script
 from common.prepared import fingerprint, prepared_arrays
 from common.sources import Dataset, data_root, dataset_folder
-from dtnmr.arrays import FILES, load, read_state, save
+from dtnmr.arrays import FILES, digest_of, load, read_state, save
 from dtnmr.building import build
 from dtnmr.data_options import DataOptions, Protocol
 from dtnmr.dataset import KkboxData
@@ -54,17 +52,13 @@ def prepare(
     data = prepared_arrays(
         prepared,
         lambda folder: None if options.reload and folder == prepared else load(folder, state),
-        lambda folder: save(build(files, options, protocol, _fingerprint(state)), state, folder),
+        lambda folder: save(build(files, options, protocol, digest_of(state)), state, folder),
     )
     require(
         options.subset_size <= data.songs,
         f"--subset-size is {options.subset_size}; it must be at most the number of songs kept, {data.songs}",
     )
     return data
-
-
-def _fingerprint(state: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def _refuse_others(folder: Path, state: dict[str, Any], strict: bool) -> None:

@@ -88,4 +88,4 @@ def seal(folder: Path) -> None:
     path = folder / arrays.META
     meta = json.loads(path.read_text("utf-8")) | {"content": arrays._content(folder)}
     del meta["seal"]
-    path.write_text(json.dumps(meta | {"seal": arrays._seal(meta)}), "utf-8")
+    path.write_text(json.dumps(meta | {"seal": arrays.digest_of(meta)}), "utf-8")

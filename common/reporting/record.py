@@ -19,7 +19,7 @@ from common.reporting.figures import read_figures
 
 Options = TypeVar("Options")
 RESULTS = PROJECT / "benchmarks" / "results"
-PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "librosa", "torch", "implicit", "duckdb", "distributed")
+PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "librosa", "torch", "jax", "implicit", "duckdb", "distributed")
 QUIET = 0.05
 """A machine is quiet if other processes use less than this share of its processor time."""
 

@@ -99,7 +99,6 @@ class AudioTextOptions(TrainingOptions, PrepareOptions):
             self.text == "auto" or self.model.startswith(("mm", "seed")),
             f"--text belongs to mm-lf-lin, mm-lf-h1, mm and seed; --model {self.model} names its own input",
         )
-        require(self.distribute in ("none", "mirrored"), "--distribute multiworker: expected none or mirrored here")
         require(len(self.weights) <= 1, "--weights names several files; name one")
 
     @property

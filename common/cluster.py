@@ -22,6 +22,10 @@ HOW = (
 )
 
 
+_OWN: list[Path] = []
+"""Folders that this worker has been given."""
+
+
 @dataclass(frozen=True)
 class Worker:
     """One of the processes that train a model together."""
@@ -51,7 +55,7 @@ def own_folder(run_dir: Path | None, resume: bool) -> Path | None:
     """Where this worker may write: None is the run directory itself, for the chief; else a folder that is deleted.
 
     All workers do the same work, so what they would write is the same, too. A worker that resumes is given what the
-    chief has kept.
+    chief has kept. A run within a run (a branch of audiotext) lies in such a folder already.
 
     Raises:
         UserError: there is no ``--run-dir``, so that the workers would not agree on one.
@@ -61,9 +65,10 @@ def own_folder(run_dir: Path | None, resume: bool) -> Path | None:
     )
     assert run_dir is not None
     worker = this_worker()
-    if worker.number == 0:
+    if worker.number == 0 or any(run_dir.is_relative_to(folder) for folder in _OWN):
         return None
     folder = Path(tempfile.mkdtemp(prefix="encore-worker-"))
+    _OWN.append(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     if resume:
         shutil.copytree(run_dir, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("tensorboard", ".*"))

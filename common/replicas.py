@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from common.options import UserError
+from common.options import UserError, require
 
 
 def spread(strategy: Any, parts: tuple[Any, ...]) -> Any:
@@ -24,15 +23,54 @@ def spread(strategy: Any, parts: tuple[Any, ...]) -> Any:
     return (tf.nest.pack_sequence_as(parts[0], values),)
 
 
+def check_rows(batch_size: int, replicas: int) -> None:
+    """Refuse a batch whose rows cannot be shared out evenly.
+
+    Raises:
+        UserError: see above.
+    """
+    require(
+        batch_size % replicas == 0,
+        f"--batch-size {batch_size} cannot be shared out between {replicas} devices; take a multiple of {replicas}",
+    )
+
+
+def flat(nested: Any) -> Any:
+    """Tensors of one type as a single array: a sum over replicas has its latency, whatever its size."""
+    return tf.concat([tf.reshape(one, [-1]) for one in tf.nest.flatten(nested)], 0)
+
+
+def summed(share: Callable[[Any], Any], like: Any, strategy: Any) -> Any:
+    """Sums over the replicas of what each of them computes.
+
+    Args:
+        share: number of the replica -> its share, made one array by :func:`flat`.
+        like: nested tensors of the shapes that went into that array.
+        strategy: a ``tf.distribute`` strategy.
+
+    Returns:
+        The sums, nested as ``like``.
+    """
+
+    def of_replica() -> Any:
+        context = tf.distribute.get_replica_context()
+        return context.all_reduce("SUM", share(context.replica_id_in_sync_group))
+
+    total = strategy.experimental_local_results(strategy.run(of_replica))[0]
+    shapes = [one.shape for one in tf.nest.flatten(like)]
+    parts = tf.split(total, [shape.num_elements() for shape in shapes])
+    return tf.nest.pack_sequence_as(like, [tf.reshape(p, s) for p, s in zip(parts, shapes, strict=True)])
+
+
 @contextlib.contextmanager
-def said_if_a_worker_is_gone(strategy: Any, run_dir: Path | None) -> Iterator[None]:
+def said_if_a_worker_is_gone(strategy: Any) -> Iterator[None]:
     """Turn what TensorFlow raises when another worker of the cluster has ended into a line that says what to do."""
     try:
         yield
     except tf.errors.OpError:
         if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             raise
-        again = f"start all workers again with --run-dir {run_dir} --resume"
+        again = "start all workers again as before, with --resume"
         raise UserError(f"another worker is gone; whole epochs are kept: {again}") from None
 
 

@@ -198,7 +198,7 @@ class Trainer:
         bar = tqdm(desc=title, unit=" batch", disable=None if not quiet else True, leave=False)
         with bar:
             for parts, count in self._prefetched(batches):
-                with said_if_a_worker_is_gone(self.strategy, self.run_dir):
+                with said_if_a_worker_is_gone(self.strategy):
                     losses.append(self._step(spread(self.strategy, parts)))
                 counts.append(count)
                 bar.update()

@@ -14,6 +14,7 @@ import numpy as np
 from common import runtime
 from common.checkpoint import Progress
 from common.options import require
+from common.replicas import check_rows
 from common.report import plot_curves
 from common.rundir import open_run, resumable
 from common.sources import Dataset
@@ -44,6 +45,8 @@ def run(options: DtnmrOptions, dataset: Dataset, data: KkboxData) -> dict[str, A
     started = time.perf_counter()
     options = options.completed(dataset.synthetic)
     runtime.configure(dataclasses.replace(options, precision="float32"))
+    assert options.batch_size
+    check_rows(options.batch_size, runtime.strategy(options.distribute).num_replicas_in_sync)
     require(len(data.test) > 0, f"{dataset.name}: no test example is left; see --long-term-len and --top")
     start = given_model(options.weights[0], data, options) if options.weights else None
     architecture = start.architecture if start else architecture_of(options, data)
@@ -149,7 +152,8 @@ def train(model: DTNMR, options: DtnmrOptions, data: KkboxData, folder: Path) ->
         assert options.negatives is not None
         power = options.negatives_power or 0.0
         negatives = Negatives(data, options.negatives, options.subset_size - 1, options.seed, power)
-    trainer = Trainer(model, optimizer, make_loss(options.loss), pool, options.seed, jit=not options.deterministic)
+    loss, strategy = make_loss(options.loss), runtime.strategy(options.distribute)
+    trainer = Trainer(model, optimizer, loss, pool, options.seed, jit=not options.deterministic, strategy=strategy)
     batches = Batches(model.architecture, data, data.train, negatives, options.batch_size, options.seed)
     validate = Validation(model, data, options.seed) if len(data.validation) else None
     monitor = MONITOR if validate else None

@@ -99,7 +99,6 @@ class DtnmrOptions(TrainingOptions, DataOptions):
         )
         require(len(self.weights) <= 1, "--weights names several files; name one")
         require(self.precision in ("auto", "float32"), f"--precision {self.precision}: DTNMR computes in float32")
-        require(self.distribute == "none", f"--distribute {self.distribute}: DTNMR trains on one device")
         require(
             self.negatives is None or self.loss != "full-softmax",
             "--loss full-softmax compares with all songs and draws no --negatives; leave one of them out",

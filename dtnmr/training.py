@@ -23,10 +23,12 @@ from common.checkpoint import Progress, restore_checkpoint, save_checkpoint
 from common.dropout import drop
 from common.optimizers import RowOptimizer
 from common.options import require
+from common.replicas import said_if_a_worker_is_gone
 from dtnmr.architecture import Architecture
 from dtnmr.batches import Touched
 from dtnmr.losses import Loss
 from dtnmr.model import DTNMR, TABLES, Inputs, Masks, music, rate, rate_all, users
+from dtnmr.parallel import shared_out
 from dtnmr.training_batches import Batch, Batches
 
 Evaluate = Callable[[int], dict[str, float]]
@@ -44,6 +46,8 @@ class Trainer:
         user_side: compute the user's side and its gradients. Default: but for ``linear``, where the losses do not
             depend on it: its gradients are zero (of the released code: rounding noise), and so is their effect.
         jit: compile with XLA.
+        strategy: of ``tf.distribute``: shares the examples of a batch out between its replicas
+            (:mod:`dtnmr.parallel`); the model and the optimizer are made outside its scope.
     """
 
     def __init__(
@@ -55,22 +59,36 @@ class Trainer:
         seed: int = 1,
         user_side: bool | None = None,
         jit: bool = True,
+        strategy: Any = None,
     ) -> None:
         architecture, named = model.architecture, model.named
-        self.model, self.seed = model, seed
+        self.model, self.seed, self.strategy = model, seed, strategy
         if user_side is None:
             user_side = architecture.rating != "linear"
         dense = [n for n in named if n not in TABLES and (user_side or n.startswith(("song.", "rating.")))]
         barred = None if pool is None else tf.constant(np.where(pool, 0.0, -1e30).astype(np.float32))
 
-        @tf.function(jit_compile=jit)
-        def gradients(weights: Any, of_users: Any, of_songs: Any, inputs: Inputs, live: Any, seeds: Any) -> Any:
-            """Loss, hits and units alive; gradients of the dense weights and of the products of the wide kernels."""
+        def gradients(
+            weights: Any,
+            of_users: Any,
+            of_songs: Any,
+            inputs: Inputs,
+            live: Any,
+            whole: Any,
+            seeds: Any,
+            own: Any = lambda values, axis: values,
+        ) -> Any:
+            """Loss, hits and for each unit whether it is alive; gradients of the first three.
+
+            ``live`` (B,) are the weights of the examples, ``whole`` those of the batch together; ``own`` picks these
+            examples along an axis of all that the batch has.
+            """
+            replicas = 1 if alone else strategy.num_replicas_in_sync
             with tf.GradientTape() as tape:
                 tape.watch((weights, of_users, of_songs))
                 songs = music(architecture, weights, of_songs, inputs.lengths)  # (S, E)
                 if user_side:
-                    masks = _masks(architecture, inputs.history.shape[0], seeds)
+                    masks = _masks(architecture, inputs.history.shape[0] * replicas, seeds, own)
                     user = users(architecture, weights, of_users, songs, inputs, masks)  # (B, E)
                 else:
                     user = tf.zeros((inputs.history.shape[0], architecture.embedding))
@@ -81,7 +99,7 @@ class Trainer:
                 else:
                     scores = rate_all(architecture, weights, user, songs) + barred  # (B, S)
                     labels = inputs.candidates[:, 0]
-                value = tf.reduce_sum(loss(scores, labels) * live) / tf.reduce_sum(live)
+                value = tf.reduce_sum(loss(scores, labels) * live) / whole
             found = tape.gradient(value, (weights, of_users, of_songs), unconnected_gradients="zero")
             own = tf.gather(scores, labels, axis=1, batch_dims=1)
             above = tf.reduce_sum(tf.cast(scores >= own[:, None], tf.float32), axis=1) <= 1.0  # ties count against it
@@ -89,9 +107,14 @@ class Trainer:
             return (
                 value,
                 tf.reduce_sum(tf.cast(above, tf.float32) * live),
-                tf.reduce_sum(tf.cast(alive, tf.int32)),
+                tf.cast(alive, tf.float32),
                 found,
             )
+
+        alone = strategy is None or strategy.num_replicas_in_sync == 1
+        of_batch = tf.function(gradients, jit_compile=jit)
+        if not alone:
+            of_batch = shared_out(gradients, architecture.embedding, strategy, jit)
 
         @tf.function(reduce_retracing=True)
         def step(batch: Batch, seeds: Any) -> Any:
@@ -103,14 +126,15 @@ class Trainer:
             weights = {name: tf.convert_to_tensor(named[name].value) for name in dense}
             # Lists of columns stay outside: their lengths differ from batch to batch, and each would be compiled anew.
             fixed = inputs._replace(song_bits=(), song_rows=(), user_bits=(), user_rows=())
-            value, hits, alive, found = gradients(weights, of_users, of_songs, fixed, batch.weights, seeds)
+            whole = tf.reduce_sum(batch.weights)
+            value, hits, alive, found = of_batch(weights, of_users, of_songs, fixed, batch.weights, whole, seeds)
             d_dense, d_users, d_songs = found
             if user_side:
                 optimizer.rows(TABLES[0], batch.users.rows, _of_rows(d_users, batch.users, inputs.user_rows))
             optimizer.rows(TABLES[1], batch.songs.rows, _of_rows(d_songs, batch.songs, inputs.song_rows))
             for name in dense:
                 optimizer.whole(name, d_dense[name])
-            return value, hits, alive
+            return value, hits, tf.math.count_nonzero(alive)
 
         self._step = step
 
@@ -181,9 +205,9 @@ def fit(
         begun = time.perf_counter()
         title = f"{description}epoch {epoch + 1}/{epochs}"
         work = batches.epoch(epoch)
-        found = trainer.epoch(
-            iter(tqdm(work, title, total=len(batches), unit=" batches", disable=None, leave=False)), epoch
-        )
+        bar = tqdm(work, title, total=len(batches), unit=" batches", disable=None, leave=False)
+        with said_if_a_worker_is_gone(trainer.strategy):
+            found = trainer.epoch(iter(bar), epoch)
         require(
             math.isfinite(found["loss"]),
             f"{title}: the loss is {found['loss']}; try a smaller --learning-rate "
@@ -232,14 +256,14 @@ def _of_rows(gradient: Any, touched: Touched, rows: Any) -> Any:
     )
 
 
-def _masks(architecture: Architecture, rows: int, seeds: Any) -> list[Masks] | None:
-    """Dropout of the long and the short sequence."""
+def _masks(architecture: Architecture, rows: int, seeds: Any, own: Any) -> list[Masks] | None:
+    """Dropout of the long and the short sequence: drawn for the ``rows`` of the batch, of which ``own`` picks some."""
     rate = architecture.dropout
     if rate == 0:
         return None
 
     def mask(number: int, *shape: int) -> Any:
-        return drop(tf.ones(shape), rate, seeds + tf.constant([number, 0]))
+        return own(drop(tf.ones(shape), rate, seeds + tf.constant([number, 0])), axis=len(shape) - 2)
 
     units, between = architecture.lstm, architecture.lstm_layers - 1
     lengths = (architecture.long_length, architecture.short_length)

@@ -15,7 +15,7 @@ from common.checkpoint import Progress, restore_checkpoint, save_checkpoint
 from common.negatives import Negatives
 from common.optimizers import RowAdagrad, RowAdam, RowOptimizer
 from common.options import replacing, require
-from common.replicas import said_if_a_worker_is_gone
+from common.replicas import check_rows, said_if_a_worker_is_gone
 from common.report import Part, finish, plot_curves
 from common.rundir import open_run, resumable
 from common.sources import Dataset
@@ -26,7 +26,6 @@ from gru4rec.evaluation import Evaluator, Ties
 from gru4rec.losses import make_loss
 from gru4rec.model import Architecture, GRU4Rec
 from gru4rec.options import GruOptions
-from gru4rec.parallel import check_rows
 from gru4rec.preprocess import SessionData
 from gru4rec.stored import WEIGHTS
 from gru4rec.training import SessionTrainer, chunks
@@ -157,7 +156,7 @@ def fit(model: GRU4Rec, options: GruOptions, data: SessionData, folder: Path) ->
         work = chunks(data.train, options.batch_size, negatives.epoch(epoch))
         title = f"GRU4Rec, epoch {epoch + 1}/{options.epochs}"
         bar = tqdm(work, desc=title, unit=" chunks", disable=None, leave=False)
-        with said_if_a_worker_is_gone(strategy, options.run_dir):
+        with said_if_a_worker_is_gone(strategy):
             losses, live = trainer.epoch(iter(bar), epoch)
         require(len(losses) > 0, "no session of the training data has two events; nothing can be learnt")
         loss = float(np.sum(losses) * options.batch_size / live.sum())

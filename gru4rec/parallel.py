@@ -13,19 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from common.options import require
-
-
-def check_rows(batch_size: int, replicas: int) -> None:
-    """Refuse a batch whose rows cannot be shared out evenly.
-
-    Raises:
-        UserError: see above.
-    """
-    require(
-        batch_size % replicas == 0,
-        f"--batch-size {batch_size} cannot be shared out between {replicas} devices; take a multiple of {replicas}",
-    )
+from common.replicas import flat, summed
 
 
 def shared_out(gradients: Callable[..., Any], batch_size: int, strategy: Any, jit: bool) -> Callable[..., Any]:
@@ -62,19 +50,11 @@ def shared_out(gradients: Callable[..., Any], batch_size: int, strategy: Any, ji
         states = [own(h) for h in hidden]
         value, d_dense, d_rows, after = gradients(weights, here, states, turned(keep), turned(offset), seeds, own)
         d_rows = {name: placed(found) for name, found in d_rows.items()}
-        found = tf.nest.flatten((value, d_dense, d_rows, [placed(h) for h in after]))
-        return tf.concat([tf.reshape(one, [-1]) for one in found], 0)  # a single array: a sum has its latency
+        return flat((value, d_dense, d_rows, [placed(h) for h in after]))
 
     def together(*arguments: Any) -> Any:
-        def of_replica() -> Any:
-            context = tf.distribute.get_replica_context()
-            return context.all_reduce("SUM", share(context.replica_id_in_sync_group * count, *arguments))
-
-        total = strategy.experimental_local_results(strategy.run(of_replica))[0]
         weights, rows, hidden = arguments[:3]
         like = (tf.zeros(()), weights, rows, hidden)
-        shapes = [one.shape for one in tf.nest.flatten(like)]
-        parts = tf.split(total, [shape.num_elements() for shape in shapes])
-        return tf.nest.pack_sequence_as(like, [tf.reshape(p, s) for p, s in zip(parts, shapes, strict=True)])
+        return summed(lambda replica: share(replica * count, *arguments), like, strategy)
 
     return together

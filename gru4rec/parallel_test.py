@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from common.options import PROJECT, UserError
-from gru4rec.parallel import check_rows
+from common.options import PROJECT
 
 REPLICAS = """
 import sys
@@ -63,11 +62,3 @@ def test_several_devices_equal_one(devices):
         cwd=PROJECT, env=os.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0 and done.stdout == "as on one device\n", done.stderr[-3000:]
-
-
-def test_rows_that_cannot_be_shared_out_evenly_are_refused():
-    check_rows(32, 4)
-    with pytest.raises(
-        UserError, match=r"^--batch-size 10 cannot be shared out between 4 devices; take a multiple of 4$"
-    ):
-        check_rows(10, 4)

@@ -28,6 +28,7 @@ import pytest
 
 from common.options import PROJECT, TrainingOptions, run_script
 from common.testing import arrays_of, metrics_of
+from tests.tiny_datasets import DATASETS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the .*experimental_run_functions_eagerly:UserWarning")
 
@@ -67,46 +68,21 @@ def copied_template(into: Path) -> Path:
     return into / COPY
 
 
-def _kkbox(folder: Path) -> None:
-    from dtnmr.sample import KkboxSampleOptions, write_sample
-
-    write_sample(folder, KkboxSampleOptions(folder, users=60, songs=300))
-
-
-def _sessions(folder: Path) -> None:
-    from common.mssd.sample import SessionSampleOptions, write_sample
-
-    write_sample(folder, SessionSampleOptions(folder, sessions=240, tracks=100, days=4))
-
-
-def _songs(folder: Path) -> None:
-    from seer.train_test import write_raw
-
-    folder.rmdir()
-    write_raw(folder)
-
-
-def _collection(folder: Path) -> None:
-    from audiotext.testing import small_collection
-
-    small_collection(folder)
-
-
 def _plays(folder: Path) -> None:
     importlib.import_module(f"{COPY}.sample").write_sample(folder, users=40, songs=20)
 
 
 # Paper -> what writes a tiny dataset into an empty folder, and options that make a run of it a matter of a second.
 TINY: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
-    "audiotext": (_collection, ("--model=a-tags", "--text-units", "8", "8", "--jobs=1", "--factors=4")),
+    "audiotext": (DATASETS["audiotext"], ("--model=a-tags", "--text-units", "8", "8", "--jobs=1", "--factors=4")),
     "dtnmr": (
-        _kkbox,
+        DATASETS["dtnmr"],
         ("--mlp=8", "--embedding=4", "--lstm=4", "--lstm-layers=1", "--test-points=50", "--batch-size=1024"),
     ),
-    "gru4rec": (_sessions, ("--layers=8", "--negatives=16", "--batch-size=96")),
-    "seer": (_songs, ("--sequence-length=6", "--latent-features=4", "--batch-size=200")),
+    "gru4rec": (DATASETS["gru4rec"], ("--layers=8", "--negatives=16", "--batch-size=96")),
+    "seer": (DATASETS["seer"], ("--sequence-length=6", "--latent-features=4", "--batch-size=200")),
     "session_transformers": (
-        _sessions,
+        DATASETS["session_transformers"],
         ("--width=32", "--feed-forward=8", "--encoder-layers=1", "--decoder-layers=1", "--heads=2", "--batch-size=128"),
     ),
     COPY: (_plays, ("--factors=2",)),

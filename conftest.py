@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from unittest import mock
 
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # pytest-xdist already runs a worker per core
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
+import matplotlib.pyplot as plt
 import pytest
 
-import common.runtime  # noqa: F401  (before anything else imports TensorFlow)
+import common.report
+import common.runtime  # before anything else imports TensorFlow
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "tests" / "golden")
 
@@ -37,6 +41,20 @@ def seer_golden_data(golden_seer: Path, private_data: Path):
     from seer.preprocess import prepare
 
     return prepare(golden_seer / "Data", private_data / "golden" / "prepared")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def drawing() -> Iterator[Callable[[], AbstractContextManager[object]]]:
+    """Makes blocks in which the pictures of runs are drawn. Elsewhere they are blank: drawing takes as long as the rest
+    of a tiny run."""
+    draw = common.report._save
+    with mock.patch.object(common.report, "_save", _blank):
+        yield lambda: mock.patch.object(common.report, "_save", draw)
+
+
+def _blank(figure: plt.Figure, path: Path) -> None:
+    plt.close(figure)
+    plt.imsave(path, [[0.0]], format="png")
 
 
 @pytest.fixture

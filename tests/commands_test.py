@@ -21,7 +21,6 @@ from pathlib import Path
 from unittest import mock
 
 import keras
-import matplotlib.pyplot as plt
 import pytest
 import tensorflow as tf
 
@@ -67,14 +66,13 @@ def run_code(command: Command) -> None:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """The current folder, in which tracing TensorFlow's functions and drawing would take longer than all else."""
+    """The current folder, in which tracing TensorFlow's functions would take longer than all else."""
     folder = tmp_path_factory.mktemp("checkout")
     fill(folder, GOLDEN)
     tf.config.run_functions_eagerly(True)
     with (
         contextlib.chdir(folder),
         mock.patch.dict(os.environ, ENCORE_DATA=str(folder / "data")),
-        mock.patch("common.report._save", lambda figure, path: plt.close(figure)),
     ):
         yield Checkout()
     tf.config.run_functions_eagerly(False)

@@ -22,7 +22,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from unittest import mock
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -44,6 +43,7 @@ METRICS = {
     "paper", "protocol", "dataset", "split", "ranking", "ties", "metrics", "baselines", "epochs", "train_seconds",
     "seconds", "seed", "versions",
 }  # fmt: skip
+Drawing = Callable[[], contextlib.AbstractContextManager[object]]
 NOISE = ("WARNING", "absl", "cuda", "Traceback", "oneDNN")
 HELP = """
 import runpy, sys
@@ -152,19 +152,13 @@ def paper(request: pytest.FixtureRequest, template: Path, tmp_path_factory: pyte
 
 
 @pytest.fixture(scope="module")
-def whole(paper: Paper, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+def whole(paper: Paper, tmp_path_factory: pytest.TempPathFactory, drawing: Drawing) -> tuple[Path, str, str]:
     """The folder of a run of two epochs, and what it printed; options may be spelled with underscores."""
     folder = tmp_path_factory.mktemp("run") / "whole"
-    status, out, err = paper(*paper.tiny, "--epochs", 2, "--run_dir", folder)
+    with drawing():
+        status, out, err = paper(*paper.tiny, "--epochs", 2, "--run_dir", folder)
     assert status == 0, err
     return folder, out, err
-
-
-@pytest.fixture
-def undrawn() -> Iterator[None]:
-    """Pictures are drawn once, by the whole run: they take as long as the rest of a tiny one."""
-    with mock.patch("common.report._save", lambda figure, path: plt.close(figure)):
-        yield
 
 
 def losses_of(folder: Path) -> list[str]:
@@ -202,6 +196,7 @@ def test_scripts_tell_their_options_without_waiting_for_keras(paper):
 def test_a_run_leaves_its_files_and_says_what_was_measured(paper, whole):
     folder, out, err = whole
     names = {path.name for path in folder.iterdir()}
+    assert all((folder / name).stat().st_size > 1000 for name in ("comparison.png", "curves.png"))
     assert names >= RUN and not any(name.startswith(".") for name in names)
     assert not any(word in out + err for word in NOISE) and str(folder) in out
     found = metrics_of(folder)
@@ -212,7 +207,6 @@ def test_a_run_leaves_its_files_and_says_what_was_measured(paper, whole):
     assert found["metrics"] and all(value is None or np.isfinite(value) for value in found["metrics"].values())
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(paper, whole, tmp_path):
     status, _, err = paper(*paper.tiny, "--epochs", 1, "--run-dir", tmp_path / "parts")
     assert status == 0 and losses_of(tmp_path / "parts") == losses_of(whole[0])[:1], err  # the seed repeats the run
@@ -225,7 +219,6 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(paper, whole, tmp
     assert metrics_of(tmp_path / "parts")["metrics"] == metrics_of(whole[0])["metrics"]
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_the_weights_of_a_run_have_its_figures(paper, whole, tmp_path):
     weights = whole[0] / "model.weights.h5"
     status, _, err = paper(*paper.tiny, "--epochs", 0, "--weights", weights, "--run-dir", tmp_path / "again")

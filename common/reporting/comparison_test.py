@@ -155,9 +155,10 @@ def test_experiments_among_runs_are_passed_over_and_refused_by_name(run_of, tmp_
         list(read_runs(tmp_path))
 
 
-def test_report_and_pictures(run_of, tmp_path, capsys):
+def test_report_and_pictures(run_of, tmp_path, capsys, drawing):
     folders = (run_of("a", {"recall@20": 0.1}), run_of("b", {"recall@20": 0.2}, options={"loss": "bpr"}))
-    main(ReportOptions(folders, tmp_path / "out"))
+    with drawing():
+        main(ReportOptions(folders, tmp_path / "out"))
     report = (tmp_path / "out" / "report.md").read_text()
     assert "## GRU4Rec, sample (synthetic data)\n\n| | recall@20 |\n" in report and "What differs:" in report
     assert "GRU4REC-spotify: one-hot, cross-entropy | 0.2400 |" in report

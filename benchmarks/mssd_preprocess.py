@@ -3,11 +3,13 @@
 Run ``python benchmarks/mssd_preprocess.py``: it writes synthetic logs in the released format (a GB for 5 million
 rows) to a temporary folder, prepares them in processes of their own with NumPy, with DuckDB and with Dask on a cluster
 of processes, one for each core, prints what each took, compares the results, and reckons from the processor seconds
-what the whole dataset takes.
+what the whole dataset takes. With ``--larger`` (as root, on Linux) DuckDB and Dask also prepare logs that are larger
+than the memory which a control group leaves them, pages of files among it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -44,9 +46,14 @@ class BenchmarkOptions:
     """Logs: one for each day."""
     engines: tuple[Literal["numpy", "duckdb", "dask"], ...] = ("numpy", "duckdb", "dask")
     """What prepares the logs; the arrays of all must be the same."""
+    larger: int = 0
+    """Rows of the logs that are prepared in little memory, too; 0 for none."""
+    larger_megabytes: int = 1500
+    """That memory."""
 
     def __post_init__(self) -> None:
         require(self.rows >= 1000, f"--rows is {self.rows}; it must be 1000 or more")
+        require(self.larger == 0 or self.larger >= 1000, f"--larger is {self.larger}; it must be 0, or 1000 or more")
 
 
 def main(options: BenchmarkOptions) -> dict[str, Any]:
@@ -68,6 +75,7 @@ def main(options: BenchmarkOptions) -> dict[str, Any]:
                 "rows_per_processor_second": rows / taken.processor_seconds,
                 "few_rows_processor_seconds": little.processor_seconds,
                 "few_rows_own_processor_seconds": little.own_processor_seconds,
+                "few_rows_private_megabytes": little.private_megabytes,
             }
             print(
                 f"{engine}: prepared in {taken.seconds:.1f} s on {available_cores()} cores, "
@@ -79,7 +87,54 @@ def main(options: BenchmarkOptions) -> dict[str, Any]:
         require(len(fingerprints) == 1, "the engines disagree on the prepared arrays")
         if "dask" in options.engines:
             found["whole"] = _whole(found)
+    if options.larger:
+        found["larger"] = _larger(options)
     return found
+
+
+def _larger(options: BenchmarkOptions) -> dict[str, Any]:
+    """Prepare logs within less memory than they have text; DuckDB's arrays must be Dask's."""
+    with tempfile.TemporaryDirectory() as folder, _control_group(options.larger_megabytes) as group:
+        raw = Path(folder) / "raw"
+        rows = _write_logs(raw, options.larger, options)
+        size = sum(path.stat().st_size for path in raw.iterdir())
+        require(size > options.larger_megabytes * 1e6, f"{rows:,} rows are {size / 1e6:,.0f} MB: take more --larger")
+        found: dict[str, Any] = {"rows": rows, "text_gigabytes": size / 1e9}
+        fingerprints = set()
+        for engine in ("duckdb", "dask"):
+            data = str(Path(folder) / engine)
+            preprocess = [str(PROJECT / "gru4rec/preprocess.py"), "--engine", engine, "--data-dir", str(raw)]
+            taken = _measured(preprocess, data, group)
+            found[engine] = dataclasses.asdict(taken)
+            (meta,) = Path(data).rglob("meta.json")
+            fingerprints.add(json.loads(meta.read_text("utf-8"))["fingerprint"])
+            print(
+                f"{engine}: {rows:,} rows, {size / 1e9:.1f} GB of text, prepared in {taken.seconds:.0f} s within "
+                f"{options.larger_megabytes} MB; {taken.private_megabytes:.0f} MB without mapped files"
+            )
+        require(len(fingerprints) == 1, "the engines disagree on the prepared arrays")
+    return found
+
+
+@contextlib.contextmanager
+def _control_group(megabytes: int) -> Iterator[Path]:
+    """A control group of Linux (version 1 or 2) whose processes have so much memory, pages of files among it.
+
+    Raises:
+        UserError: there are none, or this user may not make one.
+    """
+    root = Path("/sys/fs/cgroup")
+    old = (root / "memory").is_dir()
+    group = (root / "memory" if old else root) / f"encore-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / ("memory.limit_in_bytes" if old else "memory.max")).write_text(str(megabytes * 10**6))
+    except OSError as error:
+        raise UserError(f"--larger needs a control group for memory, which cannot be made here ({error})") from None
+    try:
+        yield group
+    finally:
+        group.rmdir()
 
 
 @dataclass(frozen=True)
@@ -135,21 +190,25 @@ def _whole(found: dict[str, Any]) -> dict[str, float]:
     together = working / WHOLE_FILES * math.ceil(WHOLE_FILES / CLUSTER_CORES)
     hours["cluster_hours"] = (together + alone) / 3600
     hours["cluster_first_process_hours"] = alone / 3600
+    memory = {"numpy_gigabytes": whole("numpy", "private_megabytes") / 1000} if "numpy" in found else {}
     gigabytes = WHOLE_BYTES / 1e9 / together
     print(
         f"Reckoned for {WHOLE_ROWS:,} rows, {WHOLE_BYTES / 1e9:.0f} GB: "
         + ", ".join(f"{name.replace('_', ' ')}: {value:.2f}" for name, value in hours.items())
         + f". The cluster ({CLUSTER_CORES} cores) must read {gigabytes:.1f} GB/s for that."
     )
-    return hours | {"cluster_reads_gigabytes_per_second": gigabytes}
+    return hours | memory | {"cluster_reads_gigabytes_per_second": gigabytes}
 
 
-def _measured(arguments: list[str], data: str) -> Taken:
-    """Run a Python command and measure it."""
+def _measured(arguments: list[str], data: str, group: Path | None = None) -> Taken:
+    """Run a Python command, in a control group if one is given, and measure it."""
     started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "ENCORE_DATA": data}
     environment.pop("DASK_SCHEDULER_ADDRESS", None)
-    process = subprocess.Popen([sys.executable, *arguments], env=environment)
+    command = [sys.executable, *arguments]
+    if group:  # the shell enters it and becomes the command
+        command = ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh", *command]
+    process = subprocess.Popen(command, env=environment)
     peak = private = own = 0.0
     while process.poll() is None:
         memory = [_memory(pid) for pid in _family(process.pid)]

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+import tensorflow as tf
 
 from audiotext import MusicRecommender
 from audiotext.dataset import read_users
@@ -25,8 +26,16 @@ def raw(tmp_path_factory):
     return small_collection(tmp_path_factory.mktemp("raw"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def eager():
+    """Tracing TensorFlow's functions takes longer than a tiny run itself."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="module")
-def runs(raw, tmp_path_factory, private_data):
+def runs(raw, tmp_path_factory, private_data, eager):
     """Finished runs by kind."""
     from audiotext.options import AudioTextOptions
     from audiotext.train import main as train
@@ -146,7 +155,8 @@ def test_another_dataset_than_the_run_s_is_refused(cli, runs, tmp_path):
 
 def test_music_recommender_runs_the_whole_chain(raw, runs, tmp_path, capsys):
     sizes = {"text_units": (8, 8), "filters": (4, 4, 4, 4), "fusion_units": 8, "epochs": 1, "factors": 4, "jobs": 1}
-    recommender = MusicRecommender(data_dir=raw, run_dir=tmp_path / "run", baselines=False, **sizes)
+    options = {"baselines": False, "deterministic": True}
+    recommender = MusicRecommender(data_dir=raw, run_dir=tmp_path / "run", **options, **sizes)
     result = recommender.recommend()
     printed = capsys.readouterr().out
     assert "Total params" in printed and "MAP@500" in printed
@@ -184,6 +194,6 @@ def test_old_weights_of_the_toy_run_are_evaluated_through_the_command(tmp_path):
         units += ["--fusion-units", sizes["cnn.n_dense"]] if name == "mm_lf_h1" else []
         weights = GOLDEN / "audiotext" / f"toyrun_{name}.weights.h5"
         command = ["--data-dir", str(folder), "--model", name.replace("_", "-"), *units, "--epochs", "0"]
-        command += ["--weights", str(weights), "--no-baselines", "--run-dir", str(tmp_path / name)]
+        command += ["--weights", str(weights), "--no-baselines", "--deterministic", "--run-dir", str(tmp_path / name)]
         found = train(parse(AudioTextOptions, command))["metrics"]["map@500_released"]
         assert found == pytest.approx(known[name]["MAP@500"], abs=1e-4), name

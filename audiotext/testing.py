@@ -6,11 +6,10 @@ from pathlib import Path
 
 from audiotext.sample import SampleOptions, write_sample
 
-TINY: tuple[str, ...] = (
-    *("--text-units", "8", "8", "--filters", "4", "4", "4", "4", "--fusion-units", "8"),
-    *("--epochs", "2", "--jobs", "1", "--factors", "4"),
-)
+SIZES: tuple[str, ...] = ("--text-units", "8", "8", "--filters", "4", "4", "4", "4", "--fusion-units", "8")
 """Options of ``train.py`` that make every network small."""
+TINY: tuple[str, ...] = (*SIZES, "--epochs", "2", "--jobs", "1", "--factors", "4", "--deterministic")
+"""The same and what else makes a run small; nothing is compiled."""
 
 
 def small_collection(folder: Path) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 from audiotext.kinds import KINDS, NAMES, TEXT_KINDS
 from audiotext.options import AudioTextOptions
-from audiotext.testing import TINY, small_collection
+from audiotext.testing import SIZES, TINY, small_collection
 from audiotext.train import main
 from common.options import PROJECT
 from common.testing import NOISE, arrays_of, in_process, metrics_of
@@ -26,20 +26,39 @@ def raw(tmp_path_factory):
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys, private_data):
+def cli(monkeypatch, capsys, private_data, eagerly):
     return in_process(monkeypatch, capsys, main, AudioTextOptions)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder for runs that several tests read, and kind -> what its run printed."""
+    return tmp_path_factory.mktemp("runs"), {}
+
+
+@pytest.fixture
+def trained(cli, raw, finished):
+    """Train a network, if no test has done so: the folder of its run, which must stay as it is, stdout and stderr."""
+
+    def run(kind):
+        folder, printed = finished
+        if kind not in printed:
+            status, *printed[kind] = cli("--data-dir", raw, *TINY, "--model", kind, "--run-dir", folder / kind)
+            assert status == 0, printed[kind]
+        return folder / kind, *printed[kind]
+
+    return run
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_network_leaves_a_whole_run(kind, cli, raw, tmp_path):
-    status, stdout, err = cli("--data-dir", raw, *TINY, "--model", kind, "--run-dir", tmp_path / "run")
-    assert status == 0, err
+def test_every_network_leaves_a_whole_run(kind, trained):
+    run, stdout, err = trained(kind)
     assert "synthetic" in stdout and not any(word in err for word in NOISE), err
-    names = {path.name for path in (tmp_path / "run").iterdir()}
+    names = {path.name for path in run.iterdir()}
     assert names >= FILES and not any(name.startswith(".") for name in names)
     assert ("tfidf.json" in names) == (kind in TEXT_KINDS or kind in ("mm", "seed"))
     assert ("scaler.npz" in names) == (kind in ("audio", "mm"))
-    found = metrics_of(tmp_path / "run")
+    found = metrics_of(run)
     for field in ("paper", "model", "protocol", "dataset", "split", "ranking", "ties", "metrics", "seconds", "seed"):
         assert found[field] not in (None, ""), field
     assert found["dataset"]["synthetic"] and found["dataset"]["fingerprint"] and found["dataset"]["counts"]["users"]
@@ -52,7 +71,7 @@ def test_every_network_leaves_a_whole_run(kind, cli, raw, tmp_path):
     }
     for low, high in ((low, high) for row in found["confidence_95"].values() for _, low, high in row.values()):
         assert low <= high
-    vectors = np.load(tmp_path / "run" / "predictions.npy")
+    vectors = np.load(run / "predictions.npy")
     assert vectors.shape == (found["dataset"]["counts"]["test_items"], 4)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
@@ -73,34 +92,32 @@ def test_a_fresh_checkout_runs_the_whole_chain_and_both_together_beat_each_alone
     assert rows["upper bound (true factors)"]["map@500"] > rows["ours"]["map@500"]
 
 
-def test_a_run_killed_after_its_branches_and_resumed_equals_an_uninterrupted_one(cli, raw, tmp_path):
-    options = ("--data-dir", raw, *TINY, "--model", "mm-lf-lin", "--deterministic", "--no-baselines", "--epochs", 3)
-    assert cli(*options, "--run-dir", tmp_path / "whole")[0] == 0
-    shutil.copytree(tmp_path / "whole", tmp_path / "parts")
+def test_a_run_killed_after_its_branches_and_resumed_equals_an_uninterrupted_one(cli, trained, tmp_path):
+    run, *_ = trained("mm-lf-lin")
+    shutil.copytree(run, tmp_path / "parts")
     for name in ("checkpoint.npz", "metrics.json", "model.weights.h5", "audio/metrics.json"):
         (tmp_path / "parts" / name).unlink()
-    status, _, err = cli("--epochs", 3, "--run-dir", tmp_path / "parts", "--resume")
+    status, _, err = cli("--epochs", 2, "--run-dir", tmp_path / "parts", "--resume")
     assert status == 0, err
-    whole, parts = (arrays_of(tmp_path / name / "checkpoint.npz") for name in ("whole", "parts"))
+    whole, parts = (arrays_of(path / "checkpoint.npz") for path in (run, tmp_path / "parts"))
     assert whole.keys() == parts.keys()
     for name, array in whole.items():
         np.testing.assert_array_equal(array, parts[name], err_msg=name)
-    assert metrics_of(tmp_path / "whole")["metrics"] == metrics_of(tmp_path / "parts")["metrics"]
+    assert metrics_of(run)["metrics"] == metrics_of(tmp_path / "parts")["metrics"]
 
 
-def test_weights_of_a_run_are_evaluated_alike_and_branches_are_reused(cli, raw, tmp_path):
-    base = ("--data-dir", raw, *TINY, "--no-baselines")
-    assert cli(*base, "--model", "mm-lf-h1", "--run-dir", tmp_path / "first")[0] == 0
-    weights = tmp_path / "first" / "model.weights.h5"
+def test_weights_of_a_run_are_evaluated_alike_and_branches_are_reused(cli, raw, trained, tmp_path):
+    base, (first, *_) = ("--data-dir", raw, *TINY, "--no-baselines"), trained("mm-lf-h1")
+    weights = first / "model.weights.h5"
     again = ("--model", "mm-lf-h1", "--epochs", 0, "--weights", weights, "--run-dir", tmp_path / "again")
     status, _, err = cli(*base, *again)
     assert status == 0, err
-    assert metrics_of(tmp_path / "again")["metrics"] == metrics_of(tmp_path / "first")["metrics"]
-    runs = ("--text-run", tmp_path / "first" / "text", "--audio-run", tmp_path / "first" / "audio")
+    assert metrics_of(tmp_path / "again")["metrics"] == metrics_of(first)["metrics"]
+    runs = ("--text-run", first / "text", "--audio-run", first / "audio")
     status, stdout, err = cli(*base, "--model", "mm-lf-lin", *runs, "--run-dir", tmp_path / "reused")
     assert status == 0 and "First the" not in stdout, err
     alone = f"{NAMES['a-sem']} alone"
-    assert metrics_of(tmp_path / "reused")["baselines"][alone] == metrics_of(tmp_path / "first")["baselines"][alone]
+    assert metrics_of(tmp_path / "reused")["baselines"][alone] == metrics_of(first)["baselines"][alone]
 
     status, _, err = cli(*base, "--model", "mm-lf-lin", *runs, "--split-seed", 2, "--run-dir", tmp_path / "leak")
     assert status == 2 and "other items" in err  # the branch may have seen the test items
@@ -108,9 +125,8 @@ def test_weights_of_a_run_are_evaluated_alike_and_branches_are_reused(cli, raw, 
     assert status == 2 and "is a run of audio" in err
 
 
-def test_mistakes_end_in_one_line(cli, raw, tmp_path):
-    done = tmp_path / "done"
-    assert cli("--data-dir", raw, *TINY, "--model", "a-tags", "--no-baselines", "--run-dir", done)[0] == 0
+def test_mistakes_end_in_one_line(cli, raw, trained, tmp_path):
+    done, *_ = trained("a-tags")
     broken = tmp_path / "broken.h5"
     broken.write_bytes(b"\x89HDF\r\n\x1a\n no weights")
     run = ("--data-dir", raw, *TINY)
@@ -139,7 +155,7 @@ def test_damaged_data_end_in_one_line(cli, raw, tmp_path):
     from audiotext.preprocess import PrepareOptions
 
     folder = shutil.copytree(open_dataset(raw, PrepareOptions(factors=4, jobs=1))[1].folder, tmp_path / "dlrs-data")
-    run = ("--data-dir", folder, *TINY[:-2], "--no-baselines", "--model")
+    run = ("--data-dir", folder, *TINY, "--no-baselines", "--model")
 
     def refused(model, message):
         status, _, err = cli(*run, model, "--run-dir", tmp_path / "run")
@@ -155,7 +171,7 @@ def test_damaged_data_end_in_one_line(cli, raw, tmp_path):
     refused("a-tags", "cannot be read")
     np.save(factors, values)
     np.save(folder / "splits" / "y_train_als_2_MSD-A-artists.npy", values[:, :2])
-    factorisations = ("--data-dir", folder, *TINY[:-4], "--model", "a-tags", "--run-dir", tmp_path / "run")
+    factorisations = ("--data-dir", folder, *SIZES, "--model", "a-tags", "--run-dir", tmp_path / "run")
     status, _, err = cli(*factorisations)
     assert status == 2 and "factors of 2 and 4 columns" in err  # none is silently taken
     (folder / "splits" / "y_train_als_2_MSD-A-artists.npy").unlink()
@@ -202,6 +218,7 @@ def test_artists_of_hetrec_by_their_tags(cli, tmp_path):
     write("user_taggedartists.dat", header, [(*row, 1, 1, 2009) for row in sorted(given)])
 
     options = ("--model", "a-tags", "--text-units", 16, 16, "--epochs", 30, "--batch-size", 4, "--factors", 4)
+    options += ("--deterministic",)
     status, stdout, err = cli("--data-dir", folder, *options, "--run-dir", tmp_path / "run")
     assert status == 0 and "synthetic" not in stdout, err
     found = metrics_of(tmp_path / "run")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -21,7 +22,7 @@ def half_cosine(targets: Any, predictions: Any) -> Any:
     Returns:
         (n,) in the precision of the predictions, float32 at least.
     """
-    kind = "float64" if predictions.dtype == "float64" else "float32"
+    kind = "float64" if keras.backend.standardize_dtype(predictions.dtype) == "float64" else "float32"
     cosine = ops.sum(_unit(ops.cast(targets, kind)) * _unit(ops.cast(predictions, kind)), axis=-1)
     return ops.clip((1.0 - cosine) / 2.0, 0.0, 1.0)
 
@@ -32,7 +33,7 @@ def weighted_half_cosine(targets: Any, predictions: Any, weights: Any) -> Any:
 
 
 def _unit(x: Any) -> Any:
-    tiny = np.finfo(x.dtype if isinstance(x.dtype, str) else x.dtype.name).tiny
+    tiny = np.finfo(keras.backend.standardize_dtype(x.dtype)).tiny
     return x / ops.sqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), tiny))
 
 

@@ -18,6 +18,8 @@ from common.options import UserError, parse
 from common.testing import in_process
 from conftest import GOLDEN
 
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the .*experimental_run_functions_eagerly:UserWarning")
+
 CLIP, TEXT = "clips/SO00003.flac", "biographies/AR0005.txt"
 
 

@@ -217,8 +217,8 @@ def test_artists_of_hetrec_by_their_tags(cli, tmp_path):
     header = ("userID", "artistID", "tagID", "day", "month", "year")
     write("user_taggedartists.dat", header, [(*row, 1, 1, 2009) for row in sorted(given)])
 
-    options = ("--model", "a-tags", "--text-units", 16, 16, "--epochs", 30, "--batch-size", 4, "--factors", 4)
-    options += ("--deterministic",)
+    options = ("--model", "a-tags", "--text-units", 16, 16, "--epochs", 12, "--batch-size", 8, "--factors", 4)
+    options += ("--learning-rate", 0.01, "--dropout", 0, "--deterministic")
     status, stdout, err = cli("--data-dir", folder, *options, "--run-dir", tmp_path / "run")
     assert status == 0 and "synthetic" not in stdout, err
     found = metrics_of(tmp_path / "run")

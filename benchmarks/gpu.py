@@ -67,13 +67,18 @@ class Objective(keras.Model):
         return value
 
 
+def processor() -> str:
+    """The processor as Keras's backend calls it; PyTorch takes cpu:0 for another device than its own, cpu."""
+    return "cpu" if keras.backend.backend() == "torch" else "cpu:0"
+
+
 def accelerator() -> str:
     """The device that Keras uses by itself: gpu:0 where there is one."""
     if keras.backend.backend() != "torch":
         return str(keras.distribution.list_devices()[0])
     import torch
 
-    return "gpu:0" if torch.cuda.is_available() else "cpu:0"
+    return "gpu:0" if torch.cuda.is_available() else processor()
 
 
 @contextlib.contextmanager
@@ -133,11 +138,11 @@ def steps_per_second(make: Callable[[Sized], Task], scale: float, seconds: float
 def measure(name: str, device: str, options: Options) -> tuple[dict[str, float | str], list[str]]:
     """The figures of a network, and what is wrong with them."""
     make = TASKS[name]
-    reference = losses(make, options.scale, options.steps, "cpu:0", "float32")
+    reference = losses(make, options.scale, options.steps, processor(), "float32")
     row: dict[str, float | str] = {"device": f"{keras.backend.backend()} on {device}", "loss": float(reference[-1])}
     wrong = [] if np.isfinite(reference).all() else [f"losses {reference} on the processor"]
     for policy in ("float32", "mixed_float16")[: 1 if name in FLOAT32_ONLY else 2]:
-        if (device, policy) != ("cpu:0", "float32"):  # which is the reference itself
+        if (device, policy) != (processor(), "float32"):  # which is the reference itself
             found = losses(make, options.scale, options.steps, device, policy)
             error = float(np.max(np.abs(found - reference) / np.abs(reference)))
             row[f"{policy}: relative difference of losses"] = error
@@ -163,7 +168,7 @@ def main(options: Options) -> dict[str, dict[str, float | str]]:
         print(name, *(f"  {key} {value:.4g}" for key, value in figures[name].items() if key != "device"), flush=True)
     if failed:
         raise UserError("; ".join(failed))
-    if device == "cpu:0" or options != Options():
+    if device == processor() or options != Options():
         print("Not recorded: only all networks at their papers' sizes on a GPU are.")
     else:
         record(Path(__file__).stem, options, figures, machine(), time.perf_counter() - started)

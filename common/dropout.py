@@ -29,10 +29,10 @@ def random_bits(seed: Any, like: Any) -> Any:
     """
     seed = ops.cast(seed, "uint32")
     # Both words are mixed before they meet the places: seeds that differ by one have nothing in common.
-    first, second = _mixed(seed[0] * _number(_SPREAD) + seed[1]), _mixed(seed[1] * _number(_FIRST) + seed[0])
+    seed = _mixed(seed * _number([_SPREAD, _FIRST]) + ops.flip(seed))
     places = ops.reshape(ops.arange(ops.size(like), dtype="int32"), ops.shape(like))
-    x = ops.bitwise_xor(ops.cast(places, "uint32"), first) * _number(_SPREAD)
-    return _mixed(ops.bitwise_xor(x, ops.right_shift(x, _number(15))) + second)
+    x = ops.bitwise_xor(ops.cast(places, "uint32"), seed[0]) * _number(_SPREAD)
+    return _mixed(ops.bitwise_xor(x, ops.right_shift(x, _number(15))) + seed[1])
 
 
 def drop(inputs: Any, rate: float, seed: Any) -> Any:
@@ -61,5 +61,5 @@ def _mixed(x: Any) -> Any:
     return ops.bitwise_xor(x, ops.right_shift(x, _number(16)))
 
 
-def _number(value: int) -> Any:
+def _number(value: int | list[int]) -> Any:
     return ops.convert_to_tensor(value, dtype="uint32")

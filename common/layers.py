@@ -179,7 +179,8 @@ def lstm_last_state(x: Any, hidden: Any, memory: Any, kernel: Any, bias: Any, ma
                 return hidden_gradient(dz, kernel[features:]), dc * f, d_kernel, d_bias
 
             # The sum makes a tensor of the rows that states picked by ops.take get as gradient on TensorFlow.
-            dh = ops.add(ops.zeros_like(hidden), upstream[0] if upstream else named["upstream"])
+            # PyTorch's backend hands it over by name, behind what the function was given.
+            dh = ops.add(ops.zeros_like(hidden), named.get("upstream", upstream[0]))
             start = (dh, ops.zeros_like(memory), ops.zeros_like(kernel), ops.zeros_like(bias))
             *_, d_kernel, d_bias = ops.fori_loop(0, length, backward, start)
             return d_kernel, d_bias

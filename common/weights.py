@@ -7,7 +7,6 @@ executed, unpickled or followed outside the file.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import warnings
@@ -24,6 +23,9 @@ from common.options import UserError, require
 
 Weights = dict[str, dict[str, np.ndarray]]
 """Layer name -> weight name (kernel, bias, ...) -> array."""
+
+BASE, PART = 2**14, 2**11
+"""Bytes that a file of weights has at most besides the numbers: in all, and for each array or layer."""
 
 _KERAS1 = {"W": "kernel", "U": "recurrent_kernel", "b": "bias"}
 _KERAS1_GATES = ("ifco", "zrh")  # Keras 1 kept an array per gate; the order is the one of Keras 2's columns
@@ -96,13 +98,24 @@ def load_weights(model: keras.Model, path: Path, weights: Weights, layers: Mappi
 
 
 def save_own_weights(path: Path, model: keras.Model) -> None:
-    """Write ``model``'s weights in Keras 3's own format, atomically."""
+    """Write ``model``'s weights in Keras 3's own format, atomically.
+
+    Raises:
+        OSError: the disk is full.
+    """
     beside = path.with_name(f".writing.{path.name}")
+    # HDF5 prints tracebacks or ends the process where a disk fills up while it writes, so the space is taken before.
+    parts = len(model.weights) + sum(1 for _ in model._flatten_layers())
     try:
-        model.save_weights(beside)
-    except (OSError, RuntimeError) as error:  # HDF5 tells the system's number in its text alone
-        full = f"errno = {errno.ENOSPC}," in str(error)
-        raise (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) if full else error) from None
+        with beside.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(
+                    file.fileno(), 0, sum(np.asarray(weight).nbytes for weight in model.weights) + PART * parts + BASE
+                )
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    model.save_weights(beside)
     beside.replace(path)
 
 

@@ -1,5 +1,8 @@
 """Reading HDF5 weights: layouts of Keras 1 and 2, and everything that must be refused."""
 
+import errno
+import os
+
 import h5py
 import keras
 import numpy as np
@@ -148,13 +151,23 @@ def test_own_weights_that_say_they_are_huge_are_refused_before_they_are_read(tmp
         load_own_weights(model, path)
 
 
-def test_a_full_disk_while_weights_are_saved_is_told_as_such(tmp_path, monkeypatch):
+def test_a_full_disk_is_told_as_such_before_anything_is_written(tmp_path, monkeypatch):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
 
-    def full(_):
-        raise OSError("Can't write data (file write failed: filename = 'x', errno = 28, error message = 'No space')")
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(model, "save_weights", full)
-    with pytest.raises(OSError, match="No space left on device") as caught:
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/model.weights.h5'") as caught:
         save_own_weights(tmp_path / "model.weights.h5", model)
-    assert caught.value.errno == 28
+    assert caught.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("dense", "others"), [(1, 0), (40, 0), (3, 40)])
+def test_the_space_taken_before_is_enough(dense, others, tmp_path, monkeypatch):
+    layers = [keras.layers.Reshape((2, 1)), keras.layers.Bidirectional(keras.layers.LSTM(3))]
+    layers += [keras.layers.Dense(8) for _ in range(dense)] + [keras.layers.Dropout(0.5) for _ in range(others)]
+    model, taken = keras.Sequential([keras.Input((2,)), *layers]), []
+    monkeypatch.setattr(os, "posix_fallocate", lambda file, start, size: taken.append(size))
+    save_own_weights(tmp_path / "model.weights.h5", model)
+    assert (tmp_path / "model.weights.h5").stat().st_size <= taken[0]

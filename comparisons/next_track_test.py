@@ -1,15 +1,20 @@
 """The same events in both papers' terms, and the table of a tiny comparison."""
 
 import json
+import sys
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 
 from common.mssd.sample import SessionSampleOptions, write_sample
-from common.options import UserError
+from common.options import PROJECT, UserError
+from common.testing import in_process
 from comparisons.next_track import NextTrackOptions, against_best, as_sessions, main, of_second_halves
 from gru4rec.evaluation import NextItemRanks
+from session_transformers.options import SessionOptions
 from session_transformers.sessions.halves import Halves
+from session_transformers.train import main as train_session_model
 
 
 class Data:
@@ -53,11 +58,19 @@ def test_the_best_baseline_is_what_a_model_is_tested_against():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("eagerly")
 def test_one_table_of_both_papers_and_finished_runs_are_used_again(tmp_path, capsys, monkeypatch):
     write_sample(tmp_path / "logs", SessionSampleOptions(tmp_path / "logs", sessions=200, tracks=100, days=2, seed=7))
     options = NextTrackOptions(
         out=tmp_path / "out", runs=tmp_path / "runs", data_dir=tmp_path / "logs", models=("lstm",), seeds=1, epochs=1
     )
+
+    def started(command, **_):
+        assert command[:2] == [sys.executable, str(PROJECT / "session_transformers" / "train.py")]
+        train = in_process(monkeypatch, capsys, train_session_model, SessionOptions)
+        return CompletedProcess(command, *train(*command[2:], "--deterministic"))
+
+    monkeypatch.setattr("session_transformers.compare.subprocess.run", started)
     found = main(options)
     events = found["dataset"]["counts"]["events"]
     assert events == found["dataset"]["counts"]["test_sessions"] * 10 > 0

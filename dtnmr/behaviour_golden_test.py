@@ -42,6 +42,7 @@ def test_it_learns_what_the_released_code_learns(tmp_path, private_data):
     for seed in SEEDS:
         folder = tmp_path / str(seed)
         arguments = ["--db", str(FOLDER / "csv"), "--protocol", "released", "--no-baselines", "--seed", str(seed)]
+        arguments += ["--deterministic"]  # without XLA: compiling takes longer than such a run
         found = main(parse(DtnmrOptions, [*arguments, "--epochs", str(epochs), "--run-dir", str(folder)]))
         assert found["protocol"] == "released" and found["dataset"]["counts"]["validation_points"] == 0
         data = read_data(folder)

@@ -61,7 +61,7 @@ def lstm(x: Any, kernel: Any, live: Any) -> Any:
                 after = (dh, dc * f, di, df, dg, do)
                 return after, after
 
-            d_h = upstream[0] if upstream else named["upstream"]
+            d_h = named.get("upstream", upstream[0])
             steps = (d_h, live, c, before(c), i, f, g, o)
             _, (_, _, *gates) = ops.scan(backward, (zero,) * 6, steps, reverse=True)
             dz = ops.concatenate(gates, axis=-1)

@@ -181,7 +181,8 @@ class DTNMR(keras.Model):
         for name, shape in architecture.shapes().items():
             bound = 1.0 / np.sqrt(_inputs(architecture, name))
             values = rng.uniform(-bound, bound, shape).astype(np.float32)
-            self.named[name] = self.add_weight(shape=shape, initializer="zeros", dtype="float32", name=name)
+            own = name.replace(".", "_")  # PyTorch's backend takes no dots
+            self.named[name] = self.add_weight(shape=shape, initializer="zeros", dtype="float32", name=own)
             self.named[name].assign(values)
         self.built = True
 

@@ -15,7 +15,13 @@ from dtnmr.sample import KkboxSampleOptions, write_sample
 from dtnmr.train import main
 
 OPTIONS = ("--mlp", "8", "--embedding", "4", "--lstm", "4", "--no-baselines", "--test-points", "100")
-OPTIONS = (*OPTIONS, "--batch-size", "64", "--epochs", "3", "--deterministic")
+OPTIONS = (*OPTIONS, "--batch-size", "256", "--epochs", "2", "--deterministic")
+OPTIONS = (*OPTIONS, "--long-term-len", "5", "--short-term-len", "2", "--lstm-layers", "1")
+KINDS = {
+    signal.SIGKILL: ("--rating", "mlp"),
+    signal.SIGINT: ("--negatives", "popularity"),
+}
+"""How a run is ended, and options of its own; training_test.py resumes the other losses."""
 SCRIPT = """
 import os
 import signal
@@ -43,12 +49,13 @@ def db(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("kind", KINDS)
 def test_killed_in_the_middle_of_an_epoch_and_resumed_equals_uninterrupted(kind, db, tmp_path, private_data):
     run_dir, folder = tmp_path / "run", tmp_path / "whole"
-    expected = main(parse(DtnmrOptions, ["--db", str(db), *OPTIONS, "--run-dir", str(folder)]))
+    options = ["--db", str(db), *OPTIONS, *KINDS[kind]]
+    expected = main(parse(DtnmrOptions, [*options, "--run-dir", str(folder)]))
     environment = os.environ | {"SIGNAL": str(int(kind)), "PYTHONPATH": str(PROJECT)}
-    command = [sys.executable, "-c", SCRIPT, "--db", str(db), *OPTIONS, "--run-dir", str(run_dir)]
+    command = [sys.executable, "-c", SCRIPT, *options, "--run-dir", str(run_dir)]
     done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=500)
     if kind == signal.SIGKILL:
         assert done.returncode == -signal.SIGKILL, done.stderr

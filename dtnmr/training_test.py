@@ -47,6 +47,7 @@ def restart(start, factor=1):
         variable.assign((value * factor).astype(value.dtype))
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize(("optimizer", "rating"), [("sgd", "linear"), ("sgd", "mlp"), ("adam", "dot")])
 def test_steps_equal_keras_on_the_whole_kernels(optimizer, rating):
     architecture = replace(PLAIN, rating=rating)
@@ -67,6 +68,7 @@ def test_steps_equal_keras_on_the_whole_kernels(optimizer, rating):
         np.testing.assert_allclose(values, other.named[name], atol=atol, err_msg=name)
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("optimizer", ["lazy-adam", "adagrad"])
 def test_rows_that_no_example_needs_stay(optimizer):
     trainer, _, batches = parts(optimizer=optimizer, batch=64)
@@ -93,6 +95,7 @@ def test_lazy_adam_is_adam_for_rows_that_every_step_touches():
         make_optimizer("lion", {"t": lazy}, 0.1)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_what_fills_up_the_last_batch_changes_nothing():
     results = []
     for size in (3, 8):
@@ -165,6 +168,7 @@ def test_dead_units_are_reported(capsys):
     assert "all units of the songs' vectors are dead" in printed and "another --seed" in printed
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_impossible_training_is_refused(tmp_path):
     nothing = replace(DATA, train=Points(np.empty(0, np.int32), np.empty(0, np.int32)))
     with pytest.raises(UserError, match="no training example is left"):

@@ -26,6 +26,7 @@ SESSIONS = sessions_of([3, 4, 3, 4, 4, 5, 9, 7])  # the batch shrinks row by row
 SUPPORT = np.arange(1, ITEMS + 1)
 
 def fit(strategy, inputs, gru, loss, negatives, adam, jit):
+    tf.config.run_functions_eagerly(strategy is None)  # one device is faster without tracing
     content = FEATURES if inputs.startswith("content") else None
     model = GRU4Rec(Architecture(ITEMS, (5, 4), inputs, 6, 7, gru), content)
     optimizer = RowAdam(model.named, 0.01) if adam else RowAdagrad(model.named, 0.05, momentum=0.2)

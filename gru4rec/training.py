@@ -201,10 +201,11 @@ class SessionTrainer:
         @tf.function(jit_compile=jit and alone)
         def run(hidden: Any, arrays: Any, steps: Any, seeds: Any) -> Any:
             losses = tf.TensorArray(tf.float32, arrays[0].shape[0])
-            for t in tf.range(steps):
-                seed = seeds + tf.stack([0, t])
-                value, hidden = step(hidden, seed, [array[t] for array in arrays])
+            t = tf.constant(0)
+            while t < steps:  # over a tf.range XLA would compile anew for every number of steps
+                value, hidden = step(hidden, seeds + tf.stack([0, t]), [array[t] for array in arrays])
                 losses = losses.write(t, value)
+                t += 1
             return losses.stack(), hidden
 
         self._run = run

@@ -1,20 +1,21 @@
 """The command ``python seer/experiments.py`` as a user runs it: every sub-command on a tiny dataset, and mistakes."""
 
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from common.options import PROJECT
+from common.options import parse
 from common.testing import in_process
-from seer import baselines
+from seer import baselines, train
 from seer.experiments import Command, main
+from seer.options import SeerOptions
 
+pytestmark = pytest.mark.usefixtures("eagerly")
 USERS, SONGS, STEPS = 24, 14, 40
-SMALL = ("--sequence-length", 8, "--epochs", 2, "--batch-size", 7)
+SMALL = ("--sequence-length", 8, "--epochs", 2, "--batch-size", 7, "--deterministic")
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +66,11 @@ def finished(folder, experiment):
 def weights(raw, tmp_path_factory):
     """A trained model, made by the ordinary command."""
     folder = tmp_path_factory.mktemp("runs") / "dot"
-    command = [sys.executable, PROJECT / "seer" / "train.py", "--data-dir", raw, "--run-dir", folder, *SMALL]
-    command += ["--variant", "dot", "--latent-features", 4, "--no-baselines", "--batching", "songs"]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
+    arguments = ["--data-dir", raw, "--run-dir", folder, *SMALL, "--variant", "dot", "--latent-features", 4]
+    arguments += ["--no-baselines", "--batching", "songs"]
+    tf.config.run_functions_eagerly(True)
+    train.main(parse(SeerOptions, [*map(str, arguments)]))
+    tf.config.run_functions_eagerly(False)
     return folder / "model.weights.h5"
 
 

@@ -148,8 +148,7 @@ def songs():
     return SimpleNamespace(midi=midi, times=times, song_information=information)
 
 
-@pytest.mark.parametrize("variant", ["concat", "dot"])
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize(("variant", "cell"), [("concat", "lstm"), ("dot", "gru"), ("dot", "rnn")])
 def test_scores_equal_the_model_on_each_section_alone(songs, variant, cell):
     seer = SeER(Architecture(6, 90, variant, cell, 7))
     users = np.array([0, 5, 5, 3])

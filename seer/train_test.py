@@ -15,6 +15,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from common.options import PROJECT, run_script
 from common.rundir import read_run
@@ -90,8 +91,8 @@ def assert_same_arrays(ours, theirs):
 # --- kill and resume -----------------------------------------------------------------------------------------------
 
 
-def start_and_signal(arguments, folder, number, epochs):
-    """Start the script, send it a signal once ``epochs`` epochs are done, and return its exit status and stderr."""
+def start_and_interrupt(arguments, folder, epochs):
+    """Start the script, interrupt it once ``epochs`` epochs are done, and return its exit status and stderr."""
     process = subprocess.Popen(
         command(*arguments),
         cwd=PROJECT,
@@ -108,7 +109,7 @@ def start_and_signal(arguments, folder, number, epochs):
             history = folder / "history.csv"
             if history.exists() and len(history.read_text().splitlines()) > epochs:
                 time.sleep(0.1)  # into the next epoch
-                process.send_signal(number)
+                process.send_signal(signal.SIGINT)
                 break
             time.sleep(0.005)
         _, err = process.communicate(timeout=60)
@@ -118,29 +119,26 @@ def start_and_signal(arguments, folder, number, epochs):
 
 
 @pytest.mark.slow
-def test_interrupted_and_killed_runs_end_bit_for_bit_like_an_uninterrupted_one(raw, tmp_path, cli):
+def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(raw, tmp_path, cli):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     arguments = ["--data-dir", raw, "--sequence-length", 10, "--latent-features", 5, "--no-baselines"]
-    arguments += ["--batch-size", 4, "--epochs", 6, "--deterministic"]
-    done = script(*arguments, "--run-dir", whole)
-    assert done.returncode == 0, done.stderr
+    arguments += ["--batch-size", 4, "--epochs", 4, "--deterministic"]
+    status, _, err = cli(*arguments, "--run-dir", whole)
+    assert status == 0, err
 
-    status, err = start_and_signal([*arguments, "--run-dir", broken], broken, signal.SIGINT, 1)
+    status, err = start_and_interrupt([*arguments, "--run-dir", broken], broken, 1)
     advice = f"continue from its last whole epoch with --run-dir {broken} --resume"
     assert (status, err) == (130, f"interrupted; {advice}\n")
     resume = [*arguments, "--run-dir", broken, "--resume"]
-    status, err = start_and_signal(resume, broken, signal.SIGKILL, 3)
-    assert status == -signal.SIGKILL, err
     with np.load(broken / "checkpoint.npz") as saved:
         reached = json.loads(str(saved["progress"]))["epochs"]
-    assert 3 <= reached < 6 and not (broken / "metrics.json").exists()
+    assert 1 <= reached < 4 and not (broken / "metrics.json").exists()
     for changed, name in (("--seed", "seed = 1, not 2"), ("--latent-features", "latent_features = 5, not 2")):
         status, _, err = cli(*resume, changed, 2)
         assert status == 2 and err.count("\n") == 1 and name in err, err
 
-    done = script(*resume)
-    assert done.returncode == 0, done.stderr
-    assert not any(word in done.stderr for word in NOISE), done.stderr
+    status, _, err = cli(*resume)
+    assert status == 0 and not any(word in err for word in NOISE), err
     assert (broken / "history.csv").read_bytes() == (whole / "history.csv").read_bytes()
     assert_same_arrays(weights_of(broken / "model.weights.h5"), weights_of(whole / "model.weights.h5"))
     assert_same_arrays(arrays_of(broken / "predictions.npz"), arrays_of(whole / "predictions.npz"))
@@ -235,25 +233,16 @@ def test_released_protocol_trains_from_given_weights_like_the_released_code(
 
 @pytest.fixture(scope="module")
 def trained(raw, tmp_path_factory):
-    """A small run by songs with sigmoid gates, made by the script."""
+    """A small run by songs with sigmoid gates; tracing TensorFlow's functions takes longer than the run itself."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    arguments = [
-        "--data-dir",
-        raw,
-        "--run-dir",
-        folder,
-        *SMALL,
-        "--epochs",
-        3,
-        "--batching",
-        "songs",
-        "--batch-size",
-        4,
-    ]
+    arguments = ["--data-dir", raw, "--run-dir", folder, *SMALL, "--deterministic", "--epochs", 3]
+    arguments += ["--batching", "songs", "--batch-size", 4]
     arguments += ["--variant", "dot", "--cell", "lstm", "--gate-activation", "sigmoid", "--learning-rate", 0.05]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["seer/train.py", *map(str, arguments)])
+        tf.config.run_functions_eagerly(True)
         run_script(main, SeerOptions)
+        tf.config.run_functions_eagerly(False)
     return folder
 
 
@@ -277,9 +266,10 @@ def test_a_run_directory_holds_what_is_needed(trained, raw):
     assert history[0] == "epoch,loss,val_rmse" and len(history) == 4
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_weights_of_a_run_reproduce_its_figures_and_start_another(trained, raw, tmp_path, cli, monkeypatch):
     monkeypatch.chdir(trained)  # a bare file name is a path, too
-    data = ["--data-dir", raw, "--weights", "model.weights.h5"]
+    data = ["--data-dir", raw, "--weights", "model.weights.h5", "--deterministic"]
     status, _, err = cli(*data, "--epochs", 0, "--run-dir", tmp_path / "again")
     assert (status, err) == (0, "")
     before, again = metrics_of(trained), metrics_of(tmp_path / "again")
@@ -298,7 +288,7 @@ def test_weights_of_a_run_reproduce_its_figures_and_start_another(trained, raw, 
 
 
 def test_mixed_float16_and_one_mirrored_device_evaluate_and_train_alike(trained, raw, tmp_path, cli):
-    data = ["--data-dir", raw, "--no-baselines"]
+    data = ["--data-dir", raw, "--no-baselines", "--deterministic"]
     weights = ["--weights", trained / "model.weights.h5", "--epochs", 0]
     status, _, err = cli(*data, *weights, "--precision", "mixed_float16", "--run-dir", tmp_path / "half")
     assert (status, err) == (0, "")
@@ -317,8 +307,6 @@ def test_mixed_float16_and_one_mirrored_device_evaluate_and_train_alike(trained,
 # --- several devices -----------------------------------------------------------------------------------------------
 
 REPLICAS = """
-import sys
-from pathlib import Path
 import common.runtime as runtime
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
@@ -337,38 +325,36 @@ ratings = Ratings(rng.integers(0, 9, 61), rng.integers(0, 3, 61), rng.integers(1
 strategies = {name: runtime.strategy(name) for name in ("none", "mirrored")}
 assert [strategy.num_replicas_in_sync for strategy in strategies.values()] == [1, 2]
 
-def fit(distribute, batching, cell, dropout=0.0, policy="float32", epochs=(2,), run_dir=None, midi=midi, clip=None):
+def fit(distribute, batching, cell, dropout=0.0, policy="float32", epochs=2, midi=midi, clip=None):
     '''61 ratings by 12 and 3 songs by 2: the last batch is one rating or one song, and one device gets nothing.'''
     keras.config.set_dtype_policy(policy)
-    for until in epochs:  # with several of them, the run is resumed in a new trainer
-        keras.utils.set_random_seed(1)
-        with strategies[distribute].scope():
-            seer = SeER(Architecture(9, 4, "concat", cell, 4, channels=2, dropout=dropout))
-            optimizer = make_optimizer("sgd" if clip else "adam", 0.01, policy == "mixed_float16", clip)
-            trainer = Trainer(seer.model, optimizer, 1, run_dir, jit=False)
-        if run_dir:
-            trainer.resume()
-        kind, size = {"pairs": (PairBatches, 12), "songs": (SongBatches, 2)}[batching]
-        trainer.fit(kind(ratings, midi, size, 1, parts=2 if distribute == "mirrored" else 1), until, quiet=True)
+    keras.utils.set_random_seed(1)
+    with strategies[distribute].scope():
+        seer = SeER(Architecture(9, 4, "concat", cell, 4, channels=2, dropout=dropout))
+        optimizer = make_optimizer("sgd" if clip else "adam", 0.01, policy == "mixed_float16", clip)
+        trainer = Trainer(seer.model, optimizer, 1, jit=False)
+    kind, size = {"pairs": (PairBatches, 12), "songs": (SongBatches, 2)}[batching]
+    tf.config.run_functions_eagerly(distribute == "none")  # one device is faster without tracing
+    trainer.fit(kind(ratings, midi, size, 1, parts=2 if distribute == "mirrored" else 1), epochs, quiet=True)
     return [row["loss"] for row in trainer.progress.history], seer.model.get_weights()
 
-for batching, cell, epochs, clip in (("pairs", "lstm", (1, 2), None), ("songs", "rnn", (2,), 0.05)):
+for batching, cell, clip in (("pairs", "lstm", None), ("songs", "rnn", 0.05)):
     one = fit("none", batching, cell, clip=clip)
-    two = fit("mirrored", batching, cell, epochs=epochs, run_dir=Path(sys.argv[1]) / batching, clip=clip)
+    two = fit("mirrored", batching, cell, clip=clip)
     np.testing.assert_allclose(one[0], two[0], rtol=1e-5)
     for a, b in zip(one[1], two[1], strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6, rtol=0)
 # Large values: at first gradients overflow float16, on one device or the other.
-losses, weights = fit("mirrored", "pairs", "lstm", 0.3, "mixed_float16", (4,), midi=midi * 60)
+losses, weights = fit("mirrored", "pairs", "lstm", 0.3, "mixed_float16", 4, midi=midi * 60)
 assert np.isfinite(losses).all() and losses[-1] < losses[0], losses
 print("as on one device")
 """
 
 
 @pytest.mark.slow
-def test_two_devices_equal_one(tmp_path):
+def test_two_devices_equal_one():
     done = subprocess.run(
-        [sys.executable, "-c", REPLICAS, str(tmp_path)],
+        [sys.executable, "-c", REPLICAS],
         cwd=PROJECT, env=environment(), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0 and done.stdout == "as on one device\n", done.stderr[-3000:]

@@ -126,8 +126,10 @@ class Head(keras.layers.Layer):
     def __init__(self, classes: int, width: int, impossible: int = 0, tied: TokenEmbedding | None = None) -> None:
         super().__init__(name="head", dtype="float32")
         self.classes, self.impossible, self.tied = classes, impossible, tied
-        self.kernel: Any = None if tied else self.add_weight(shape=(classes, width), initializer="zeros", name="kernel")
-        self.bias = self.add_weight(shape=(classes,), initializer="zeros", name="bias")
+        # Losses read the weights in calls of other layers, where float16 would be made of them.
+        exact: dict[str, Any] = {"initializer": "zeros", "autocast": False}
+        self.kernel: Any = None if tied else self.add_weight(shape=(classes, width), name="kernel", **exact)
+        self.bias = self.add_weight(shape=(classes,), name="bias", **exact)
         self.built = True
 
     def weights_of(self) -> tuple[Any, Any]:

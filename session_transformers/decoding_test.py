@@ -69,6 +69,7 @@ def test_greedy_equals_decoding_everything_anew_at_each_step(architecture):
     np.testing.assert_allclose(found.log_probabilities[:, 0], expected, atol=1e-5)
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize(("steps", "beams"), [(2, 5), (4, 3)])
 def test_beams_equal_brute_force(steps, beams):
     architecture = replace(SMALL, vocabulary=8, half=steps)  # five tracks
@@ -92,6 +93,7 @@ def test_beams_equal_brute_force(steps, beams):
             np.testing.assert_array_equal(places, np.argsort(-terms.sum(-1))[:beams])
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("beams", [1, 3])
 def test_forbidden_repeats(beams):
     model = model_of(SMALL)
@@ -110,6 +112,7 @@ def test_forbidden_repeats(beams):
         assert (tokens != free).any()
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("allowed", [False, True])
 def test_special_ids_are_predicted_only_if_switched_on(allowed):
     architecture = replace(SMALL, switches=replace(CORRECTED, predict_specials=allowed))
@@ -119,6 +122,7 @@ def test_special_ids_are_predicted_only_if_switched_on(allowed):
     assert (continue_sessions(search(model, 2), source).tokens < 3).any() == allowed
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_fine_tuned_bert_is_searched():
     model = model_of(replace(BERT, model="bert-finetuned"))
     source, _, target = sessions(BERT)
@@ -129,6 +133,7 @@ def test_a_fine_tuned_bert_is_searched():
     assert all(len(set(row)) == len(row) for row in free)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_mixed_precision():
     exact = model_of(SMALL)
     before = keras.config.dtype_policy()

@@ -125,6 +125,7 @@ def test_the_loss_of_a_step_is_the_mean_over_its_labels(batch_size):
     assert mean_loss(model, halves) < expected
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_position_by_position_is_the_same_training(monkeypatch):
     found = {}
     for large in (10**6, 1):
@@ -138,6 +139,7 @@ def test_position_by_position_is_the_same_training(monkeypatch):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_sampled_softmax_through_the_trainer():
     model, halves = model_of(SMALL), sessions(2)
     options = options_of(batch_size=2, negatives=7, alpha=0.5)  # two parts of one session, each with its negatives
@@ -217,6 +219,7 @@ def test_clipping_bounds_the_norm_of_all_gradients_together():
     assert trainer.optimizer.global_clipnorm is None
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("kind", ["seq", "skip", "bert", "everywhere"])
 def test_the_mean_loss_over_blocks_is_exact(kind):
     model, halves = model_of(KINDS[kind]), sessions(7)
@@ -226,6 +229,7 @@ def test_the_mean_loss_over_blocks_is_exact(kind):
         assert Loss(model, 3, jit=False)(halves, 1) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_epoch_of_the_lowest_validation_loss_stays(tmp_path):
     model, train, validation = model_of(SMALL), sessions(8), sessions(5, seed=9)
     options = options_of(epochs=4, batch_size=4, learning_rate=0.1)
@@ -235,6 +239,7 @@ def test_the_epoch_of_the_lowest_validation_loss_stays(tmp_path):
     assert mean_loss(model, validation) == pytest.approx(min(losses), rel=1e-5)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_without_validation_the_last_epoch_stays(tmp_path):
     model, none = model_of(SMALL), Halves(np.zeros((0, 20), np.int32), np.zeros((0, 20), np.uint8))
     progress = fit(model, options_of(epochs=2, batch_size=4), sessions(4), none, PLAYS, tmp_path)

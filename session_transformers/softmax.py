@@ -73,7 +73,7 @@ def _some_positions_at_a_time(hidden: Any, labels: Any, weights: Any, table: Any
         value, d_states, d_table, d_bias = ops.fori_loop(0, blocks, block, start)
 
         def gradient(*upstream: Any, **named: Any) -> tuple[Any, ...]:
-            factor = upstream[0] if upstream else named["upstream"]
+            factor = named.get("upstream", upstream[0])
             return factor * ops.reshape(d_states, ops.shape(hidden)), factor * d_table, factor * d_bias
 
         return value, gradient

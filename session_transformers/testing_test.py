@@ -78,6 +78,7 @@ def log_chances(logits):
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("kind", TRACK_KINDS)
 def test_forced_ranks_are_those_of_the_logits(kind, halves):
     model = model_of(TRACK_KINDS[kind])
@@ -86,6 +87,7 @@ def test_forced_ranks_are_those_of_the_logits(kind, halves):
     same_ranks(testing.Tester(model, jit=False).forced(halves), expected)
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("kind", TRACK_KINDS)
 def test_free_running_ranks_equal_decoding_everything_anew(kind, halves):
     model = model_of(TRACK_KINDS[kind])
@@ -106,6 +108,7 @@ def test_free_running_ranks_equal_decoding_everything_anew(kind, halves):
         same_ranks(replace(testing.Tester(model, jit=False).forced(halves), mode="free"), ranks)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_beams_are_judged_by_their_best(halves):
     model = model_of(SMALL)
     outcome, ranks = testing.Tester(model, jit=False).free(halves, beam=3, forbid_repeats=True)
@@ -117,6 +120,7 @@ def test_beams_are_judged_by_their_best(halves):
     same_ranks(ranks, TrackRanks.from_scores(logits, halves.target, 3, "free"))
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("kind", SKIP_KINDS)
 def test_skips_are_told_by_the_logits(kind, halves):
     model = model_of(SKIP_KINDS[kind])
@@ -129,6 +133,7 @@ def test_skips_are_told_by_the_logits(kind, halves):
     np.testing.assert_allclose(outcome.loss, np.where(mask, expected, 0), atol=1e-5)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_equal_scores_share_their_rank(halves):
     model = model_of(SMALL)
     model.head.kernel.assign(np.zeros(model.head.kernel.shape))
@@ -137,6 +142,7 @@ def test_equal_scores_share_their_rank(halves):
     assert set(ranks.greater[ranks.mask]) == {0} and set(ranks.equal[ranks.mask]) == {27}
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_masked_tracks_are_ranked_where_they_are_asked_for(halves):
     model, rng = model_of(BERT), np.random.default_rng((7, 2))
     blocks = [mask_randomly(halves.tracks[start : start + 4], rng, 30, BERT.ids) for start in (0, 4)]

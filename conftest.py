@@ -17,6 +17,7 @@ import pytest
 
 import common.report
 import common.runtime  # before anything else imports TensorFlow
+from common.options import replacing
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "tests" / "golden")
 
@@ -54,7 +55,8 @@ def drawing() -> Iterator[Callable[[], AbstractContextManager[object]]]:
 
 def _blank(figure: plt.Figure, path: Path) -> None:
     plt.close(figure)
-    plt.imsave(path, [[0.0]], format="png")
+    with replacing(path) as file:
+        plt.imsave(file, [[0.0]], format="png")
 
 
 @pytest.fixture

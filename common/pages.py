@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from common.options import PROJECT, UserError, replacing, require, run_script
-from common.reporting.figures import DASH, Figure, Files, fill, read_figures
+from common.reporting.figures import DASH, Figure, Files, fill
 
 TABLE = re.compile(r"(<!-- table: (\w+)/([\w-]+) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
 Spec = Mapping[str, Any]
@@ -142,12 +142,6 @@ def pages(root: Path = PROJECT) -> list[Path]:
     return sorted([*root.glob("README.md"), *root.glob("*/README.md")])
 
 
-def carried(root: Path = PROJECT) -> list[str]:
-    """The files of figures that were copied from earlier pages."""
-    paths = sorted(path for folder in root.glob("*/results.toml") for path in folder.parent.glob("results/*.json"))
-    return [str(path.relative_to(root)) for path in paths if read_figures(path).get("carried")]
-
-
 @dataclass(frozen=True)
 class PagesOptions:
     """Options of this command."""
@@ -175,8 +169,6 @@ def main(options: PagesOptions, root: Path = PROJECT) -> list[Path]:
         not (changed and options.check), f"{names}: a table differs from its figures; python -m common.pages writes it"
     )
     print(f"Tables written anew in {names}" if changed else "All tables are as their figures are")
-    if old := carried(root):
-        print(f"Not measured anew yet, but carried over from earlier pages: {', '.join(old)}")
     return changed
 
 

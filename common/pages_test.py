@@ -43,7 +43,7 @@ def root(tmp_path):
     (folder / "results.toml").write_text(GRID)
     content = {"figures": FIGURES, "intervals": {"a": {"rmse": [0.9, 1.3]}}}
     (folder / "results" / "sample.json").write_text(json.dumps(content))
-    (folder / "results" / "speed.json").write_text(json.dumps({"carried": True, "figures": {"ms": 2.04}}))
+    (folder / "results" / "speed.json").write_text(json.dumps({"figures": {"ms": 2.04}}))
     return tmp_path
 
 
@@ -116,14 +116,13 @@ def test_a_marker_needs_its_end_and_a_whole_name(root, page):
         rewritten(page, root)
 
 
-def test_the_command_writes_pages_or_only_tells(root, capsys):
+def test_the_command_writes_pages_or_only_tells(root):
     page = root / "paper" / "README.md"
     page.write_text("<!-- table: paper/free -->\n<!-- end of table -->\n")
     with pytest.raises(UserError, match=r"paper/README\.md: a table differs"):
         main(PagesOptions(check=True), root)
     assert main(PagesOptions(), root) == [page] and "2.0 ms" in page.read_text()
     assert main(PagesOptions(check=True), root) == []
-    assert "carried over from earlier pages: paper/results/speed.json" in capsys.readouterr().out
 
 
 def test_the_tables_of_this_project_are_what_their_figures_give():

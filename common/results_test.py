@@ -100,7 +100,7 @@ def root(tmp_path):
     row = {"rmse": 9.0, "cold/rmse": 9.0}
     for name in ("sample", "all"):
         rows = declared("paper", tmp_path)[name]["rows"]
-        write_json(tmp_path / "paper/results" / f"{name}.json", {"carried": True, "figures": dict.fromkeys(rows, row)})
+        write_json(tmp_path / "paper/results" / f"{name}.json", {"old": True, "figures": dict.fromkeys(rows, row)})
     return tmp_path
 
 
@@ -135,7 +135,7 @@ def test_everything_missing_is_run_collected_and_shown(root, scripts, capsys):
     assert found["intervals"] == {"plain": {"rmse": [0.5, 1.5]}, "deep": {"rmse": [0.5, 1.5]}}
     assert found["commands"]["deep, seed 1"] == "python paper/train.py --layers '2 3' --seed 1 --run-dir FOLDER"
     assert found["seconds"] == {"plain": [2.0, 2.0], "deep": [2.0]} and found["versions"] == {"keras": "3"}
-    assert not {"carried"} & found.keys() and found["machine"]["processor"] and len(found["date"]) == 10
+    assert not {"old"} & found.keys() and found["machine"]["processor"] and len(found["date"]) == 10
     page = (root / "paper" / "README.md").read_text()
     assert "| plain | 1.500 ± 0.707 | 15.0 ± 7.1 |" in page and "| constant | 7.000 | 8.0 |" in page
     assert "| one | 2.0 |" in page and "| mean | 5.0 [4.0, 6.0] |" in page
@@ -171,8 +171,8 @@ def test_a_failure_is_repeated_and_stops_no_other_table(root, scripts, capsys):
     with pytest.raises(UserError, match=r"no figures of paper/sample, see above"):
         run(root)
     assert "--layers '2 3'" in (said := capsys.readouterr().err) and "no such thing" in said
-    assert "carried" not in (root / "paper" / "results" / "all.json").read_text()
-    assert "carried" in (root / "paper" / "results" / "sample.json").read_text()
+    assert '"old"' not in (root / "paper" / "results" / "all.json").read_text()
+    assert '"old"' in (root / "paper" / "results" / "sample.json").read_text()
 
 
 def test_rows_of_different_data_are_refused_unless_they_say_so(root, scripts, capsys):

@@ -3,7 +3,7 @@
 A file of figures (``<folder>/results/<name>.json``) holds ``figures``, whose leaves are a number, a list (a value for
 each seed) or, where the single values are not known, ``{"mean": ..., "sd": ...}``; and beside them how they came about:
 ``date``, ``machine``, ``versions``, ``commands``, ``dataset``. ``intervals`` has the ends of 95 % intervals under the
-same names. ``"carried": true`` marks figures that were copied once from an earlier page; measuring anew drops it.
+same names.
 
 Tables are made of templates such as ``{events/s:,.0f}`` or ``{dropout[XLA, ratio]:.0f}x``. Behind Python's format
 of a number may stand a letter: ``M`` for millions, ``i`` to add the interval, ``b`` for the ends of the interval alone.

@@ -33,7 +33,7 @@ def test_formats(figure, spec, text):
     assert format(figure, spec) == text
 
 
-def test_measured_and_carried_figures_are_read_alike():
+def test_figures_of_seeds_and_their_means_are_read_alike():
     tree = {"a": {"x": [1.0, 3.0], "y": {"mean": 2.0, "sd": 0.5}, "z": None, "n": 4}, "name": "gru"}
     figures = Figures(tree, {"a": {"x": [0.5, 3.5]}})
     assert figures["a"]["x"] == Figure(2.0, math.sqrt(2), (0.5, 3.5))

@@ -50,13 +50,13 @@ def test_a_try_with_other_options_replaces_nothing(results, capsys):
     assert "is of other options (size 3, not 4); delete it" in capsys.readouterr().out
 
 
-def test_measuring_anew_drops_what_was_carried_and_folders_do_not_matter(results):
+def test_measuring_anew_leaves_nothing_of_before_and_folders_do_not_matter(results):
     results.mkdir()
-    old = {"carried": True, "options": {"size": 3, "sizes": [1, 2]}, "figures": {"seconds": 9.0}}
+    old = {"old": True, "options": {"size": 3, "sizes": [1, 2]}, "figures": {"seconds": 9.0}}
     (results / "speed.json").write_text(json.dumps(old))
     recording(measure, "speed.py")(Options(folder=Path("/some/where")))
     found = json.loads((results / "speed.json").read_text())
-    assert "carried" not in found and found["figures"]["seconds"] == 3.0 and "/some" not in json.dumps(found)
+    assert "old" not in found and found["figures"]["seconds"] == 3.0 and "/some" not in json.dumps(found)
 
 
 def test_a_damaged_record_is_told(results):

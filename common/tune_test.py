@@ -1,6 +1,7 @@
 """A search: trials of a made-up trainer, going on after a kill, what is refused; and one of GRU4Rec itself."""
 
 import csv
+import fcntl
 import json
 import os
 import shutil
@@ -182,6 +183,8 @@ def test_what_was_killed_before_its_run_began_begins_anew(project, cli):
     (project / "paper" / "train.py").write_text(command[-1])
     started = [sys.executable, "-c", RUN, project, "paper", "--trials", "1", "--out", folder]
     assert subprocess.run(started, capture_output=True, cwd=PROJECT).returncode == -9
+    with (folder / ".lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # the trainer keeps it until it has ended, too
     (folder / "trial-0000").mkdir()
     (folder / "trial-0000" / "half").touch()
     (project / "paper" / "train.py").write_text(TRAINER)

@@ -7,6 +7,7 @@ executed, unpickled or followed outside the file.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import warnings
@@ -106,15 +107,15 @@ def save_own_weights(path: Path, model: keras.Model) -> None:
     beside = path.with_name(f".writing.{path.name}")
     # HDF5 prints tracebacks or ends the process where a disk fills up while it writes, so the space is taken before.
     parts = len(model.weights) + sum(1 for _ in model._flatten_layers())
+    size = sum(np.asarray(weight).nbytes for weight in model.weights) + PART * parts + BASE
     try:
         with beside.open("wb") as file:
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(
-                    file.fileno(), 0, sum(np.asarray(weight).nbytes for weight in model.weights) + PART * parts + BASE
-                )
+                os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # of file systems that cannot do so
+            beside.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from None
     model.save_weights(beside)
     beside.replace(path)
 

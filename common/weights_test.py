@@ -163,6 +163,16 @@ def test_a_full_disk_is_told_as_such_before_anything_is_written(tmp_path, monkey
     assert caught.value.errno == errno.ENOSPC and not list(tmp_path.iterdir())
 
 
+def test_a_file_system_that_takes_no_space_beforehand_will_do(tmp_path, monkeypatch):
+    def unable(*_):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", unable)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    save_own_weights(tmp_path / "model.weights.h5", model)
+    load_own_weights(model, tmp_path / "model.weights.h5")
+
+
 @pytest.mark.parametrize(("dense", "others"), [(1, 0), (40, 0), (3, 40)])
 def test_the_space_taken_before_is_enough(dense, others, tmp_path, monkeypatch):
     layers = [keras.layers.Reshape((2, 1)), keras.layers.Bidirectional(keras.layers.LSTM(3))]

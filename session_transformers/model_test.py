@@ -348,3 +348,19 @@ def test_every_default_makes_a_model():
             found = default_architecture(name, task, 40, 29, ids, switches, pretrained, feed_forward=8)
             assert found.width == (64 if pretrained else setting.width)
             assert found.skip_input == default_skip_input(name, task, switches == RELEASED)
+
+
+def test_the_output_layer_stays_exact_where_another_layer_reads_it():
+    """As the trainer does: in float16 what cannot be would score -inf, and a weight of 0 would not undo it."""
+
+    class Objective(keras.layers.Layer):
+        def call(self, _):
+            return model.head.weights_of()
+
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = model_of("bert")
+        weights = Objective()(np.zeros((1, 1), np.float32))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert [array.dtype for array in weights] == ["float32", "float32"] and np.isfinite(weights[1]).all()

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.folders import replacing_folder
 from common.options import PROJECT, OptionalPath, UserError, replacing, require, run_script
-from common.prepared import replacing_folder
 from common.reporting.record import recording
 from common.sources import MARKER, mark_synthetic
 

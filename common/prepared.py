@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
-import os
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from common.folders import replacing_folder
 from common.options import UserError, reason_of
 
 Data = TypeVar("Data")
-ABANDONED_SECONDS = 3600
-"""A temporary folder that nobody has written to for so long is left over from a killed run."""
 
 
 def prepared_arrays(folder: Path, load: Callable[[Path], Data | None], make: Callable[[Path], None]) -> Data:
@@ -74,46 +67,3 @@ def fingerprint(files: Iterable[Path]) -> str:
             content = hashlib.file_digest(file, "sha256")
         whole.update(f"{path.name}\0{content.hexdigest()}\n".encode())
     return whole.hexdigest()
-
-
-@contextlib.contextmanager
-def replacing_folder(folder: Path, is_current: Callable[[Path], bool]) -> Iterator[Path]:
-    """Fill an empty folder beside ``folder`` and rename it to ``folder`` once the block has ended well.
-
-    Several processes may do so at once: if another one was faster, that is if ``is_current(folder)`` holds by
-    then, its result stays. After an error or Ctrl-C nothing is left; what a killed run left is removed later.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{folder.name}."
-    for path in folder.parent.iterdir():
-        if path.name.startswith(prefix) and _idle_seconds(path) > ABANDONED_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
-    beside = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
-    try:
-        yield beside
-        mask = os.umask(0)  # mkdtemp makes private folders; give this one the user's usual permissions
-        os.umask(mask)
-        beside.chmod(0o777 & ~mask)
-        while True:
-            try:
-                beside.rename(folder)
-                break
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-            if is_current(folder):
-                break
-            outdated = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
-            with contextlib.suppress(FileNotFoundError):  # another process took it away first
-                folder.rename(outdated)
-            shutil.rmtree(outdated, ignore_errors=True)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _idle_seconds(folder: Path) -> float:
-    newest = 0.0
-    with contextlib.suppress(OSError):  # files may vanish while we look
-        newest = max(path.stat().st_mtime for path in [folder, *folder.rglob("*")])
-        return time.time() - newest
-    return 0.0

@@ -1,12 +1,11 @@
 import os
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from common.options import UserError
-from common.prepared import fingerprint, prepared_arrays, replacing_folder, stamps, states_of
+from common.prepared import fingerprint, prepared_arrays, stamps, states_of
 
 
 def test_arrays_are_made_once_and_again_when_they_cannot_be_opened(tmp_path: Path) -> None:
@@ -52,30 +51,3 @@ def test_fingerprint_depends_on_names_and_contents_not_on_order_or_folder(tmp_pa
     assert fingerprint(files[:1]) != expected
     (tmp_path / "two/a").write_text("content of b")
     assert fingerprint([tmp_path / "two/a", tmp_path / "two/b"]) != expected
-
-
-def test_replacing_folder_replaces_what_is_out_of_date(tmp_path: Path) -> None:
-    target = tmp_path / "deep/target"
-    for version in ("old", "new"):
-        with replacing_folder(target, lambda _: False) as beside:
-            (beside / version).write_text(version)
-        assert [path.name for path in target.iterdir()] == [version]
-    with replacing_folder(target, lambda _: True) as beside:
-        (beside / "slow").write_text("another process was faster: its result stays")
-    assert [path.name for path in target.iterdir()] == ["new"]
-    assert [path.name for path in target.parent.iterdir()] == ["target"]
-
-
-def test_replacing_folder_leaves_nothing_after_an_error_and_sweeps_old_leftovers(tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    abandoned, running = tmp_path / ".target.killed", tmp_path / ".target.running"
-    for folder in (abandoned, running):
-        folder.mkdir()
-        (folder / "half").write_text("half")
-    long_ago = time.time() - 100_000
-    os.utime(abandoned / "half", (long_ago, long_ago))
-    os.utime(abandoned, (long_ago, long_ago))
-    with pytest.raises(KeyboardInterrupt), replacing_folder(target, lambda _: False) as beside:
-        (beside / "half").write_text("half")
-        raise KeyboardInterrupt
-    assert [path.name for path in tmp_path.iterdir()] == [".target.running"]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from common.folders import replacing_folder
 from common.options import PROJECT, UserError, reason_of, require
-from common.prepared import replacing_folder
 
 MARKER = "SYNTHETIC.txt"
 """A folder that holds this file is made up; results on it are marked synthetic."""

@@ -9,8 +9,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.folders import replacing_folder
 from common.options import UserError, require, write_json
-from common.prepared import replacing_folder
 from common.rundir import read_run
 from common.sources import find_file
 from common.vocabulary import digest, trained_vocabulary

@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from common.prepared import ABANDONED_SECONDS, replacing_folder
+from common.folders import ABANDONED_SECONDS, replacing_folder
 
 MAY_LACK = {"tensorboard"}
 """Folder of the figures for TensorBoard: a line of them per session, not per run."""

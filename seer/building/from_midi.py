@@ -23,8 +23,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from common.folders import replacing_folder
 from common.options import OptionalInt, OptionalPath, flag, require, write_json
-from common.prepared import replacing_folder
 from common.sources import MARKER, mark_synthetic
 from seer.building.midi_songs import Converted, convert_all
 from seer.building.play_counts import PlayCounts, read_play_counts

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from common import runtime
+from common.folders import replacing_folder
 from common.options import PROJECT, require, write_json
-from common.prepared import replacing_folder
 from common.sources import Dataset
 from common.training import BlockPredictor
 from seer.experiment import Loaded, load

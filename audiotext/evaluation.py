@@ -28,7 +28,7 @@ TOP = 10
 BLOCK = 256
 """Users that are scored at a time: 66 MB of scores for 64,477 items."""
 SMALL = 2000
-"""Catalogues below it are scored in float64, which costs nothing there."""
+"""Catalogues below it are scored in float64, which costs nothing there; others in the precision of the factors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def factor_scores(user_factors: NDArray[Any], item_vectors: NDArray[Any]) -> Sco
 
     Equal vectors, such as those of one artist's songs, are multiplied once: their scores are equal to the last bit.
     """
-    dtype = np.float64 if len(item_vectors) < SMALL else np.float32
+    dtype = np.result_type(user_factors, item_vectors, np.float64 if len(item_vectors) < SMALL else np.float32)
     distinct, place = np.unique(np.asarray(item_vectors), axis=0, return_inverse=True)
     repeated = len(distinct) < len(item_vectors)
     columns = np.ascontiguousarray(unit_rows(distinct if repeated else item_vectors).astype(dtype).T)
@@ -100,7 +100,7 @@ def factor_scores(user_factors: NDArray[Any], item_vectors: NDArray[Any]) -> Sco
 def rank_items(
     scores: Scores, plays: sparse.csr_matrix, users: slice = slice(None), block: int = BLOCK, threads: int | None = None
 ) -> Ranked:
-    """Rank all test items for users, a block at a time.
+    """Rank all test items for users, a block at a time, by the scores as they come: none is rounded.
 
     Args:
         scores: see :func:`factor_scores`; NaN counts as 0, and is made so in the array that it returns.
@@ -108,9 +108,14 @@ def rank_items(
         users: which of them, as numbers cut at the end; the released code takes the first 10,000.
         block: users per call of ``scores``; memory grows with block * items.
         threads: that sort; the cores by default.
+
+    Raises:
+        ValueError: a play count is negative or not finite.
     """
     items, numbers = plays.shape[0], np.arange(plays.shape[1])[users]
     known = sparse.csr_matrix(plays.T)[numbers]
+    if not (np.isfinite(known.data) & (known.data >= 0)).all():
+        raise ValueError("play counts must be finite, and 0 or more")
     known.eliminate_zeros()
     known.sort_indices()
     counts = np.zeros((3, known.nnz), np.int64)

@@ -76,11 +76,27 @@ def test_equal_vectors_score_equally_and_nan_and_zero_rows_score_zero():
     rng = np.random.default_rng(5)
     vectors = rng.normal(size=(40, 6))[np.repeat(np.arange(40), 60)].astype(np.float32)
     vectors[7], vectors[9, 2] = 0, np.nan
-    table = factor_scores(rng.normal(size=(20, 6)), vectors)(np.arange(20))
+    table = factor_scores(rng.normal(size=(20, 6)).astype(np.float32), vectors)(np.arange(20))
     assert table.dtype == np.float32 and (table[:, 7] == 0).all() and np.isfinite(table).all()
     for artist in range(1, 40):
         assert (table[:, 60 * artist : 60 * artist + 60] == table[:, [60 * artist]]).all()
     np.testing.assert_allclose(np.linalg.norm(unit_rows(vectors), axis=1)[10:], 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("items", [1999, 2000])
+def test_factors_are_multiplied_in_their_own_precision(items):
+    """Rounded to float32 the items would be tied."""
+    angles = np.arange(items) * 1e-9
+    vectors = np.stack([np.sin(angles), np.cos(angles)], axis=1)
+    plays = sparse.csr_matrix(([1.0] * 10, (np.arange(items - 10, items), np.zeros(10, int))), (items, 1))
+    found = figures(rank_items(factor_scores(np.array([[1.0, 0.0]]), vectors), plays))
+    assert found["map@10"] == 1.0
+
+
+@pytest.mark.parametrize("plays", [-1.0, np.nan, np.inf])
+def test_play_counts_that_cannot_be_are_refused(plays):
+    with pytest.raises(ValueError, match="play counts"):
+        ranked_of(np.array([[0.3, 0.1]]), sparse.csr_matrix([[plays], [1.0]]))
 
 
 def test_users_without_items_and_catalogues_below_the_list_length():

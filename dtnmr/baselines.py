@@ -8,6 +8,7 @@ read the same histories as DTNMR.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,7 @@ def artists_of(data: KkboxData) -> sparse.csr_array:
 def chance(data: KkboxData, seed: int) -> Scores:
     """Random scores, a draw for every query."""
 
-    def scores(queries: Queries) -> NDArray[np.float32]:
+    def scores(queries: Queries) -> NDArray[Any]:
         lengths = queries.histories.lengths
         seeds = [(seed, 2, int(user) + 1, int(heard)) for user, heard in zip(queries.users, lengths, strict=True)]
         return np.stack([np.random.default_rng(one).random(data.songs, np.float32) for one in seeds])
@@ -74,7 +75,7 @@ def chance(data: KkboxData, seed: int) -> Scores:
 
 def popularity(data: KkboxData) -> Scores:
     """Score of a song: its plays in the training playlists."""
-    return _same_for_all(data.plays.astype(np.float32))
+    return _same_for_all(data.plays)
 
 
 def metadata_popularity(data: KkboxData) -> Scores:
@@ -88,17 +89,17 @@ def metadata_popularity(data: KkboxData) -> Scores:
     inputs = sparse.csr_array(sparse.hstack([bits, data.lengths[:, None]]))
     target = np.log1p(data.plays[known].astype(np.float64))
     weights = lsqr(inputs[known], target - target.mean(), damp=RIDGE**0.5, iter_lim=200)[0]
-    return _same_for_all(np.asarray(inputs @ weights, np.float32))
+    return _same_for_all(inputs @ weights)
 
 
 def repeat_artist(data: KkboxData) -> Scores:
     """Score of a song: songs of the history that share an artist with it; equally many: by popularity."""
     artists = artists_of(data)
-    share = (data.plays / (data.plays.max(initial=0) + 1)).astype(np.float32)
+    share = data.plays / (data.plays.max(initial=0) + 1)
 
-    def scores(queries: Queries) -> NDArray[np.float32]:
+    def scores(queries: Queries) -> NDArray[Any]:
         heard = matrix(queries.histories, data.songs) @ artists
-        return np.asarray((heard @ artists.T).toarray() + share, np.float32)
+        return (heard @ artists.T).toarray() + share
 
     return scores
 
@@ -118,13 +119,13 @@ def artist_markov(data: KkboxData) -> Scores:
     within = _rows_to_one(sparse.csr_array(sharing.T * weight[None, :]))
     overall = BACK_OFF * weight / weight.sum()
 
-    def scores(queries: Queries) -> NDArray[np.float32]:
+    def scores(queries: Queries) -> NDArray[Any]:
         histories = queries.histories
         there = np.flatnonzero(histories.lengths > 0)
         found = np.tile(overall, (len(queries), 1))
         last = histories.values[histories.indptr[there + 1] - 1]
         found[there] += (1 - BACK_OFF) * (sharing[last] @ moves @ within).toarray()
-        return found.astype(np.float32)
+        return found
 
     return scores
 
@@ -145,8 +146,8 @@ def item_knn(data: KkboxData) -> Scores:
         kept.append(_largest(together * weight[start : start + block, None] * weight[None, :], NEIGHBOURS))
     similar = sparse.csr_array(sparse.vstack(kept))
 
-    def scores(queries: Queries) -> NDArray[np.float32]:
-        return np.asarray((matrix(queries.histories, data.songs) @ similar).toarray(), np.float32)
+    def scores(queries: Queries) -> NDArray[Any]:
+        return (matrix(queries.histories, data.songs) @ similar).toarray()
 
     return scores
 
@@ -155,14 +156,14 @@ def bpr_mf(data: KkboxData, seed: int) -> Scores:
     """Matrix factorisation by BPR (:mod:`dtnmr.factors`); a new user gets the songs of highest bias."""
     model = train_bpr(matrix(of_users(data).histories, data.songs), seed)
 
-    def scores(queries: Queries) -> NDArray[np.float32]:
+    def scores(queries: Queries) -> NDArray[Any]:
         found = np.where(queries.users[:, None] >= 0, model.users[queries.users], 0) @ model.songs.T
-        return np.asarray(found + model.bias, np.float32)
+        return found + model.bias
 
     return scores
 
 
-def _same_for_all(scores: NDArray[np.float32]) -> Scores:
+def _same_for_all(scores: NDArray[Any]) -> Scores:
     return lambda queries: np.broadcast_to(scores, (len(queries), len(scores)))
 
 
@@ -185,4 +186,4 @@ def _largest(table: NDArray[np.float64], count: int) -> sparse.csr_array:
     if table.shape[1] > count:
         border = np.partition(table, table.shape[1] - count, axis=1)[:, -count][:, None]
         table = np.where(table >= border, table, 0)
-    return sparse.csr_array(table.astype(np.float32))
+    return sparse.csr_array(table)

@@ -23,7 +23,7 @@ from dtnmr.dataset import Integers, KkboxData, Points
 from dtnmr.negatives import distinct
 from dtnmr.queries import Queries, of_points, of_users, songs_to_come
 
-Scores = Callable[[Queries], NDArray[np.float32]]
+Scores = Callable[[Queries], NDArray[Any]]
 """A recommender: n queries -> the score of every song for each of them (n, songs), higher is better."""
 Values = Mapping[str, NDArray[np.float64]]
 """Name of a figure -> its value for each user (or test point), NaN where it is not defined."""
@@ -209,7 +209,7 @@ def point_values(scores: Scores, task: Task, cutoffs: Sequence[int] = CUTOFFS) -
     count, labels = len(task.points), task.labels
     correct = np.zeros(count)
 
-    def noting(rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def noting(rows: NDArray[np.int64]) -> NDArray[Any]:
         table = scores(task.points.take(rows))
         own = np.take_along_axis(table, labels[rows][:, None].astype(np.int64), axis=1)
         others = np.take_along_axis(table, task.negatives[rows].astype(np.int64), axis=1)

@@ -108,7 +108,7 @@ def evaluate(
         songs: size of the catalogue.
         full: add :func:`catalogue_metrics`.
     """
-    predicted = np.asarray(recommender.rate(split.test.users, split.test.songs), np.float32)
+    predicted = np.asarray(recommender.rate(split.test.users, split.test.songs))
     found = released_metrics(split.test, predicted, threshold)
     if not recommender.is_rating:
         del found["rmse"], found["mae"]

@@ -43,6 +43,20 @@ def changes(values: NDArray) -> Flags:
     return changed
 
 
+def comparable(scores: ArrayLike) -> NDArray[Any]:
+    """Scores as floats that stand in the same order: nothing is rounded, so nothing becomes a tie.
+
+    Floats keep their precision (those of 16 bits are widened); integers that float64 does not hold become their ranks.
+    """
+    values = np.asarray(scores)
+    if values.dtype.kind == "f" and values.dtype.itemsize >= 4:
+        return values
+    wide = values.dtype.kind in "iu" and values.dtype.itemsize == 8 and values.size > 0
+    if wide and max(int(values.max()), -int(values.min())) > 2**53:
+        values = np.unique(values, return_inverse=True)[1].reshape(values.shape)
+    return values.astype(np.float64 if values.dtype.kind in "biuO" else np.float32)
+
+
 def float_columns(*columns: ArrayLike) -> list[Any]:
     arrays = [np.asarray(column, float) for column in columns]
     shapes = [array.shape for array in arrays]

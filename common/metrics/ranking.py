@@ -1,4 +1,15 @@
-"""Where relevant items stand among the candidates of each user: what all ranking metrics work on."""
+"""Ranking with ties: where relevant items stand among the candidates of each user, which all metrics work on.
+
+There are two ways to one, from rows of candidates (:meth:`Ranking.from_rows`) and from scores of a whole catalogue
+(:func:`common.ranking.catalogue_ranking`), with one rule for odd values:
+
+- Scores are compared in the precision in which they come. Infinities are numbers: +inf stands first, -inf below every
+  finite score. NaN stands below -inf. Equal scores are tied, and so are all NaN.
+- A gain above 0 makes a candidate relevant; with 0 or less it is a candidate only; NaN and infinite gains are refused.
+- Users are any integers, negative ones too. Items are numbers 0, 1, ... of the catalogue; others are refused.
+
+What is refused raises ValueError.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +24,7 @@ from common.metrics._arrays import (
     Floats,
     Integers,
     changes,
+    comparable,
     float_columns,
     require,
     sort_rows,
@@ -72,11 +84,20 @@ class Ranking:
 
     @classmethod
     def from_rows(cls, user: ArrayLike, score: ArrayLike, gain: ArrayLike) -> Ranking:
-        """Rank the rows of each user among themselves; rows with ``gain`` <= 0 are candidates, not relevant.
+        """Rank the rows of each user among themselves; users are numbered in ascending order.
 
-        Users are any integers, numbered in ascending order. NaN scores stand last, tied with one another.
+        Args:
+            user: (n,) any integers.
+            score: (n,) higher is better.
+            gain: (n,) how relevant; 0 or less: a candidate that is not relevant.
+
+        Raises:
+            ValueError: no rows, lengths that differ, a gain that is not finite.
         """
-        number, scores, gains = user_rows(user, score, gain)
+        scores = comparable(score)
+        number, gains = user_rows(user, gain)
+        require(scores.shape == number.shape, f"arrays of one length needed, got {scores.shape} and {number.shape}")
+        require(bool(np.isfinite(gains).all()), "gain must be finite")
         rows, counts = sort_rows(number, scores), np.bincount(number)
         tied = np.bincount(rows.tie_start, minlength=len(number))[rows.tie_start]
         columns = (number[rows.order], rows.tie_start - rows.user_start, tied, gains[rows.order])

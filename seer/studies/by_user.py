@@ -109,7 +109,7 @@ def by_user(
 
 def released_by_user(test: Ratings, recommender: Recommender, users: int, threshold: float) -> ByUser:
     """MAP@10 as the code of v2 computed it, over each user's test ratings."""
-    predicted = np.asarray(recommender.rate(test.users, test.songs), np.float32)
+    predicted = np.asarray(recommender.rate(test.users, test.songs))
     total, count = np.zeros(users), np.zeros(users)
     who = np.unique(test.users)
     total[who] = metrics.map_v2(test.users, test.values, predicted, 10, threshold, per_user=True)

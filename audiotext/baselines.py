@@ -6,11 +6,12 @@ All but the first two predict an item vector, which is then used as a network's:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import linalg, sparse
 
 from audiotext.evaluation import Scores, unit_rows
 from common.metrics import Integers
@@ -19,11 +20,15 @@ PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
 """Of ridge regression on rows of norm 1; the best one on held-out items is taken."""
 ROUNDS = 100
 """Of conjugate gradients, at most."""
+SPARSE = 30
+"""How many times as long an operation takes in a product with a sparse matrix as in Cholesky's factors."""
 CELLS = 2**24
 """Similarities, or features, that are held at a time."""
 Features: TypeAlias = Any
 """(n, columns), dense or a sparse CSR matrix."""
 Product: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
+Solve: TypeAlias = Callable[[float], NDArray[Any]]
+"""Penalty -> the weights of the columns (columns, f)."""
 
 
 def random_scores(items: int, seed: int) -> Scores:
@@ -63,8 +68,8 @@ def nearest(features: Features, factors: NDArray[Any], new: Features, k: int) ->
 
     An item without any similar one (an empty biography, say) gets a zero vector.
     """
-    known, targets = _unit(features), unit_rows(factors)
-    wanted, k = _unit(new), min(k, known.shape[0])
+    (known,), targets = _unit([features], np.arange(features.shape[0])), unit_rows(factors)
+    (wanted,), k = _unit([new], np.arange(new.shape[0])), min(k, known.shape[0])
     rows = max(1, CELLS // known.shape[0])
     found = []
     for start in range(0, wanted.shape[0], rows):
@@ -77,58 +82,120 @@ def nearest(features: Features, factors: NDArray[Any], new: Features, k: int) ->
 
 
 def ridge(
-    features: Features,
+    features: Features | Sequence[Features],
     factors: NDArray[Any],
     fitted: Integers,
     held_out: Integers,
-    new: Features,
+    new: Features | Sequence[Features],
     penalties: Sequence[float] = PENALTIES,
 ) -> tuple[NDArray[Any], float]:
-    """Item vectors (new, f) by ridge regression from features (rows brought to norm 1) to unit factors.
+    """Item vectors (new, f) by ridge regression from features to unit factors.
 
     min |X W - (Y - mean Y)|^2 + penalty |W|^2 over the rows ``fitted``, with the penalty whose predictions of the rows
-    ``held_out`` have the highest mean cosine. Dense features, which may be memory-mapped, are read in blocks.
+    ``held_out`` have the highest mean cosine. X are the features, or the columns of several matrices side by side, each
+    row of the whole brought to norm 1. Dense features, which may be memory-mapped, are read in blocks of rows.
 
     Returns:
         The vectors and the penalty.
     """
+    x, wanted_x = _side_by_side(features), _side_by_side(new)
     targets, wanted = unit_rows(factors[fitted]).astype(np.float64), unit_rows(factors[held_out])
     centre = targets.mean(axis=0)
-    product, right = _normal_equations(features, fitted, targets - centre)
-    weights, best = np.zeros_like(right), (-np.inf, 0.0, np.empty(0))
-    for penalty in penalties:  # the largest first: each solution is the next one's start
-        weights = _solve(product, right, penalty, weights)
-        cosine = float((unit_rows(_times(features, weights, held_out) + centre) * wanted).sum(axis=1).mean())
+    solve = _solver(x, fitted, targets - centre, len(penalties))
+    best = (-np.inf, 0.0, np.empty(0))
+    for penalty in penalties:
+        weights = solve(penalty)
+        cosine = float((unit_rows(_times(x, weights, held_out) + centre) * wanted).sum(axis=1).mean())
         best = max(best, (cosine, penalty, weights), key=lambda found: found[0])
-    return _times(new, best[2], np.arange(new.shape[0])) + centre, best[1]
+    return _times(wanted_x, best[2], np.arange(wanted_x[0].shape[0])) + centre, best[1]
 
 
-def _normal_equations(x: Features, rows: Integers, y: NDArray[Any]) -> tuple[Product, NDArray[Any]]:
-    """W -> X'X W, and X'Y, for the rows of ``x`` brought to norm 1."""
-    if sparse.issparse(x):
-        known = _unit(x[rows])
-        return lambda w: known.T @ (known @ w), known.T @ y
-    gram, right = np.zeros((x.shape[1], x.shape[1])), np.zeros((x.shape[1], y.shape[1]))
-    for part in _blocks(x, rows):
-        known = _unit(x[rows[part]])
-        gram += known.T @ known
-        right += known.T @ y[part]
-    return lambda w: gram @ w, right
+def _side_by_side(features: Features | Sequence[Features]) -> list[Features]:
+    return list(features) if isinstance(features, list | tuple) else [features]
 
 
-def _times(x: Features, weights: NDArray[Any], rows: Integers) -> NDArray[Any]:
-    """X W for some rows of ``x``, brought to norm 1."""
-    if sparse.issparse(x):
-        return _unit(x[rows]) @ weights
-    return np.concatenate([_unit(x[rows[part]]) @ weights for part in _blocks(x, rows)])
+def _solver(x: list[Features], rows: Integers, y: NDArray[Any], times: int) -> Solve:
+    """Solves (X'X + penalty) W = X'Y for ``times`` penalties, in the way that takes least.
+
+    Conjugate gradients need nothing but products with a sparse X. Else the equations are solved exactly: in the columns
+    of X, or where there are fewer rows in these, as W = X' (XX' + penalty)^-1 Y.
+    """
+    columns, size = sum(part.shape[1] for part in x), min(len(rows), sum(part.shape[1] for part in x))
+    if all(sparse.issparse(part) for part in x):
+        known = sparse.csr_matrix(sparse.hstack(_unit(x, rows)))
+        steps = times * ROUNDS * 4 * known.nnz * y.shape[1] * SPARSE
+        if steps < times * size**3 / 3:
+            return _by_conjugate_gradients(known, y)
+    return _by_rows(x, rows, y) if len(rows) < columns else _by_columns(x, rows, y)
 
 
-def _blocks(x: NDArray[Any], rows: Integers) -> list[slice]:
-    step = max(1, CELLS // x.shape[1])
-    return [slice(first, first + step) for first in range(0, max(len(rows), 1), step)]
+def _by_conjugate_gradients(known: sparse.csr_matrix, y: NDArray[Any]) -> Solve:
+    right = known.T @ y
+    weights = np.zeros_like(right)
+
+    def solve(penalty: float) -> NDArray[Any]:
+        nonlocal weights  # each solution is the next one's start
+        weights = _descend(lambda w: known.T @ (known @ w), right, penalty, weights)
+        return weights
+
+    return solve
 
 
-def _solve(product: Product, right: NDArray[Any], penalty: float, start: NDArray[Any]) -> NDArray[Any]:
+def _by_rows(x: list[Features], rows: Integers, y: NDArray[Any]) -> Solve:
+    known = _unit(x, rows)
+    gram = sum(_dense(part @ part.T) for part in known)
+
+    def solve(penalty: float) -> NDArray[Any]:
+        within = _exactly(gram, penalty, y)
+        return np.concatenate([part.T @ within for part in known])
+
+    return solve
+
+
+def _by_columns(x: list[Features], rows: Integers, y: NDArray[Any]) -> Solve:
+    ends = np.cumsum([0, *(part.shape[1] for part in x)])
+    places = [slice(first, after) for first, after in pairwise(ends)]
+    gram, right = np.zeros((ends[-1], ends[-1])), np.zeros((ends[-1], y.shape[1]))
+    for block in _blocks(x, len(rows)):
+        known = _unit(x, rows[block])
+        for here, one in zip(places, known, strict=True):
+            right[here] += one.T @ y[block]
+            for there, other in zip(places, known, strict=True):
+                if here.start < there.start:
+                    product = _dense(one.T @ other)
+                    gram[here, there] += product
+                    gram[there, here] += product.T
+                elif here == there:
+                    gram[here, here] += _dense(one.T @ one)
+    return lambda penalty: _exactly(gram, penalty, right)
+
+
+def _exactly(gram: NDArray[Any], penalty: float, right: NDArray[Any]) -> NDArray[Any]:
+    """(gram + penalty)^-1 right, by Cholesky's factors."""
+    shifted = gram.T.copy(order="K")  # symmetric; in columns, as LAPACK has matrices, so that it is not copied again
+    shifted[np.diag_indices_from(shifted)] += penalty
+    return linalg.cho_solve(linalg.cho_factor(shifted, overwrite_a=True, check_finite=False), right, check_finite=False)
+
+
+def _times(x: list[Features], weights: NDArray[Any], rows: Integers) -> NDArray[Any]:
+    """X W for some rows of ``x``."""
+    ends = np.cumsum([0, *(part.shape[1] for part in x)])
+    found = []
+    for block in _blocks(x, len(rows)):
+        known = _unit(x, rows[block])
+        found.append(
+            sum(part @ weights[first:after] for part, (first, after) in zip(known, pairwise(ends), strict=True))
+        )
+    return np.concatenate(found)
+
+
+def _blocks(x: list[Features], rows: int) -> list[slice]:
+    """Blocks of so many rows, each of few enough dense numbers to be held in memory."""
+    step = max(1, CELLS // max(1, sum(part.shape[1] for part in x if not sparse.issparse(part))))
+    return [slice(first, first + step) for first in range(0, max(rows, 1), step)]
+
+
+def _descend(product: Product, right: NDArray[Any], penalty: float, start: NDArray[Any]) -> NDArray[Any]:
     """W of (X'X + penalty) W = X'Y by conjugate gradients, all columns at once."""
     w = start.copy()
     residual = right - product(w) - penalty * w
@@ -147,8 +214,23 @@ def _solve(product: Product, right: NDArray[Any], penalty: float, start: NDArray
     return w
 
 
-def _unit(features: Features) -> Features:
-    if not sparse.issparse(features):
-        return unit_rows(np.asarray(features, np.float64))
-    norms = np.sqrt(np.asarray(features.multiply(features).sum(axis=1)).ravel())
-    return sparse.csr_matrix(sparse.diags(1 / np.where(norms > 0, norms, 1)) @ features)
+def _unit(parts: Sequence[Features], rows: Integers) -> list[Features]:
+    """Some rows of matrices that stand side by side, in double precision, each row of the whole brought to norm 1."""
+    chosen = [
+        part[rows].astype(np.float64) if sparse.issparse(part) else np.array(part[rows], np.float64) for part in parts
+    ]
+    norms = np.sqrt(sum(_squares(part) for part in chosen))
+    scale = 1 / np.where(norms > 0, norms, 1)
+    return [
+        sparse.csr_matrix(sparse.diags(scale) @ part) if sparse.issparse(part) else part * scale[:, None]
+        for part in chosen
+    ]
+
+
+def _squares(part: Features) -> NDArray[Any]:
+    """(rows,) sum of the squares of each row."""
+    return np.asarray(part.multiply(part).sum(axis=1)).ravel() if sparse.issparse(part) else np.square(part).sum(axis=1)
+
+
+def _dense(matrix: Any) -> NDArray[Any]:
+    return matrix.toarray() if sparse.issparse(matrix) else matrix

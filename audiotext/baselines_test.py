@@ -34,6 +34,26 @@ def test_ridge_of_dense_features_in_blocks_equals_that_of_sparse_ones(monkeypatc
     np.testing.assert_allclose(sparse_new, dense_new, atol=1e-6)
 
 
+def test_all_ways_to_solve_the_equations_give_the_same_vectors(monkeypatch):
+    rng = np.random.default_rng(6)
+    text, y = planted(rng, n=200, terms=50)
+    text = sparse.csr_matrix(sparse.vstack([text[:-1], sparse.csr_matrix((1, 50))]))  # the last item has no text
+    sound = rng.normal(size=(200, 30))
+    whole = sparse.csr_matrix(sparse.hstack([text, sparse.csr_matrix(sound)]))
+
+    def predicted(features, fitted):
+        return ridge(features, y, np.arange(fitted), np.arange(fitted, 190), features, [3.0])[0]
+
+    monkeypatch.setattr("audiotext.baselines.SPARSE", 0)
+    by_gradients = {fitted: predicted(whole, fitted) for fitted in (40, 170)}
+    monkeypatch.setattr("audiotext.baselines.SPARSE", np.inf)
+    for fitted, expected in by_gradients.items():  # fewer rows than columns, and more
+        np.testing.assert_allclose(predicted(whole, fitted), expected, atol=1e-6)
+        monkeypatch.setattr("audiotext.baselines.CELLS", 1000)  # several blocks
+        both = ridge((text, sound), y, np.arange(fitted), np.arange(fitted, 190), (text, sound), [3.0])[0]
+        np.testing.assert_allclose(both, expected, atol=1e-6)
+
+
 def test_ridge_on_noise_is_near_the_mean():
     rng = np.random.default_rng(3)
     x, _ = planted(rng)

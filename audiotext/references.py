@@ -17,7 +17,7 @@ from audiotext.options import AudioTextOptions
 from audiotext.splits import Split
 
 JOINED = 2**27
-"""Numbers of sound above which the regression from both is left out: beside sparse texts they take 12 bytes each."""
+"""Numbers of sound above which the regression from both is left out: it would take as long as the network."""
 UPPER = "upper bound (true factors)"
 
 
@@ -56,15 +56,15 @@ def _predicted(options: AudioTextOptions, items: Items, inputs: Inputs, split: S
     joined = len(inputs.features) == 2 and inputs.features["sound"][0].size <= JOINED
     if joined and len(split.validation):
         (text, new_text), (sound, new_sound) = inputs.features["text"], inputs.features["sound"]
-        both, new = _joined(text, sound), _joined(new_text, new_sound)
+        both, new = (text, _unit_length(sound)), (new_text, _unit_length(new_sound))
         found["ridge regression (both)"] = ridge(both, items.factors, split.train, split.validation, new)[0]
     return found
 
 
-def _joined(text: Any, sound: NDArray[Any]) -> sparse.csr_matrix:
-    """Columns of both, those of a sound brought to norm 1 as those of a text are."""
+def _unit_length(sound: NDArray[Any]) -> NDArray[Any]:
+    """Rows of norm 1, as those of a text are."""
     lengths = np.linalg.norm(sound, axis=1, keepdims=True)
-    return sparse.csr_matrix(sparse.hstack([text, sparse.csr_matrix(sound / np.where(lengths > 0, lengths, 1))]))
+    return sound / np.where(lengths > 0, lengths, 1)
 
 
 def true_factors(items: Items, options: FactorOptions) -> NDArray[Any]:

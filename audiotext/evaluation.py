@@ -24,7 +24,7 @@ from common.metrics import Floats, Integers, Ranking
 Scores = Callable[[Integers], NDArray[Any]]
 """Numbers of users (u,) -> the score of every item for each of them (u, items)."""
 TOP = 10
-"""Length of the list that diversity looks at."""
+"""Length of the list that the catalogue coverage looks at."""
 BLOCK = 256
 """Users that are scored at a time: 66 MB of scores for 64,477 items."""
 SMALL = 2000
@@ -152,14 +152,19 @@ def _place(scores: NDArray[Any], relevant: Integers) -> tuple[Integers, Integers
 
 
 def figures(ranked: Ranked) -> dict[str, float]:
-    """The suite's figures, means over the users with a relevant item; tied items have their expected rank."""
+    """The suite's figures, means over the users with a relevant item; tied items have their expected rank.
+
+    ``catalogue_coverage@10`` is of all users together: the share of the test items that are in anybody's top 10, in
+    expectation over the orders of tied items. It tells nothing of how different the items of one list are. The released
+    code calls the share for a top K ``ADiv@K``; see :func:`released_figures`.
+    """
     ranking = ranked.ranking
     found = {f"map@{k}": metrics.average_precision_at(ranking, k) for k in (10, 500)}
     found |= {f"ndcg@{k}": metrics.ndcg_at(ranking, k) for k in (10, 500)}
     found["precision@10"] = metrics.precision_at(ranking, 10)
     found["recall@500"] = metrics.recall_at(ranking, 500)
     found["auc"] = metrics.auc(ranking)
-    found[f"diversity@{TOP}"] = float(np.mean(1 - ranked.never))
+    found[f"catalogue_coverage@{TOP}"] = float(np.mean(1 - ranked.never))
     return found
 
 
@@ -195,7 +200,10 @@ def list_average_precision(relevant: Sequence[int], predicted: Sequence[int], k:
 
 
 def released_figures(ranked: Ranked) -> dict[str, float]:
-    """The figures that the released code prints; means over all users but for both areas (users with items only)."""
+    """The figures that the released code prints; means over all users but for both areas (users with items only).
+
+    ``adiv@k_released``, its "aggregate diversity", is the share of the test items in anybody's top k.
+    """
     found = {f"map@{k}_released": float(released_average_precision(ranked, k).mean()) for k in (10, 100, 500)}
     found |= {"roc_auc_released": metrics.auc(ranked.ranking), "pr_auc_released": _precision_recall_area(ranked)}
     gains = np.zeros((ranked.users, 5))

@@ -102,4 +102,4 @@ def test_play_counts_that_cannot_be_are_refused(plays):
 def test_users_without_items_and_catalogues_below_the_list_length():
     ranked = ranked_of(np.array([[0.3, 0.1], [0.1, 0.2]]), sparse.csr_matrix([[2, 0], [0, 0]]))
     assert figures(ranked)["map@500"] == 1 and released_figures(ranked)["map@500_released"] == 0.5
-    assert figures(ranked)["diversity@10"] == 1
+    assert figures(ranked)["catalogue_coverage@10"] == 1

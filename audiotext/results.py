@@ -14,11 +14,12 @@ from common.metrics import bootstrap_interval
 from common.report import Part, finish
 from common.significance import holm, paired_test
 
-COLUMNS = ("map@500", "ndcg@10", "precision@10", "auc", "diversity@10", "map@500_released")
+COLUMNS = ("map@500", "ndcg@10", "precision@10", "auc", "catalogue_coverage@10", "map@500_released")
 PICTURE = ("map@500", "ndcg@10", "auc", "map@500_released")
 NOTE = (
     "Means over the users with a test item of theirs, all test items ranked, tied items at their expected rank; "
-    "map@500_released as tartarus: users without one count 0. 95 % intervals: bootstrap over users."
+    "map@500_released as tartarus: users without one count 0. catalogue_coverage@10: share of the test items in "
+    "anybody's top 10. 95 % intervals: bootstrap over users."
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,14 +42,18 @@ BLOCK = 256
 """Items that a network reads at a time when it predicts."""
 
 
-def run(options: AudioTextOptions, dataset: Dataset, layout: Layout) -> dict[str, Any]:
+Started = Callable[[keras.Model, Split], None]
+"""Is told of a network, and of the rows that it is fitted to and stopped and checked by, before it is trained."""
+
+
+def run(options: AudioTextOptions, dataset: Dataset, layout: Layout, started: Started | None = None) -> dict[str, Any]:
     """Train a network and the branches that it needs (or load weights), evaluate it, write the run directory."""
     runtime.configure(options)
     with runtime.strategy(options.distribute).scope():
-        return _run(options, dataset, layout)
+        return _run(options, dataset, layout, started)
 
 
-def _run(given: AudioTextOptions, dataset: Dataset, layout: Layout) -> dict[str, Any]:
+def _run(given: AudioTextOptions, dataset: Dataset, layout: Layout, tell: Started | None = None) -> dict[str, Any]:
     started = time.perf_counter()
     options = given.completed(dataset.synthetic)
     items = read_items(layout, items_of(options.model))
@@ -76,7 +80,7 @@ def _run(given: AudioTextOptions, dataset: Dataset, layout: Layout) -> dict[str,
 
         inputs = read_inputs(options, layout, items, split, folder, branch)
         split, empty = without_empty(split, inputs)
-        model, progress = _train(options, items, inputs, split, folder, name)
+        model, progress = _train(options, items, inputs, split, folder, name, tell)
         predict = Predictor(model, BLOCK, not options.deterministic)
         vectors = predict(inputs.rows["test"])
         write_dense(folder / PREDICTIONS, vectors)
@@ -147,7 +151,13 @@ def _branch(given: AudioTextOptions, kind: str, folder: Path, dataset: Dataset, 
 
 
 def _train(
-    options: AudioTextOptions, items: Items, inputs: Inputs, split: Split, folder: Path, name: str
+    options: AudioTextOptions,
+    items: Items,
+    inputs: Inputs,
+    split: Split,
+    folder: Path,
+    name: str,
+    tell: Started | None,
 ) -> tuple[keras.Model, Progress]:
     """The network with given weights, trained weights, or both one after the other."""
     assert options.epochs is not None and options.batch_size and options.learning_rate and options.patience is not None
@@ -157,6 +167,8 @@ def _train(
     model, progress = network(architecture), Progress()
     for path in options.weights:
         (load_released if is_released_layout(path) else load_own_weights)(model, path)
+    if tell:
+        tell(model, split)
     if options.epochs:
         released = options.protocol == "released"
         settings = FitOptions(

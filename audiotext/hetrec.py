@@ -49,11 +49,14 @@ def read_hetrec(path: Path) -> RawData:
             already. The message names the file, the line and what was expected.
     """
     number: dict[int, int] = {}
+    names: dict[str, str] = {}
     for line in _lines(path, "artists.dat", "id", "name"):
         artist = line.count("id", 0, MOST)
         if artist in number:
             raise UserError(f"{line.where}: the artist {artist} is there already")
         number[artist] = len(number)
+        if name := " ".join(line.values["name"].split()):
+            names[str(artist)] = name
     require(bool(number), f"{path}: artists.dat holds no artist")
     users, plays = _read_plays(path, number)
     tags, unknown = _read_tags(path, number)
@@ -69,8 +72,9 @@ def read_hetrec(path: Path) -> RawData:
     ids = [str(artist) for artist in number]
     none: list[Counter[str]] = [Counter() for _ in ids]
     return RawData(
-        ids, ids, users, np.arange(len(ids)), plays, [""] * len(ids), tags, none, [None] * len(ids), True, counts
-    )
+        ids, ids, users, np.arange(len(ids)), plays, [""] * len(ids), tags, none, [None] * len(ids), True, counts,
+        artist_names=names,
+    )  # fmt: skip
 
 
 def _read_plays(path: Path, number: dict[int, int]) -> tuple[list[str], sparse.csr_matrix]:

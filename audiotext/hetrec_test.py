@@ -46,6 +46,7 @@ def test_folder_and_archive_are_read_alike(folder):
             "artists": 3, "users": 2, "pairs of user and artist": 3, "plays": 106, "artists without plays": 1,
             "artists without tags": 1, "tags of unknown artists": 1,
         }  # fmt: skip
+        assert raw.artist_names == {"7": "One", "3": "Mötley"}
         assert len(raw.split_by_artist(1, 0.34).test_songs) == 1
     assert not is_hetrec(folder.parent) and not is_hetrec(folder / "tags.dat")
 

@@ -17,12 +17,11 @@ from audiotext.dataset import Items, owner_rows
 from audiotext.kinds import TEXT_KINDS, Text
 from audiotext.layout import ARTISTS, SONGS, Layout, Split
 from audiotext.matrices import DAMAGED, read_dense, write_dense
-from audiotext.model import embedding
 from audiotext.options import AudioTextOptions
 from audiotext.preprocess import PATCHES, tfidf_path
 from audiotext.rows import Patches, Repeated, Rows, as_rows
 from audiotext.splits import Split as Rows3
-from audiotext.stored import SCALER, TEXT, load_network, read_facts
+from audiotext.stored import SCALER, TEXT, load_embedding, read_facts
 from audiotext.training import Predictor
 from common.options import UserError, replacing, require
 from common.vocabulary import digest
@@ -248,7 +247,7 @@ def _embedded(source: Path, branch: Branch, rows: Any, folder: Path, train_rows:
     for part in SPLITS:
         file = folder / f"{branch}_embedding_{part}.npy"
         if not file.is_file():  # else of this very run, which is being resumed
-            network = network or Predictor(embedding(load_network(source), branch), EMBEDDING_BLOCK)
+            network = network or Predictor(load_embedding(source, branch), EMBEDDING_BLOCK)
             write_dense(file, network({branch: rows[part]}))
         found.append(read_dense(file))
     require(len(found[0]) == train_rows, f"{folder}: its embeddings are of another dataset; start the run anew")

@@ -7,6 +7,7 @@ the user factors may also lie in ``test_data/``, where the code built on tartaru
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -81,6 +82,10 @@ class Layout:
     def artists_of_songs(self) -> Path:
         """``splits/artist_of_song.tsv``: song and artist, separated by a tab. Not among the released files."""
         return self.path("artist_of_song.tsv")
+
+    def names_path(self, items: ItemSet) -> Path:
+        """``splits/names_MSD-A-songs.tsv``: song, title, artist; of artists: artist, name. No released file."""
+        return self.path(f"names_{items}.tsv")
 
     def load_index(self, split: Split, items: ItemSet) -> list[str]:
         """The ids of the items, in the order of the rows."""
@@ -178,6 +183,20 @@ class Layout:
             found[parts[0]] = parts[1]
         return found
 
+    def load_names(self, items: ItemSet) -> dict[str, tuple[str, ...]]:
+        """Song id -> title and artist, artist id -> name, as they are to be shown; empty if there is no such file."""
+        path, found = self.names_path(items), {}
+        columns = 2 if items == ARTISTS else 3
+        expected = (
+            "an artist, a tab and its name" if items == ARTISTS else "a song, its title and its artist, with tabs"
+        )
+        for line, text in enumerate(read_ids(path) if path.is_file() else [], start=1):
+            item, *names = text.split("\t")
+            require(len(names) == columns - 1 and bool(item), f"{path}, line {line}: expected {expected} between them")
+            require(item not in found, f"{path}, line {line}: {item!r} is there twice")
+            found[item] = tuple(names)
+        return found
+
     def rows(self, split: Split, items: ItemSet) -> tuple[int, Path] | None:
         """How many items a split has and the file that says so: its index, else the factors or the plays; else None."""
         path = self.find(self.index_name(split, items))
@@ -215,6 +234,14 @@ class Layout:
         """Write song id -> artist id."""
         with replacing(self.artists_of_songs, "w") as file:
             file.writelines(f"{song}\t{artist}\n" for song, artist in artist_of.items())
+
+    def save_names(self, items: ItemSet, names: Mapping[str, Sequence[str]]) -> None:
+        """Write what :meth:`load_names` reads."""
+        if not names:
+            self.names_path(items).unlink(missing_ok=True)
+            return
+        with replacing(self.names_path(items), "w") as file:
+            file.writelines("\t".join([item, *texts]) + "\n" for item, texts in names.items())
 
     def save_dense(self, name: str, matrix: NDArray[Any]) -> None:
         """Write the dense matrix ``name``, such as :meth:`factors_name` or :meth:`audio_name`."""

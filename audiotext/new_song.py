@@ -14,7 +14,7 @@ from audiotext.architecture import Architecture, Branch
 from audiotext.audio.features import is_silent, log_cqt
 from audiotext.audio.patches import PatchOptions, patch_of
 from audiotext.audio.scaler import Scaler
-from audiotext.stored import SCALER, TEXT, load_network, read_architecture, read_facts
+from audiotext.stored import SCALER, TEXT, load_embedding, load_network, read_architecture, read_facts
 from audiotext.text import Document, TfIdf, entity, tag
 from common.options import UserError, require
 
@@ -29,7 +29,7 @@ def read_biography(path: Path) -> str:
         UserError: it cannot be read as UTF-8 text, or is empty.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_bytes().decode("utf-8")  # line ends as they are: see text.beginning
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text: {error}") from None
     require(bool(text.strip()), f"{path}: is empty; expected a biography of the artist")
@@ -98,12 +98,10 @@ def _embedded_branches(architecture: Architecture) -> list[Branch]:
 
 
 def _embedding(run: Path, branch: Branch, row: Any) -> NDArray[Any]:
-    from audiotext.model import embedding
-
     found = read_architecture(run)
     require(found.model in BRANCH_MODELS[branch], f"{run}: is no run of a {branch} network")
     _require_fits(run, found, branch, row)
-    return np.asarray(embedding(load_network(run), branch)({branch: row}, training=False))
+    return np.asarray(load_embedding(run, branch)({branch: row}, training=False))
 
 
 def _require_fits(run: Path, architecture: Architecture, branch: str, row: NDArray[Any]) -> None:

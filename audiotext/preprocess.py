@@ -157,6 +157,8 @@ def _make_factors(material: _Material, layout: Layout, synthetic: bool) -> dict[
         layout.save_artists_of_songs(
             {song: raw.artists[artist] for song, artist in zip(raw.songs, raw.artist_of.tolist(), strict=True)}
         )
+    layout.save_names(ARTISTS, {artist: [name] for artist, name in raw.artist_names.items()})
+    layout.save_names(SONGS, raw.song_names)
     write_ids(layout.path(USERS), raw.users)
     counts: dict[str, Any] = dict(raw.counts)
     for items, (ids, plays, train, test) in sets.items():

@@ -2,8 +2,9 @@
 
 A folder holds (tables are UTF-8, with a header, separated by tabs):
 
-- ``songs.tsv``: ``song_id``, ``artist_id`` and perhaps ``audio``, a path below the folder; where that is empty or
-  not there, ``clips/<song_id>.wav``, ``.ogg``, ``.mp3`` or ``.flac`` is taken if there is one
+- ``songs.tsv``: ``song_id``, ``artist_id`` and perhaps ``title`` and ``artist``, the names to show, and ``audio``, a
+  path below the folder; where that is empty or not there, ``clips/<song_id>.wav``, ``.ogg``, ``.mp3`` or ``.flac`` is
+  taken if there is one
 - ``plays.tsv`` or ``plays.tsv.gz``: ``user_id``, ``song_id``, ``plays``
 - ``biographies/<artist_id>.txt``
 - ``tags.tsv`` (may be missing): ``artist_id``, ``tag``, ``count``
@@ -61,6 +62,8 @@ class RawData:
         audio: the sound file of each song, or None.
         artist_level: whether there are no songs.
         counts: what was read and what is missing, for reports.
+        song_names: song id -> title and artist as they are to be shown, either perhaps empty; only songs that have one.
+        artist_names: artist id -> name; only artists that have one.
     """
 
     songs: list[str]
@@ -74,6 +77,8 @@ class RawData:
     audio: list[Path | None]
     artist_level: bool = False
     counts: dict[str, int] = field(default_factory=dict)
+    song_names: dict[str, tuple[str, str]] = field(default_factory=dict)
+    artist_names: dict[str, str] = field(default_factory=dict)
 
     def artist_plays(self) -> sparse.csr_matrix:
         """(users, artists) plays of all songs of each artist."""
@@ -105,7 +110,7 @@ def read_raw(folder: Path) -> RawData:
         UserError: a file, column or clip is missing, or a line has an unknown id, a bad count or what another line
             has said already. The message names the file, the line and what was expected.
     """
-    songs, artists, artist_of, audio = _read_songs(folder)
+    songs, artists, artist_of, audio, names = _read_songs(folder)
     users, plays, counts = _read_plays(folder, songs)
     biographies, strangers = _read_biographies(folder / "biographies", artists)
     tags = _read_terms(folder / "tags.tsv", artists, "tag", counted=True)
@@ -121,15 +126,32 @@ def read_raw(folder: Path) -> RawData:
         "artists without entities": entities.count(Counter()),
     }
     numbers = np.array(artist_of, np.int64)
-    return RawData(list(songs), list(artists), users, numbers, plays, biographies, tags, entities, audio, counts=counts)
+    return RawData(
+        list(songs), list(artists), users, numbers, plays, biographies, tags, entities, audio, counts=counts,
+        song_names=names, artist_names=_artist_names(list(songs), list(artists), artist_of, names),
+    )  # fmt: skip
 
 
-def _read_songs(folder: Path) -> tuple[dict[str, int], dict[str, int], list[int], list[Path | None]]:
+def _artist_names(
+    songs: list[str], artists: list[str], artist_of: list[int], names: Mapping[str, tuple[str, str]]
+) -> dict[str, str]:
+    """The name that most of an artist's songs have, of several the first."""
+    given: dict[str, Counter[str]] = {}
+    for song, artist in zip(songs, artist_of, strict=True):
+        if name := names.get(song, ("", ""))[1]:
+            given.setdefault(artists[artist], Counter())[name] += 1
+    return {artist: found.most_common(1)[0][0] for artist, found in given.items()}
+
+
+def _read_songs(
+    folder: Path,
+) -> tuple[dict[str, int], dict[str, int], list[int], list[Path | None], dict[str, tuple[str, str]]]:
     path = folder / "songs.tsv"
     clips = {clip.stem: clip for clip in _files(folder / "clips") if clip.suffix.lower() in SOUND}
     songs: dict[str, int] = {}
     artists: dict[str, int] = {}
     artist_of, audio = [], []
+    names: dict[str, tuple[str, str]] = {}
     for line in read_tsv(path, ["song_id", "artist_id"]):
         song, artist = line.text("song_id"), line.text("artist_id")
         require(song not in songs, f"{line.where}: the song {song!r} is there already")
@@ -137,8 +159,11 @@ def _read_songs(folder: Path) -> tuple[dict[str, int], dict[str, int], list[int]
         artist_of.append(artists.setdefault(artist, len(artists)))
         named = line.values.get("audio", "").strip()
         audio.append(_named_clip(folder, named, line) if named else clips.get(song))
+        title, name = (" ".join(line.values.get(column, "").split()) for column in ("title", "artist"))
+        if title or name:
+            names[song] = title, name
     require(bool(songs), f"{path}: holds no song")
-    return songs, artists, artist_of, audio
+    return songs, artists, artist_of, audio, names
 
 
 def _files(folder: Path) -> list[Path]:
@@ -199,7 +224,7 @@ def _read_biographies(folder: Path, artists: Mapping[str, int]) -> tuple[list[st
             strangers += 1
             continue
         try:
-            texts[artists[path.stem]] = path.read_text("utf-8")
+            texts[artists[path.stem]] = path.read_bytes().decode("utf-8")  # line ends as they are
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: cannot be read as UTF-8 text: {error}") from error
     return texts, strangers

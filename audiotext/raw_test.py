@@ -4,7 +4,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from audiotext.new_song import read_biography
 from audiotext.raw import read_raw
+from audiotext.text import beginning
 from common.options import UserError
 
 FILES = {
@@ -56,6 +58,30 @@ def test_optional_files_may_be_missing(folder):
     raw = read_raw(folder)
     assert raw.songs == ["s1", "s2", "s3"] and raw.audio == [None] * 3 and raw.biographies == [""] * 2
     assert raw.plays.sum() == 11
+
+
+def test_line_ends_of_biographies_stay_as_they_are(folder):
+    (folder / "biographies/a1.txt").write_bytes(b"one\rtwo\r\nthree\n")
+    assert read_raw(folder).biographies[0] == "one\rtwo\r\nthree\n"
+    pieces = " ".join(f"w{number}\rx" for number in range(400))  # a lone carriage return is no line end
+    (folder / "biographies/a1.txt").write_text(pieces, newline="")
+    assert beginning(read_raw(folder).biographies[0]).split(" ")[-1] == "w299\rx"
+    assert beginning(read_biography(folder / "biographies/a1.txt")) == beginning(pieces)
+
+
+def test_titles_and_artists_are_kept(folder):
+    (folder / "songs.tsv").write_text(
+        'song_id\ttitle\tartist_id\tartist\ns1\t"Heroes"  (live)\ta1\tBowie\ns2\t\ta2\t\ns3\t\ta1\tDavid Bowie\n'
+        "s4\tA | B\ta1\tDavid Bowie\ns5\tX\ta3\t\n"
+    )
+    (folder / "plays.tsv").write_text("user_id\tsong_id\tplays\nx\ts1\t3\n")
+    (folder / "entities.tsv").unlink()
+    (folder / "tags.tsv").unlink()
+    raw = read_raw(folder)
+    assert raw.song_names == {
+        "s1": ('"Heroes" (live)', "Bowie"), "s3": ("", "David Bowie"), "s4": ("A | B", "David Bowie"), "s5": ("X", ""),
+    }  # fmt: skip
+    assert raw.artist_names == {"a1": "David Bowie"}  # what most of the songs say
 
 
 @pytest.mark.parametrize(

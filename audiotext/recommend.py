@@ -18,7 +18,7 @@ from audiotext.data_options import PrepareOptions
 from audiotext.dataset import Items, open_dataset, read_items, read_users
 from audiotext.evaluation import unit_rows
 from audiotext.kinds import items_of
-from audiotext.layout import ARTISTS, Layout
+from audiotext.layout import ARTISTS, SONGS, ItemSet, Layout
 from audiotext.matrices import read_dense, read_ids
 from audiotext.stored import PREDICTED, PREDICTIONS, read_facts
 from common.options import OptionalPath, UserError, require, run_script
@@ -101,8 +101,11 @@ def for_user(run: Path, layout: Layout, items: Items, user: str, top_k: int) -> 
     number = users.index(user)
     scores = unit_rows(vectors) @ items.user_factors[number]
     plays = np.asarray(items.plays[:, [number]].todense()).ravel()
-    best = np.argsort(-scores, kind="stable")[:top_k]
-    listed = [_item(items.test, items.test_artists, row, scores[row]) | {"plays": int(plays[row])} for row in best]
+    best, names = np.argsort(-scores, kind="stable")[:top_k], Names(layout, items.kind)
+    listed = [
+        {**names.of(items.test, items.test_artists, row), "score": float(scores[row]), "plays": int(plays[row])}
+        for row in best
+    ]
     return {"user": user, "recommended": listed}
 
 
@@ -111,17 +114,36 @@ def for_new(items: Items, layout: Layout, vector: NDArray[Any], top_k: int) -> d
     unit = unit_rows(vector[None])[0]
     cosines, scores = unit_rows(items.factors) @ unit, items.user_factors @ unit
     nearest, best = (np.argsort(-values, kind="stable")[:top_k] for values in (cosines, scores))
-    users = read_users(layout, len(scores))
+    users, names = read_users(layout, len(scores)), Names(layout, items.kind)
     return {
         "factor": vector.tolist(),
-        "nearest": [_item(items.train, items.train_artists, row, cosines[row]) for row in nearest],
+        "nearest": [
+            {**names.of(items.train, items.train_artists, row), "score": float(cosines[row])} for row in nearest
+        ],
         "users": [{"user": users[row], "score": float(scores[row])} for row in best],
     }
 
 
-def _item(ids: list[str], artists: list[str] | None, row: int, score: float) -> dict[str, Any]:
-    whose = {"artist": artists[row]} if artists is not None and artists is not ids else {}
-    return {"item": ids[row], **whose, "score": float(score)}
+class Names:
+    """What the songs or artists of a dataset are called, where it says so."""
+
+    def __init__(self, layout: Layout, kind: ItemSet) -> None:
+        self._kind, self._artists = kind, layout.load_names(ARTISTS)
+        self._songs = layout.load_names(SONGS) if kind == SONGS else {}
+
+    def of(self, ids: list[str], artists: list[str] | None, row: int) -> dict[str, Any]:
+        """``item`` and, as far as they are known, ``title``, ``artist_id`` and ``artist`` (the name) of a song, or the
+        ``name`` of an artist. All rows have the same keys.
+        """
+        item = ids[row]
+        if self._kind == ARTISTS:
+            return {"item": item, **({"name": self._artists.get(item, ("",))[0]} if self._artists else {})}
+        title, artist = self._songs.get(item, ("", ""))
+        found = {"item": item, **({"title": title} if self._songs else {})}
+        if artists is not None:
+            found["artist_id"] = artists[row]
+            artist = artist or self._artists.get(artists[row], ("",))[0]
+        return {**found, **({"artist": artist} if self._songs or self._artists else {})}
 
 
 def main(options: RecommendOptions) -> dict[str, Any]:
@@ -153,10 +175,11 @@ def main(options: RecommendOptions) -> dict[str, Any]:
 def _print(title: str, rows: list[dict[str, Any]]) -> None:
     table = Table(title=Text(title), title_justify="left")  # Text: ids are no markup
     table.add_column("", justify="right")
-    for name in rows[0]:
+    names = [name for name in rows[0] if name != "artist_id" or not all(row.get("artist") for row in rows)]
+    for name in names:
         table.add_column(name, justify="right" if name in ("score", "plays") else "left", overflow="fold")
     for rank, row in enumerate(rows, 1):
-        cells = (f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values())
+        cells = (f"{row[name]:.4f}" if isinstance(row[name], float) else str(row[name]) for name in names)
         table.add_row(str(rank), *map(Text, cells))
     Console().print(table)
 

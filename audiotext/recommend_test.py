@@ -2,21 +2,26 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import tensorflow as tf
 
-from audiotext import MusicRecommender
 from audiotext.dataset import read_users
 from audiotext.evaluation import unit_rows
-from audiotext.recommend import RecommendOptions, main, open_items
-from audiotext.recommender import best_tracks
+from audiotext.layout import ARTISTS, SONGS, Layout
+from audiotext.recommend import Names, RecommendOptions, main, open_items
+from audiotext.recommender import add_trained_model, best_tracks
 from audiotext.testing import TINY, small_collection
-from common.options import UserError, parse
-from common.testing import in_process
+from common.options import PROJECT, UserError, parse
+from common.sources import Dataset
+from common.testing import NOISE, in_process
 from conftest import GOLDEN
+from MusicRecommender import MusicRecommender
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the .*experimental_run_functions_eagerly:UserWarning")
 
@@ -54,7 +59,7 @@ def cli(monkeypatch, capsys, private_data):
     return in_process(monkeypatch, capsys, main, RecommendOptions)
 
 
-def test_songs_of_unknown_artists_are_ranked_for_a_user(cli, runs):
+def test_songs_of_unknown_artists_are_ranked_for_a_user(cli, runs, raw):
     status, stdout, err = cli("--run-dir", runs / "mm", "--user", "u0003", "--top-k", 5, "--json")
     assert status == 0, err
     layout, items = open_items(runs / "mm", None)
@@ -62,9 +67,36 @@ def test_songs_of_unknown_artists_are_ranked_for_a_user(cli, runs):
     scores = unit_rows(np.load(runs / "mm" / "predictions.npy")) @ items.user_factors[number]
     found = json.loads(stdout)["recommended"]
     assert [row["item"] for row in found] == [items.test[row] for row in np.argsort(-scores)[:5]]
-    assert {row["artist"] for row in found} <= set(items.test_artists)
+    assert {row["artist_id"] for row in found} <= set(items.test_artists)
+    titles = {line.split("\t")[0]: line.split("\t") for line in (raw / "songs.tsv").read_text().splitlines()[1:]}
+    for row in found:
+        assert (row["artist_id"], row["title"], row["artist"]) == tuple(titles[row["item"]][1:4])
+    status, stdout, _ = cli("--run-dir", runs / "mm", "--user", "u0003", "--top-k", 1)
+    assert status == 0 and found[0]["title"].split()[0] in stdout and "artist_id" not in stdout
     status, stdout, _ = cli("--run-dir", runs / "a-tags", "--user", "u0003")
-    assert status == 0 and "New artists for u0003" in stdout
+    assert status == 0 and "New artists for u0003" in stdout and "The " in stdout
+
+
+def test_names_that_are_not_there_or_only_in_part(tmp_path):
+    layout = Layout(tmp_path, 4)
+    ids, artists = ["s1", "s2"], ["a1", "a2"]
+    assert Names(layout, SONGS).of(ids, artists, 0) == {"item": "s1", "artist_id": "a1"}
+    assert Names(layout, SONGS).of(ids, None, 0) == {"item": "s1"}
+    assert Names(layout, ARTISTS).of(artists, artists, 0) == {"item": "a1"}
+    layout.save_names(SONGS, {"s1": ("One", "")})
+    layout.save_names(ARTISTS, {"a1": ["First"]})
+    assert Names(layout, SONGS).of(ids, artists, 0) == {
+        "item": "s1", "title": "One", "artist_id": "a1", "artist": "First",
+    }  # fmt: skip
+    assert Names(layout, SONGS).of(ids, artists, 1) == {"item": "s2", "title": "", "artist_id": "a2", "artist": ""}
+    assert Names(layout, ARTISTS).of(artists, artists, 1) == {"item": "a2", "name": ""}
+    for content, message in (
+        ("s1\tOne\n", "line 1: expected a song"),
+        ("s1\ta\tb\ns1\ta\tc\n", "line 2: 's1' is there"),
+    ):
+        layout.names_path(SONGS).write_text(content)
+        with pytest.raises(UserError, match=message):
+            Names(layout, SONGS)
 
 
 @pytest.mark.parametrize("kind", ["mm", "mm-lf-h1"])
@@ -160,12 +192,33 @@ def test_music_recommender_runs_the_whole_chain(raw, runs, tmp_path, capsys):
     options = {"baselines": False, "deterministic": True}
     recommender = MusicRecommender(data_dir=raw, run_dir=tmp_path / "run", **options, **sizes)
     result = recommender.recommend()
-    printed = capsys.readouterr().out
-    assert "Total params" in printed and "MAP@500" in printed
+    printed, err = capsys.readouterr()
+    assert not any(word in err for word in NOISE), err
+    told = [
+        "Training data points: ",
+        "Validation data points: ",
+        "Test data points",
+        "Total params",
+        "MusicRecommender, ",
+    ]
+    told += ["R2 avg: ", f"MAP@500: {result['metrics']['map@500_released']:.5f}"]
+    places = [printed.index(words) for words in told]
+    assert places == sorted(places) and printed.count("Training data points") == 1  # not of the branch
+    table = (tmp_path / "run" / "models" / "trained_models.tsv").read_text().splitlines()
+    assert len(table) == 2 and table[1].startswith("model_1\t") and len(table[0].split("\t")) == 4
+    model = dict(zip(table[0].split("\t"), table[1].split("\t"), strict=True))
+    assert (
+        json.loads(model["model_arch"])["text_units"] == [8, 8] and json.loads(model["training_params"])["epochs"] == 1
+    )
+    dataset = Dataset(raw, raw, "other", False)
+    add_trained_model(tmp_path / "run" / "models" / "trained_models.tsv", recommender.options, dataset)
+    more = pd.read_csv(tmp_path / "run" / "models" / "trained_models.tsv", sep="\t")
+    assert more.model_id.tolist() == ["model_1", "model_2"]
     assert 0 < result["metrics"]["map@500_released"] < 1 and result["model"] == "seed"
     layout, items = open_items(tmp_path / "run", None)
     best = [line.split("\t") for line in (tmp_path / "run" / "track_recommendations.tsv").read_text().splitlines()[1:]]
     assert [user for user, *_ in best] == read_users(layout, len(items.user_factors))
+    assert all(title and artist for *_, title, artist in best)
     seed = (tmp_path / "run" / "track_recommendations_released.tsv").read_text().splitlines()[1:]
     assert sorted(line.split("\t")[0] for line in seed) == sorted(items.test)
     with pytest.raises(UserError, match="--epochs is -1"):
@@ -199,3 +252,10 @@ def test_old_weights_of_the_toy_run_are_evaluated_through_the_command(tmp_path):
         command += ["--weights", str(weights), "--no-baselines", "--deterministic", "--run-dir", str(tmp_path / name)]
         found = train(parse(AudioTextOptions, command))["metrics"]["map@500_released"]
         assert found == pytest.approx(known[name]["MAP@500"], abs=1e-4), name
+
+
+def test_a_network_loaded_late_says_nothing_on_the_console(runs):
+    code = "import sys, pathlib; from audiotext import stored; stored.load_embedding(pathlib.Path(sys.argv[1]), 'text')"
+    command = [sys.executable, "-c", code, str(runs / "a-tags")]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

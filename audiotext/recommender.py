@@ -1,30 +1,41 @@
 """``MusicRecommender``: the whole chain in one call, as in the seed project that this folder grew from.
 
-    from audiotext import MusicRecommender
+    from MusicRecommender import MusicRecommender
     result = MusicRecommender().recommend()
 
-trains the seed's network, saves it, predicts the test items, ranks them for every user and reports MAP@500.
+trains the seed's network, saves it, predicts the test items, ranks them for every user and reports R2 and MAP@500.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audiotext.dataset import Items, read_users
+from audiotext.dataset import Items, read_items, read_users
 from audiotext.evaluation import BLOCK, factor_scores
+from audiotext.kinds import items_of
 from audiotext.matrices import read_dense
-from audiotext.options import AudioTextOptions
-from audiotext.recommend import open_items
-from audiotext.stored import PREDICTIONS, load_network
+from audiotext.options import SIZES, AudioTextOptions
+from audiotext.recommend import Names
+from audiotext.splits import Split
+from audiotext.stored import PREDICTIONS
 from common.options import parse, replacing
 from common.presets import as_arguments
+from common.sources import Dataset
+
+if TYPE_CHECKING:
+    import keras
 
 TRACKS = "track_recommendations.tsv"
+TRAINED_MODELS = "models/trained_models.tsv"
+COLUMNS = ("model_id", "dataset_settings", "training_params", "model_arch")
+"""Of the table of trained models; the seed has a few more that it does not use."""
 RELEASED_TRACKS = "track_recommendations_released.tsv"
 
 
@@ -62,42 +73,77 @@ class MusicRecommender:
             print(f"Preprocessing is completed: {dataset.name}, in {layout.folder}.")
 
     def recommend(self) -> dict[str, Any]:
-        """Train, save, predict, rank, evaluate; print the network's summary and the results.
+        """Train, save, predict, rank, evaluate; print numbers of data points and the layers first, R2 and MAP@500 last.
 
         Returns:
             What ``metrics.json`` holds, and ``run_dir``: the folder with the weights, ``predictions.npy`` and
-            ``predictions_index.tsv``, ``track_recommendations.tsv`` (each user's best song) and
-            ``track_recommendations_released.tsv`` (each song once, with its greatest score of any user, which is what
-            the seed writes under the first name).
+            ``predictions_index.tsv``, ``models/trained_models.tsv`` (a row for each network, as in the seed),
+            ``track_recommendations.tsv`` (each user's best song) and ``track_recommendations_released.tsv`` (each song
+            once, with its greatest score of any user, which is what the seed writes under the first name).
 
         Raises:
             UserError: the data are wrong, or training failed.
         """
-        from audiotext.train import main
+        from audiotext.train import dataset_of
 
-        result = main(self.options)
-        run = Path(result["run_dir"])
-        load_network(run).summary()
-        layout, items = open_items(run, self.options.data_dir)
+        options, (dataset, layout) = self.options, dataset_of(self.options)
+        # Imported late: a mistake in the options or the data is reported without waiting for TensorFlow.
+        from common import runtime  # noqa: F401 (first of all: it quiets TensorFlow)
+        from audiotext.experiment import run as train  # isort: skip
+
+        result = train(options, dataset, layout, _tell)
+        run, items = Path(result["run_dir"]), read_items(layout, items_of(options.model))
+        add_trained_model(run / TRAINED_MODELS, options.completed(dataset.synthetic), dataset)
         users = read_users(layout, len(items.user_factors))
-        write_tracks(run, items, users, self.options.users or len(users))
-        print(f"Recommended songs: {run / TRACKS}; MAP@500 as released: {result['metrics']['map@500_released']:.5f}")
+        write_tracks(run, items, users, self.options.users or len(users), Names(layout, items.kind))
+        if "inner_test" in result["checks"]:
+            print(f"R2 avg: {result['checks']['inner_test']['r2']:.5f}")
+        print(f"MAP@500: {result['metrics']['map@500_released']:.5f} (as released; {run / TRACKS})")
         return result
 
 
-def write_tracks(run: Path, items: Items, users: Sequence[str], count: int) -> None:
-    """Write both tables of recommendations for the first ``count`` users."""
+def _tell(model: keras.Model, split: Split) -> None:
+    print(f"Training data points: {len(split.train)}")
+    print(f"Validation data points: {len(split.validation)}")
+    print(f"Test data points, held out of those of the training: {len(split.test)}")
+    model.summary()
+
+
+def add_trained_model(path: Path, options: AudioTextOptions, dataset: Dataset) -> None:
+    """Append a row to a table as the seed's: ``model_id``, and JSON of the settings of data, training and network."""
+    lines = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n") if path.is_file() else []
+    chosen = asdict(options)
+    of_data = {"name": dataset.name, "synthetic": dataset.synthetic, **asdict(options.of_data)}
+    training = {key: value for key, value in chosen.items() if key not in of_data and key not in SIZES}
+    sizes = {"model": options.model, **{key: chosen[key] for key in SIZES if chosen[key] not in (None, ())}}
+    row = [json.dumps(found, default=str, ensure_ascii=False) for found in (of_data, training, sizes)]
+    with replacing(path, "w") as file:
+        file.writelines(f"{line}\n" for line in lines or ["\t".join(COLUMNS)])
+        file.write("\t".join([f"model_{max(len(lines), 1)}", *row]) + "\n")
+
+
+def write_tracks(run: Path, items: Items, users: Sequence[str], count: int, names: Names) -> None:
+    """Write both tables of recommendations for the first ``count`` users; titles and artists stand last, if known."""
+
+    def shown(row: int) -> dict[str, str]:
+        found = names.of(items.test, items.test_artists, row)
+        return {key: found[key] for key in ("title", "artist", "name") if key in found}
+
+    more = "".join(f"\t{name}" for name in shown(0))
     vectors = read_dense(run / PREDICTIONS)
     best, score, greatest = best_tracks(items.user_factors[:count], vectors)
     with replacing(run / TRACKS, "w") as file:
-        file.write("user\ttrack\tscore\n")
+        file.write(f"user\ttrack\tscore{more}\n")
         file.writelines(
-            f"{user}\t{items.test[track]}\t{value:.6g}\n"
+            "\t".join([user, items.test[track], f"{value:.6g}", *shown(track).values()]) + "\n"
             for user, track, value in zip(users, best, score, strict=False)
         )
     with replacing(run / RELEASED_TRACKS, "w") as file:
-        file.write("track\tscore\n")
-        file.writelines(f"{items.test[row]}\t{greatest[row]:.6g}\n" for row in np.argsort(-greatest, kind="stable"))
+        file.write(f"track\tscore{more}\n")
+        file.writelines(
+            "\t".join([items.test[row], f"{greatest[row]:.6g}", *shown(row).values()]) + "\n"
+            for row in np.argsort(-greatest, kind="stable")
+        )
 
 
 def best_tracks(

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiotext.sample_sound import RATE, clip
-from audiotext.sample_words import biography, draw_language, entities, tags
+from audiotext.sample_words import Language, biography, draw_language, entities, names, tags
 from common.options import replacing, require, run_script
 from common.sources import mark_synthetic
 
@@ -133,13 +133,15 @@ def write_sample(folder: Path, options: SampleOptions | None = None) -> dict[str
     artists = [f"AR{number:04d}" for number in range(len(world.artists))]
     plays = draw_plays(world, rng)
     _write_table(folder / "plays.tsv", "user_id\tsong_id\tplays", [(f"u{u:04d}", songs[s], n) for u, s, n in plays])
-    _write_words(folder, artists, world, rng)
+    language = _write_words(folder, artists, world, rng)
+    shown = names(language, world.artist_of.tolist(), np.random.default_rng((options.seed, 4)))
     clipless = len(songs) - 1
     _write_clips(folder, songs[:clipless], world, options)
     lines = []
     for number, artist in enumerate(world.artist_of.tolist()):
-        lines.append((songs[number], artists[artist], f"clips/{songs[number]}.flac" if number != clipless else ""))
-    _write_table(folder / "songs.tsv", "song_id\tartist_id\taudio", lines)
+        file = f"clips/{songs[number]}.flac" if number != clipless else ""
+        lines.append((songs[number], artists[artist], *shown[number], file))
+    _write_table(folder / "songs.tsv", "song_id\tartist_id\ttitle\tartist\taudio", lines)
     mark_synthetic(folder)
     return {"songs": len(songs), "artists": len(artists), "users": options.users, "pairs of user and song": len(plays)}
 
@@ -150,7 +152,7 @@ def _write_table(path: Path, header: str, rows: Sequence[tuple[object, ...]]) ->
         file.writelines("\t".join(map(str, row)) + "\n" for row in rows)
 
 
-def _write_words(folder: Path, artists: list[str], world: World, rng: np.random.Generator) -> None:
+def _write_words(folder: Path, artists: list[str], world: World, rng: np.random.Generator) -> Language:
     language = draw_language(GENRES, rng)
     (folder / "biographies").mkdir(parents=True, exist_ok=True)
     tag_rows, entity_rows = [], []
@@ -162,6 +164,7 @@ def _write_words(folder: Path, artists: list[str], world: World, rng: np.random.
         entity_rows += [(artist, entity) for entity in entities(language, genres, rng)]
     _write_table(folder / "tags.tsv", "artist_id\ttag\tcount", tag_rows)
     _write_table(folder / "entities.tsv", "artist_id\tentity", entity_rows)
+    return language
 
 
 def _write_clips(folder: Path, songs: list[str], world: World, options: SampleOptions) -> None:

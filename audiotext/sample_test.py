@@ -22,6 +22,8 @@ def test_the_sample_is_whole_and_has_its_rare_cases(small):
     folder, _, counts = small
     assert not missing_files(folder, FILES) and (folder / MARKER).is_file()
     raw = read_raw(folder)
+    assert len(raw.song_names) == 72 and all(title and artist for title, artist in raw.song_names.values())
+    assert len(raw.artist_names) == 24
     assert counts == {name: raw.counts[name] for name in counts} and counts["songs"] == 72
     assert raw.counts["songs without audio"] == 1 and raw.counts["artists without biography"] == 2
     assert raw.counts["artists without tags"] == raw.counts["artists without entities"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +81,17 @@ def tags(language: Language, genres: Floats, rng: np.random.Generator) -> dict[s
     """Tags with how often each was given, in all 5 to 60 times."""
     given = _names(language.tags, genres, int(rng.integers(5, 61)), rng)
     return {tag: given.count(tag) for tag in dict.fromkeys(given)}
+
+
+def names(language: Language, artist_of: Sequence[int], rng: np.random.Generator) -> list[tuple[str, str]]:
+    """Title and artist of each song, of one to three common words; all songs of an artist name it alike."""
+    words = np.array(language.common)
+
+    def drawn(most: int) -> str:
+        return " ".join(rng.choice(words, rng.integers(1, most + 1))).title()
+
+    artists = ["The " + drawn(2) for _ in range(max(artist_of) + 1)]
+    return [(drawn(3), artists[artist]) for artist in artist_of]
 
 
 def _names(lists: list[list[str]], genres: Floats, count: int, rng: np.random.Generator) -> list[str]:

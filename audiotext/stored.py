@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiotext.architecture import Architecture, architecture
+from audiotext.architecture import Architecture, Branch, architecture
 from audiotext.kinds import KINDS
 from common.options import UserError, require
 from common.rundir import read_run
@@ -80,3 +80,11 @@ def load_network(folder: Path) -> keras.Model:
     model = network(found)
     load_own_weights(model, weights)
     return model
+
+
+def load_embedding(folder: Path, branch: Branch) -> keras.Model:
+    """The part of a finished run's network that makes the embedding of ``branch``; see :func:`load_network`."""
+    whole = load_network(folder)
+    from audiotext.model import embedding  # TensorFlow is there by now, and quiet
+
+    return embedding(whole, branch)

@@ -48,7 +48,9 @@ class Document:
 
 
 def beginning(text: str) -> str:
-    r"""The first 300 pieces of a text that is split at every blank and line end; empty pieces count.
+    r"""The first 300 pieces of a text that is split at every blank and line feed; empty pieces count.
+
+    A carriage return is no line end: texts are read as their bytes are, as the released code does.
 
     >>> beginning("one  two\n" + "x " * 400).count("x")
     297

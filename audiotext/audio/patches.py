@@ -206,7 +206,7 @@ def _open(folder: Path, shape: tuple[int, int, int]) -> tuple[Any, Any]:
 
 def _read_problems(folder: Path) -> dict[str, str]:
     path = folder / "problems.tsv"
-    lines = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
+    lines = path.read_bytes().decode("utf-8", "replace").split("\n") if path.is_file() else []
     fields = [line.split("\t", 2) for line in lines]
     return {track: reason for track, _, reason in (found for found in fields if len(found) == 3)}
 

@@ -23,7 +23,7 @@ from audiotext.matrices import read_dense, write_dense, write_ids
 from audiotext.model import network
 from audiotext.options import AudioTextOptions
 from audiotext.references import references
-from audiotext.released import is_released_layout, load_released
+from audiotext.released import load_released
 from audiotext.results import report
 from audiotext.splits import Split, artist_split, released_split
 from audiotext.stored import ARCHITECTURE, PREDICTED, PREDICTIONS, WEIGHTS, read_facts
@@ -36,7 +36,7 @@ from common.report import plot_curves
 from common.rundir import open_run, resumable
 from common.sources import Dataset
 from common.vocabulary import digest
-from common.weights import load_own_weights, save_own_weights
+from common.weights import is_keras_layout, load_own_weights, save_own_weights
 
 BLOCK = 256
 """Items that a network reads at a time when it predicts."""
@@ -166,7 +166,7 @@ def _train(
     write_json(folder / ARCHITECTURE, architecture)
     model, progress = network(architecture), Progress()
     for path in options.weights:
-        (load_released if is_released_layout(path) else load_own_weights)(model, path)
+        (load_released if is_keras_layout(path) else load_own_weights)(model, path)
     if tell:
         tell(model, split)
     if options.epochs:

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from audiotext.losses import half_cosine, mean_squared_error, r2, unit_rows
 from audiotext.model import build, embedding
-from audiotext.released import is_released_layout, load_released
+from audiotext.released import load_released
 from audiotext.training import EPSILON, Predictor
+from common.weights import is_keras_layout
 from conftest import GOLDEN
 
 pytestmark = pytest.mark.golden
@@ -187,7 +188,7 @@ def test_weight_file_of_keras_2_on_tensorflow():
     for variable in variables:
         variable.assign(np.zeros(variable.shape))
     path = FOLDER / "seed_init.weights.h5"
-    assert is_released_layout(path)
+    assert is_keras_layout(path)
     load_released(model, path)
     for variable, array in zip(variables, expected, strict=True):
         np.testing.assert_array_equal(variable, array)

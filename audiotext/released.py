@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 from common.options import require
-from common.weights import load_weights, read_weights
+from common.weights import read_weights
 
 LAYERS = ("text_dense_1", "text_dense_2", "fusion_dense", "factors")
 """Dense layers in the order in which the released code creates, and so numbers, them."""
@@ -17,12 +17,12 @@ LAYERS = ("text_dense_1", "text_dense_2", "fusion_dense", "factors")
 def load_released(model: keras.Model, path: Path) -> None:
     """Load the weights of the released a-text, mm-lf-lin, mm-lf-h1 or seed network into ``model``.
 
-    The file names its layers ``dense_<number>``; the numbers depend on what was built before in the same process, their
-    order does not.
+    The file names its layers ``dense_<number>`` (TensorFlow 2 the first one ``dense``); the numbers depend on what was
+    built before in the same process, their order does not.
 
     Args:
         model: the network of the same sizes, see :func:`audiotext.model.build`.
-        path: HDF5 file of Keras 2.
+        path: HDF5 file of Keras 2 (see :func:`common.weights.read_weights`), or a zip of one.
 
     Raises:
         UserError: not such a file, another network, or other sizes. The model is then unchanged.
@@ -31,9 +31,9 @@ def load_released(model: keras.Model, path: Path) -> None:
         not any("convolution" in layer.name for layer in model.layers),
         f"{path}: no weights of the audio network in Keras 2's layout are known; give a model.weights.h5 of a run",
     )
-    weights = read_weights(path)
-    numbers = {name: int(found[1]) for name in weights if (found := re.fullmatch(r"dense_(\d+)", name))}
-    odd = ", ".join(sorted(set(weights) - set(numbers)))
+    file = read_weights(path)
+    numbers = {name: int(found[1] or 0) for name in file.layers if (found := re.fullmatch(r"dense(?:_(\d+))?", name))}
+    odd = ", ".join(sorted(set(file.layers) - set(numbers)))
     require(not odd, f"{path}: layers {odd}; the released networks have only dense_<number>")
     ours = {layer.name for layer in model.layers if layer.weights}
     wanted = [name for name in LAYERS if name in ours]
@@ -41,18 +41,4 @@ def load_released(model: keras.Model, path: Path) -> None:
         len(numbers) == len(wanted),
         f"{path}: {len(numbers)} dense layers; {model.name} has {len(wanted)} ({', '.join(wanted)})",
     )
-    load_weights(model, path, weights, dict(zip(sorted(numbers, key=numbers.__getitem__), wanted, strict=True)))
-
-
-def is_released_layout(path: Path) -> bool:
-    """Whether ``path`` is a file of Keras 2 and not of a run of this project, by its content.
-
-    Both may end in ``.weights.h5``: only Keras 2 lists its layers at the root.
-    """
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            return "layer_names" in file.attrs or "model_weights" in file
-    except OSError:
-        return False
+    file.load_into(model, dict(zip(sorted(numbers, key=numbers.__getitem__), wanted, strict=True)))

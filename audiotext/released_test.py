@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from audiotext.model import build
-from audiotext.released import is_released_layout, load_released
+from audiotext.released import load_released
 from common.options import UserError
-from common.weights import save_own_weights
+from common.weights import is_keras_layout, save_own_weights
 
 SIZES = {"factors": 4, "text": 6, "audio": 5, "text_units": (3, 3), "fusion_units": 3}
 
@@ -38,7 +38,7 @@ def test_numbers_of_the_layers_depend_on_what_was_built_before(name, tmp_path):
     model, other = build(name, **sizes), build(name, **sizes)
     layers = layers_of(model, first=9)  # dense_10 comes before dense_9 in the alphabet
     path = write(tmp_path / "old.h5", dict(sorted(layers.items())))
-    assert is_released_layout(path)
+    assert is_keras_layout(path)
     load_released(other, path)
     for ours, theirs in zip(other.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -47,11 +47,11 @@ def test_numbers_of_the_layers_depend_on_what_was_built_before(name, tmp_path):
 def test_own_and_released_files_are_told_apart_by_content(tmp_path):
     model = build("mm-lf-h1", **SIZES)
     save_own_weights(tmp_path / "model.weights.h5", model)
-    assert not is_released_layout(tmp_path / "model.weights.h5")
+    assert not is_keras_layout(tmp_path / "model.weights.h5")
     write(tmp_path / "old.weights.h5", layers_of(model))
-    assert is_released_layout(tmp_path / "old.weights.h5")
-    (tmp_path / "text.h5").write_text("no HDF5")
-    assert not is_released_layout(tmp_path / "text.h5")
+    assert is_keras_layout(tmp_path / "old.weights.h5")
+    (tmp_path / "text.weights.h5").write_text("no HDF5")
+    assert not is_keras_layout(tmp_path / "text.weights.h5")
 
 
 def test_other_networks_and_sizes_are_refused(tmp_path):

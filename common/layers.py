@@ -14,8 +14,8 @@ from keras import ops
 
 from common.dropout import drop
 
-Cell = Literal["lstm", "gru", "rnn"]
-GateActivation = Literal["hard_sigmoid", "sigmoid"]
+Cell = Literal["lstm", "gru", "gru_reset_after", "rnn"]
+GateActivation = Literal["hard_sigmoid", "sigmoid", "keras3_hard_sigmoid"]
 
 
 @keras.saving.register_keras_serializable("encore")
@@ -24,7 +24,7 @@ def hard_sigmoid(x: Any) -> Any:
     return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
-GATE_ACTIVATIONS = {"hard_sigmoid": hard_sigmoid, "sigmoid": "sigmoid"}
+GATE_ACTIVATIONS = {"hard_sigmoid": hard_sigmoid, "sigmoid": "sigmoid", "keras3_hard_sigmoid": "hard_sigmoid"}
 
 
 def recurrent(
@@ -33,10 +33,11 @@ def recurrent(
     """A recurrent layer with the semantics of Keras 2: (batch, time, features) -> last hidden state (batch, units).
 
     Args:
-        cell: "lstm", "gru" (reset gate before the recurrent product) or "rnn" (Elman).
+        cell: "lstm", "gru" (reset gate before the recurrent product), "gru_reset_after" (after it, with a bias of its
+            own: the default of TensorFlow 2 and Keras 3) or "rnn" (Elman).
         units: size of the hidden state.
-        gate_activation: Keras 2's "hard_sigmoid", or "sigmoid", for which GPUs have fused LSTM kernels
-            (only without dropout; the reset-before GRU has none).
+        gate_activation: Keras 2's "hard_sigmoid", Keras 3's of that name, or "sigmoid", for which GPUs have fused
+            kernels (only without dropout; the reset-before GRU has none).
         dropout: rate for the inputs and for the state; as in Keras 2, every gate has masks of its own, drawn once
             per sequence and kept over time.
         name: name of the layer.
@@ -47,8 +48,8 @@ def recurrent(
     if cell == "lstm":
         kind = HardSigmoidLSTM if gate_activation == "hard_sigmoid" else keras.layers.LSTM
         layer = kind(units, **(gates | common))
-    elif cell == "gru":
-        layer = keras.layers.GRU(units, reset_after=False, **gates, **common)
+    elif cell in ("gru", "gru_reset_after"):
+        layer = keras.layers.GRU(units, reset_after=cell == "gru_reset_after", **gates, **common)
     else:
         layer = keras.layers.SimpleRNN(units, **common)
     return cheap_masks(layer)

@@ -70,8 +70,8 @@ class TrainingOptions:
     resume: bool = False
     """Continue the interrupted run in --run-dir from its last whole epoch, with the options of its start."""
     weights: Paths = ()
-    """Weight files (.h5 of the released code, or model.weights.h5 of a run). With --epochs 0 each is evaluated and
-    compared; with more epochs training starts from the one given."""
+    """Weight files (.h5 of the released code or a .zip of it, or model.weights.h5 of a run). With --epochs 0 each is
+    evaluated and compared; with more epochs training starts from the one given."""
     protocol: Literal["corrected", "released"] = "corrected"
     """corrected: the paper's model with repaired evaluation; released: the original code, step by step."""
     deterministic: bool = False

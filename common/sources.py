@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import sys
 import zipfile
@@ -163,8 +164,13 @@ def check_listing(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_text_or_zip(path: Path) -> Iterator[IO[bytes]]:
+def open_text_or_zip(path: Path, ending: str = "", largest: float = math.inf) -> Iterator[IO[bytes]]:
     """Open a plain file, or the only file inside a ``.zip``, as a stream of bytes; nothing is ever extracted.
+
+    Args:
+        path: the file.
+        ending: members of a zip with other endings are ignored.
+        largest: bytes that the member of a zip may unpack to.
 
     Raises:
         UserError: the file cannot be read, or the zip is damaged (raised while reading, too: the checksum
@@ -177,7 +183,7 @@ def open_text_or_zip(path: Path) -> Iterator[IO[bytes]]:
             if path.suffix.lower() == ".zip":
                 check_listing(path)
                 archive = stack.enter_context(zipfile.ZipFile(path))
-                stream = stack.enter_context(archive.open(_only_member(path, archive)))
+                stream = stack.enter_context(archive.open(_only_member(path, archive, ending, largest)))
             else:
                 stream = stack.enter_context(path.open("rb"))
         except (
@@ -196,7 +202,7 @@ def open_text_or_zip(path: Path) -> Iterator[IO[bytes]]:
             raise UserError(f"{path}: the archive is damaged: {error}; {again}") from error
 
 
-def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+def _only_member(path: Path, archive: zipfile.ZipFile, ending: str, largest: float) -> zipfile.ZipInfo:
     members = []
     for member in archive.infolist():
         # zipfile cuts a name at a zero byte; orig_filename is what the archive really says.
@@ -205,11 +211,14 @@ def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
             bool(name.parts) and not name.is_absolute() and ".." not in name.parts and ":" not in name.parts[0],
             f"{path}: the member {member.orig_filename!r} leads out of the archive; expected a plain name",
         )
-        if not member.is_dir() and name.parts[0] != "__MACOSX":
+        if not member.is_dir() and name.parts[0] != "__MACOSX" and name.name.lower().endswith(ending):
             members.append(member)
+    listed = f" ({', '.join(member.orig_filename for member in members[:4])})" if members else ""
     require(
         len(members) == 1,
-        f"{path}: holds {len(members)} files; expected exactly one, the text file of the same name",
+        f"{path}: holds {len(members)} {f'{ending} ' if ending else ''}files{listed}; expected exactly one",
     )
+    size = members[0].file_size
+    require(size <= largest, f"{path}: unpacks to {size:,} bytes; expected at most {largest:,}")
     require(not members[0].flag_bits & 1, f"{path}: is encrypted; expected a zip without password")
     return members[0]

@@ -1,63 +1,308 @@
-"""Weights that Keras 1 and 2 wrote as HDF5, read layer by layer into Keras 3 layers.
+"""Weight files: HDF5 of Keras 1, 2 and 3's older format read layer by layer, and the files of our own runs.
 
-The layout: attribute ``layer_names`` at the root (weight files) or in the group ``model_weights`` (whole models), a
-group per layer with attribute ``weight_names``, a dataset per weight. Only arrays are read; nothing in a file is ever
-executed, unpickled or followed outside the file.
+The layout of ``save_weights`` of Keras 1 and 2 and of ``model.save("x.h5")`` of all Keras: attribute ``layer_names`` at
+the root (weight files) or in the group ``model_weights`` (whole models), a group per layer with attribute
+``weight_names``, a dataset per weight. Whole models have their layers' settings in the attribute ``model_config``. Only
+arrays and that JSON are read; nothing in a file is ever executed, unpickled or followed outside the file.
 """
 
 from __future__ import annotations
 
 import errno
+import io
+import json
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
-import keras
 import numpy as np
 
 from common.checkpoint import PACKED
 from common.options import UserError, require
+from common.sources import open_text_or_zip
+
+if TYPE_CHECKING:
+    import keras
+
+    from common.layers import GateActivation
 
 Weights = dict[str, dict[str, np.ndarray]]
 """Layer name -> weight name (kernel, bias, ...) -> array."""
 
 BASE, PART = 2**14, 2**11
 """Bytes that a file of weights has at most besides the numbers: in all, and for each array or layer."""
+LARGEST_ZIPPED = 2**32
+"""Bytes that a zipped file of weights may unpack to; SeER's released one has 412 MB."""
 
 _KERAS1 = {"W": "kernel", "U": "recurrent_kernel", "b": "bias"}
 _KERAS1_GATES = ("ifco", "zrh")  # Keras 1 kept an array per gate; the order is the one of Keras 2's columns
+_CELL = re.compile(r"_cell(_\d+)?$")  # of a recurrent layer, which has its weights in TensorFlow 2
+_SETTINGS = ("activation", "go_backwards")  # of a layer, which change what its weights compute
 
 
-def read_weights(path: Path) -> Weights:
-    """Read all layers that have weights from a file of Keras 1 or 2 (weights or whole model).
+@dataclass(frozen=True)
+class KerasFile:
+    """What a weight file of Keras holds.
+
+    Attributes:
+        path: the file.
+        layers: the arrays, those of CuDNN layers in the layout of plain LSTM and GRU(reset_after=True) layers.
+        version: attribute ``keras_version``; empty if there is none.
+        configs: settings of layers by name, from ``model_config``; empty for a file of weights alone.
+        cudnn: layers that CuDNNLSTM or CuDNNGRU wrote.
+        cells: recurrent layers whose weights belong to a cell of theirs, as in TensorFlow 2.
+    """
+
+    path: Path
+    layers: Weights
+    version: str = ""
+    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    cudnn: frozenset[str] = frozenset()
+    cells: frozenset[str] = frozenset()
+
+    def gate_activation(self, layer: str) -> tuple[GateActivation, str]:
+        """Gates of a recurrent layer, and what in the file says so.
+
+        The settings of the layer decide, where the file has them; otherwise the default of the Keras that wrote it:
+        hard_sigmoid up to 2.2, sigmoid from 2.3 on and in TensorFlow 2, always sigmoid in CuDNN's layers.
+
+        Raises:
+            UserError: other gates, or a version whose default is not known.
+        """
+        config, version = self.configs.get(layer, {}), self.version
+        wanted = _name_of(config.get("recurrent_activation", config.get("inner_activation")))
+        keras3 = version.startswith("3")
+        if layer in self.cudnn:
+            return "sigmoid", "a CuDNN layer"
+        if wanted is not None:
+            known: dict[str, GateActivation] = {
+                "sigmoid": "sigmoid",
+                "hard_sigmoid": "keras3_hard_sigmoid" if keras3 else "hard_sigmoid",
+            }
+            require(
+                wanted in known,
+                f"{self.path}: layer {layer} has the recurrent_activation {wanted!r}; expected sigmoid or hard_sigmoid",
+            )
+            return known[wanted], "model_config"
+        if not version:
+            return "hard_sigmoid", "no keras_version, as in Keras 1"
+        number = re.match(r"(\d+)\.(\d+)", version)
+        require(
+            number is not None,
+            f"{self.path}: keras_version is {version[:20]!r}; expected a number such as 2.2.4: name the gates with "
+            "--gate-activation",
+        )
+        assert number
+        release = (int(number[1]), int(number[2]))
+        # TensorFlow 1.13 to 2.1 call themselves so; from 2.1 on the weights of a recurrent layer are its cell's.
+        require(
+            release != (2, 2) or "tf" not in version or layer in self.cells,
+            f"{self.path}: keras_version {version} is of TensorFlow 1, whose gates are hard_sigmoid, or 2.0, where "
+            "they are sigmoid: say which with --gate-activation",
+        )
+        modern = release >= (2, 3) or (release == (2, 2) and "tf" in version)
+        return "sigmoid" if modern else "hard_sigmoid", f"keras_version {version}"
+
+    def load_into(self, model: keras.Model, layers: Mapping[str, str]) -> None:
+        """As :func:`load_weights`, of this file's arrays, whose layers must also have the model's settings.
+
+        Raises:
+            UserError: also if a layer of the file has another activation or reads backwards; the model is unchanged.
+        """
+        for name, ours in layers.items():
+            settings = model.get_layer(ours).get_config() if name in self.layers else {}
+            for key in _SETTINGS:
+                theirs = self.configs.get(name, {}).get(key)
+                if theirs is not None and key in settings:
+                    found, expected = (_name_of(value) for value in (theirs, settings[key]))
+                    require(
+                        found == expected,
+                        f"{self.path}: layer {name} has {key} = {found!r}; the model expects {expected!r}",
+                    )
+        load_weights(model, self.path, self.layers, layers)
+
+
+def is_keras_layout(path: Path) -> bool:
+    """Whether ``path`` is for :func:`read_weights`, by its content, and not a ``model.weights.h5`` of a run."""
+    if not path.name.endswith(".weights.h5"):
+        return True
+    try:
+        with h5py.File(path, "r") as file:
+            return "layer_names" in file.attrs or "model_weights" in file
+    except OSError:
+        return False
+
+
+def read_weights(path: Path) -> KerasFile:
+    """Read all layers that have weights from a file of Keras (weights or whole model), or the one .h5 in a zip.
+
+    A model in a model (``multi_gpu_model``, or a wrapper of one's own) is read as the inner one.
 
     Raises:
         UserError: not such a file, damaged, or a weight that is not a finite array of numbers.
     """
     weights: Weights = {}
+    cudnn, cells = set(), set()
     try:
-        with h5py.File(path, "r") as file:
+        with _opened(path) as file:
             root = file.get("model_weights", file)
-            require(
-                "layer_names" in root.attrs,
-                f"{path}: an HDF5 file without the attribute layer_names; expected weights saved by Keras 1 or 2",
-            )
+            _check_layout(path, file, root)
             layers = _names(root.attrs["layer_names"])
             require(len(set(layers)) == len(layers), f"{path}: the attribute layer_names lists a layer twice")
+            version, configs = _text(file.attrs.get("keras_version")), _configs(path, file)
+            listed = {}
             for layer in layers:
-                found: dict[str, np.ndarray] = {}
                 require(_is_hard_link(root, layer), f"{path}: layer {layer} is listed but missing")
-                for name in _names(root[layer].attrs.get("weight_names", ())):
-                    found[_short_name(name)] = _array(root[layer], name, f"{path}: layer {layer}, weight {name}")
-                if found:
-                    weights[layer] = _fuse_gates(found)
+                if names := _names(root[layer].attrs.get("weight_names", ())):
+                    listed[layer] = names
+            for layer, names in _unwrapped(path, listed).items():
+                group = root[layer if layer in listed else next(iter(listed))]
+                where, found = f"{path}: layer {layer}", dict[str, np.ndarray]()
+                for name in names:
+                    short = _short_name(name)
+                    require(short not in found, f"{where} holds several weights called {short}")
+                    found[short] = _array(group, name, f"{where}, weight {name}")
+                found = _fuse_gates(found)
+                if any(_CELL.search(part) for name in names for part in name.split("/")[:-1]):
+                    cells.add(layer)
+                if _is_cudnn(found):
+                    kind = configs.get(layer, {}).get("class_name", "CuDNN")
+                    require(
+                        layer not in cells and str(kind).startswith("CuDNN"),
+                        f"{where} has the bias of a CuDNN layer, but the names of another: how its kernels are laid "
+                        "out cannot be told; expected a file that CuDNNLSTM or CuDNNGRU wrote, or a plain layer",
+                    )
+                    found = _from_cudnn(found)
+                    cudnn.add(layer)
+                weights[layer] = found
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as HDF5 weights ({error}); is the download complete?") from None
-    return weights
+    return KerasFile(path, weights, version, configs, frozenset(cudnn), frozenset(cells))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """A file of HDF5, or the one .h5 in a zip, whose content is held in memory."""
+    if path.suffix.lower() == ".zip":
+        with open_text_or_zip(path, ".h5", LARGEST_ZIPPED) as stream:
+            content = io.BytesIO(stream.read())
+        with h5py.File(content, "r") as file:
+            yield file
+        return
+    with path.open("rb") as start:
+        require(
+            start.read(4) != b"PK\3\4",
+            f"{path}: cannot be read as HDF5 weights: it is a zip archive, such as Keras 3's .keras; save the weights "
+            'with model.save("x.h5"), or give a zip of one .h5 the ending .zip',
+        )
+    with h5py.File(path, "r") as file:
+        yield file
+
+
+def _check_layout(path: Path, file: Any, root: Any) -> None:
+    """Raise UserError unless the file lists its layers."""
+    own = "layers" in file or "_layer_checkpoint_dependencies" in file
+    require(
+        "layer_names" in root.attrs or not own,
+        f"{path}: weights in Keras 3's own format, in which layers have no names; expected the layout of Keras 2, "
+        'which model.save("x.h5") writes; weights of a run keep their name model.weights.h5 and their folder',
+    )
+    require(
+        "layer_names" in root.attrs,
+        f"{path}: an HDF5 file without the attribute layer_names; expected weights saved by Keras 1 or 2",
+    )
+
+
+def _configs(path: Path, file: Any) -> dict[str, dict[str, Any]]:
+    """Settings of the layers of a whole model, those of models in it too; {} for a file of weights alone."""
+    if "model_config" not in file.attrs:
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+
+    def collect(node: Any) -> None:
+        config = node.get("config") if isinstance(node, dict) else None
+        if not isinstance(config, dict):
+            return
+        if isinstance(name := config.get("name"), str):
+            found[name] = config | {"class_name": node.get("class_name")}
+        inner = config.get("layers")
+        for layer in inner if isinstance(inner, list) else ():
+            collect(layer)
+
+    try:
+        collect(json.loads(_text(file.attrs["model_config"])))
+    except (ValueError, RecursionError):
+        raise UserError(f"{path}: the attribute model_config is no JSON; the file is damaged") from None
+    return found
+
+
+def _unwrapped(path: Path, listed: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Weight names by layer: the inner layers of the one layer that is a model itself, or ``listed``."""
+    inner: dict[str, dict[str, list[str]]] = {}
+    for layer, names in listed.items():
+        by_layer: dict[str, list[str]] = {}
+        for name in names:
+            owners = [part for part in name.split("/")[:-1] if not _CELL.search(part)]
+            by_layer.setdefault(owners[-1] if owners else layer, []).append(name)
+        if len(by_layer) > 1:
+            inner[layer] = by_layer
+    if not inner:
+        return listed
+    require(
+        len(listed) == 1,
+        f"{path}: layer {next(iter(inner))} is a model itself, beside the layers "
+        f"{', '.join(layer for layer in listed if layer not in inner) or 'of another'}; save that model alone",
+    )
+    return next(iter(inner.values()))
+
+
+def _is_cudnn(arrays: dict[str, np.ndarray]) -> bool:
+    """Whether a recurrent layer has the one long bias of CuDNN's, for the inputs and for the state."""
+    if set(arrays) != {"kernel", "recurrent_kernel", "bias"}:
+        return False
+    bias, columns = arrays["bias"], arrays["recurrent_kernel"].shape[-1]
+    return bias.ndim == 1 and len(bias) == 2 * columns and columns // len(arrays["recurrent_kernel"]) in (3, 4)
+
+
+def _from_cudnn(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Weights of a CuDNNLSTM or CuDNNGRU as those of an LSTM or a GRU(reset_after=True).
+
+    CuDNN multiplies matrices (units, inputs) by columns. Keras hands it the memory of each gate's block as it is, so
+    that a block called (inputs, units) is in truth (units, inputs), row by row. The biases are those of the inputs,
+    then those of the state; an LSTM only ever adds the two.
+    """
+    units, columns = arrays["recurrent_kernel"].shape
+
+    def plain(kernel: np.ndarray) -> np.ndarray:
+        blocks = np.split(kernel, columns // units, axis=1)
+        return np.concatenate([block.reshape(units, -1).T for block in blocks], axis=1)
+
+    bias = arrays["bias"].reshape(2, -1)
+    return {
+        "kernel": plain(arrays["kernel"]),
+        "recurrent_kernel": plain(arrays["recurrent_kernel"]),
+        "bias": bias.sum(axis=0) if columns == 4 * units else bias,
+    }
+
+
+def _name_of(value: Any) -> Any:
+    """A setting, or the name of a function that is written as a dictionary."""
+    if isinstance(value, dict):
+        inner = value.get("config")
+        return inner if isinstance(inner, str) else inner.get("name") if isinstance(inner, dict) else None
+    return value
+
+
+def _text(attribute: Any) -> str:
+    if isinstance(attribute, bytes):
+        return attribute.decode()
+    return "" if attribute is None else str(attribute)
 
 
 def load_weights(model: keras.Model, path: Path, weights: Weights, layers: Mapping[str, str]) -> None:
@@ -66,7 +311,7 @@ def load_weights(model: keras.Model, path: Path, weights: Weights, layers: Mappi
     Args:
         model: a built Keras 3 model.
         path: where the weights come from, for messages.
-        weights: what :func:`read_weights` returned.
+        weights: the arrays, see :attr:`KerasFile.layers`.
         layers: layer name in the file -> layer name in the model. Layers of the file that should be ignored
             are simply removed from ``weights`` before.
 

@@ -95,7 +95,7 @@ def _write_released(folder: Path) -> list[Path]:
 def _read_released(folder: Path, _: Path) -> Any:
     from common.weights import read_weights
 
-    return read_weights(folder / "old.h5")
+    return read_weights(folder / "old.h5").layers
 
 
 def _write_torch(folder: Path) -> list[Path]:

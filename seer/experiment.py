@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from common import runtime
+from common.layers import GateActivation
 from common.options import UserError, flag, require
 from common.report import plot_curves
 from common.rundir import open_run, read_run, resumable
 from common.sources import Dataset
-from common.weights import load_own_weights, save_own_weights
+from common.weights import is_keras_layout, load_own_weights, save_own_weights
 from seer import baselines
 from seer.baselines import Recommender
 from seer.batches import Ratings
@@ -21,27 +22,38 @@ from seer.fitting import SIZES, Evaluator, architecture_of, fit, jit, model_inpu
 from seer.model import Architecture, SeER
 from seer.options import SeerOptions
 from seer.preprocess import SeerData
-from seer.released import is_released_layout, read_released
+from seer.released import read_released
 from seer.results import dataset_facts, report, save_predictions, title
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Weights from a file as a model, with the name that tables show."""
+    """Weights from a file as a model, with the name that tables show; its gates and where they are known from."""
 
     name: str
     path: Path
     seer: SeER
+    gates: str = ""
+
+    @property
+    def note(self) -> str:
+        """A sentence for console and report; empty where the file leaves nothing open."""
+        return f"{self.path.name}: its RNN has {self.gates} gates." if self.gates else ""
 
 
-def load(path: Path, data: SeerData) -> Loaded:
+def load(path: Path, data: SeerData, gate_activation: GateActivation | None = None) -> Loaded:
     """A model from released weights or from ``model.weights.h5`` of a run.
 
+    Args:
+        path: the file.
+        data: the dataset, which must be the one that the weights were trained on.
+        gate_activation: gates of released weights; None for what the file says.
+
     Raises:
-        UserError: not such a file, or of another dataset.
+        UserError: not such a file, or of another dataset, or other gates are asked for than a run has.
     """
-    if is_released_layout(path):
-        weights = read_released(path)
+    if is_keras_layout(path):
+        weights = read_released(path, gate_activation)
         users = weights.architecture.num_users
         require(
             users == data.num_users,
@@ -49,7 +61,7 @@ def load(path: Path, data: SeerData) -> Loaded:
             "use --data-dir with the dataset these weights were trained on",
         )
         weights.check_songs(data.midi)
-        return Loaded(path.stem, path, weights.build())
+        return Loaded(path.stem, path, weights.build(), weights.gates)
     run, file = read_run(path.parent), path.parent / "options.json"
     try:
         architecture, trained_on = Architecture(**run["architecture"]), run["dataset"]
@@ -66,6 +78,11 @@ def load(path: Path, data: SeerData) -> Loaded:
     require(
         sizes[0] == most[0] and sizes[1] <= most[1],
         f"{file}: architecture: {sizes[0]} users and {sizes[1]} steps, but the dataset has {most[0]} and {most[1]}",
+    )
+    given = architecture.gate_activation
+    require(
+        gate_activation in (None, given),
+        f"{path} holds gate_activation = {given}, but --gate-activation is {gate_activation}; leave it out",
     )
     seer = SeER(architecture)
     load_own_weights(seer.model, path)
@@ -90,7 +107,7 @@ def compare(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str,
     """Evaluate each weight file (``--epochs 0``), side by side with the baselines and the paper."""
     started = time.perf_counter()
     runtime.configure(options)
-    loaded = [load(path, data) for path in options.weights]
+    loaded = [load(path, data, options.gate_activation) for path in options.weights]
     for item in loaded:
         check_agreement(options, item.seer.architecture, item.path)
     facts = dataset_facts(dataset, data)
@@ -118,9 +135,11 @@ def compare(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str,
         "baselines": {name: row for name, row in rows.items() if name not in models},
         "personalisation": personal[models[0]] if len(models) == 1 else personal,
         "weights": [str(path) for path in options.weights],
+        "gates": {str(item.path): item.gates or item.seer.architecture.gate_activation for item in loaded},
         "seconds": time.perf_counter() - started,
     }
-    return report(run_dir, "SeER: given weights", options, facts, rows, summary)
+    notes = [item.note for item in loaded if item.note]
+    return report(run_dir, "SeER: given weights", options, facts, rows, summary, notes)
 
 
 def train(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str, Any]:
@@ -128,7 +147,8 @@ def train(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str, A
     started = time.perf_counter()
     runtime.configure(options)
     facts = dataset_facts(dataset, data)
-    start = load(options.weights[0], data).seer if options.weights else None
+    loaded = load(options.weights[0], data, options.gate_activation) if options.weights else None
+    start = loaded.seer if loaded else None
     if start:
         check_agreement(options, start.architecture, options.weights[0])
         options = replace(options, **{name: getattr(start.architecture, name) for name in SIZES})
@@ -162,7 +182,8 @@ def train(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str, A
             "model": {"parameters": seer.model.count_params()} | asdict(architecture),
             "seconds": time.perf_counter() - started,
         }
-        return report(run_dir, title(options, dataset), options, facts, rows, summary)
+        notes = [f"Started from {loaded.note}"] if loaded and loaded.note else []
+        return report(run_dir, title(options, dataset), options, facts, rows, summary, notes)
 
 
 def baseline_rows(

@@ -40,18 +40,22 @@ class SeerOptions(TrainingOptions):
     latent_features: OptionalInt = None
     """Size of the user embedding and of the RNN's state (paper: 150; tried 50, 100, 150, 200)."""
     cell: Annotated[
-        Literal["lstm", "gru", "rnn"] | None, tyro.conf.arg(metavar="{lstm,gru,rnn}", help_behavior_hint="")
+        Literal["lstm", "gru", "gru_reset_after", "rnn"] | None,
+        tyro.conf.arg(metavar="{lstm,gru,gru_reset_after,rnn}", help_behavior_hint=""),
     ] = None
-    """Recurrent cell (paper: lstm). Default: lstm for concat, gru for dot."""
+    """Recurrent cell (paper: lstm). gru is Keras 2's; gru_reset_after is TensorFlow 2's, which applies the reset gate
+    after the recurrent product. Default: lstm for concat, gru for dot."""
     sequence_length: OptionalInt = None
     """Steps of each song that the RNN reads (paper: 500; v2: 2600)."""
     channels: OptionalInt = None
     """MIDI channels that it reads, 1..16 (paper: 16)."""
     gate_activation: Annotated[
-        Literal["hard_sigmoid", "sigmoid"] | None,
-        tyro.conf.arg(metavar="{hard_sigmoid,sigmoid}", help_behavior_hint=""),
+        Literal["hard_sigmoid", "sigmoid", "keras3_hard_sigmoid"] | None,
+        tyro.conf.arg(metavar="{hard_sigmoid,sigmoid,keras3_hard_sigmoid}", help_behavior_hint=""),
     ] = None
-    """Gates of the RNN: Keras 2's hard_sigmoid (paper), or sigmoid. Default: hard_sigmoid, or that of --weights."""
+    """Gates of the RNN: Keras 2's hard_sigmoid (paper), sigmoid, or the other function that Keras 3 calls hard_sigmoid.
+    Default: hard_sigmoid, or what the file of --weights says of itself; given with released weights it wins over
+    that."""
     midi_scale: OptionalFloat = None
     """Factor on the notes and velocities 0..127 before the RNN (paper: 1, which saturates the gates). Default: 1, or
     that of --weights."""

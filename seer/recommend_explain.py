@@ -18,6 +18,7 @@ from common.options import (
 )
 from common.rundir import read_run
 from common.sources import Dataset, dataset_folder, sample_dataset
+from common.weights import is_keras_layout
 from seer.preprocess import REQUIRED, prepare
 from seer.presentation.output import replaceable
 from seer.sample import write_sample
@@ -50,7 +51,12 @@ class RecommendOptions:
     """Folder of a finished run of seer/train.py: its weights and its dataset. Default: small weights that come with the
     project, and the synthetic sample."""
     weights: OptionalPath = None
-    """Weights instead of a run: .h5 of the released code, or model.weights.h5 of a run."""
+    """Weights instead of a run: .h5 of the released code (or a .zip of it), or model.weights.h5 of a run."""
+    gate_activation: Annotated[
+        Literal["hard_sigmoid", "sigmoid", "keras3_hard_sigmoid"] | None,
+        tyro.conf.arg(metavar="{hard_sigmoid,sigmoid,keras3_hard_sigmoid}", help_behavior_hint=""),
+    ] = None
+    """With released --weights: gates of the RNN. Default: what the file says of itself."""
     data_dir: OptionalPath = None
     """Folder with the dataset in the released formats. Default: the run's; for released weights the released files
     below data/seer."""
@@ -86,6 +92,9 @@ class RecommendOptions:
         require(
             not (self.run_dir and self.weights), "--run-dir names a run with its weights; leave out --weights or it"
         )
+        require(
+            self.gate_activation is None or self.weights is not None, "--gate-activation belongs to --weights of others"
+        )
         require(self.ridge is None or self.ratings is not None, "--ridge belongs to --ratings")
         ridge = self.ridge
         require(
@@ -117,7 +126,7 @@ def find_model(options: RecommendOptions) -> tuple[Path, Dataset]:
         return folder / "model.weights.h5", sample_dataset("seer", list(REQUIRED.values()), write_sample)
     path = options.weights or (options.run_dir or Path()) / "model.weights.h5"
     data_dir = options.data_dir
-    if path.name.endswith(".weights.h5"):
+    if not is_keras_layout(path):
         run = read_run(path.parent)
         file = path.parent / "options.json"
         architecture = run.get("architecture")

@@ -1,4 +1,4 @@
-"""The weight files of the released SeER: what model they hold, and their layers in ours."""
+"""Released weights of SeER, and others in their layout: what model a file holds, and its layers in ours."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common.layers import Cell
+from common.layers import Cell, GateActivation
 from common.options import UserError, require
-from common.weights import Weights, load_weights, read_weights
+from common.weights import KerasFile, read_weights
 from seer.model import FEATURES_PER_CHANNEL, Architecture, SeER
 
 MIDI_LAYER = "flat_song_feature_input"
@@ -24,16 +24,21 @@ class ReleasedWeights:
     """A released weight file and the sizes found in it.
 
     Attributes:
-        path: the file.
+        file: its trained layers.
         architecture: of the model that it holds; all sizes are read from the shapes.
         midi: the MIDI array kept in the file, (songs, steps, features).
-        layers: the trained layers.
+        gates: the gate activation and where it is known from, for tables; empty without gates.
     """
 
-    path: Path
+    file: KerasFile
     architecture: Architecture
     midi: np.ndarray
-    layers: Weights
+    gates: str
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.file.path
 
     def check_songs(self, midi: np.ndarray) -> None:
         """Refuse a dataset (songs, steps, 32) whose songs are not the ones that these weights were trained on."""
@@ -57,23 +62,23 @@ class ReleasedWeights:
     def build(self) -> SeER:
         """The model with these weights."""
         seer = SeER(self.architecture)
-        names = {name: "dense_1" if name.startswith("dense") else name for name in self.layers}
-        load_weights(seer.model, self.path, self.layers, names)
+        names = {name: "dense_1" if name.startswith("dense") else name for name in self.file.layers}
+        self.file.load_into(seer.model, names)
         return seer
 
 
-def is_released_layout(path: Path) -> bool:
-    """Whether ``path`` is a file of Keras 1 or 2 by its name: Keras 3 insists on ``.weights.h5`` for its own."""
-    return not path.name.endswith(".weights.h5")
+def read_released(path: Path, gate_activation: GateActivation | None = None) -> ReleasedWeights:
+    """Read a weight file in the layout of the released code's.
 
-
-def read_released(path: Path) -> ReleasedWeights:
-    """Read a weight file of the released code.
+    Args:
+        path: HDF5 file of Keras, see :func:`common.weights.read_weights`, or a zip of one.
+        gate_activation: gates of the RNN; None for what the file says.
 
     Raises:
-        UserError: not a weight file of Keras 1 or 2, or not one of SeER.
+        UserError: not a weight file of Keras in this layout, or not one of SeER.
     """
-    layers = read_weights(path)
+    file = read_weights(path)
+    layers = file.layers
     midi = layers.pop(MIDI_LAYER, {}).get("embeddings")
     user = layers.get("embedding_user", {}).get("embeddings")
     rnn = layers.get("LSTM_1", {})
@@ -94,15 +99,23 @@ def read_released(path: Path) -> ReleasedWeights:
         features % FEATURES_PER_CHANNEL == 0 and midi.shape[1] % features == 0,
         f"{path}: layer LSTM_1 reads {features} values a step, but {MIDI_LAYER} has {midi.shape[1]} values a song",
     )
+    cell = _GATES[gates // latent]
+    if cell == "gru" and rnn["bias"].ndim == 2:  # one bias for the inputs, one for the state
+        cell = "gru_reset_after"
+    decided: tuple[GateActivation, str] = ("hard_sigmoid", "")
+    if cell != "rnn":
+        decided = (gate_activation, "--gate-activation") if gate_activation else file.gate_activation("LSTM_1")
     try:
         architecture = Architecture(
             num_users=num_users,
             sequence_length=midi.shape[1] // features,
             variant="concat" if len(known) == 3 else "dot",
-            cell=_GATES[gates // latent],
+            cell=cell,
             latent_features=latent,
             channels=features // FEATURES_PER_CHANNEL,
+            gate_activation=decided[0],
         )
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
-    return ReleasedWeights(path, architecture, midi.reshape(len(midi), -1, features), layers)
+    gates_from = "" if cell == "rnn" else f"{decided[0]} ({decided[1]})"
+    return ReleasedWeights(file, architecture, midi.reshape(len(midi), -1, features), gates_from)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,9 @@ def report(
     facts: dict[str, Any],
     rows: dict[str, dict[str, float]],
     summary: dict[str, Any],
+    remarks: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Print and write what the run has measured."""
+    """Print and write what the run has measured; ``remarks`` are printed and written below the first table."""
     full = options.protocol == "corrected"
     result = {
         "paper": PUBLICATION,
@@ -68,6 +70,7 @@ def report(
     shown, notes = rows | PAPER, ["The paper's figures are of its own dataset: here they are no reference."]
     if facts["dataset"]["name"] == "released":
         notes = []
+    notes += remarks
     parts = [Part(shown, RELEASED_COLUMNS, "The released code's figures (test rows only)", notes)]
     parts += [Part(rows, STANDARD_COLUMNS, "Standard figures (whole catalogue)")] if full else []
     ours = [name for name in rows if name not in summary["baselines"]]

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -395,6 +396,23 @@ def files(trained, raw, tmp_path_factory):
     return folder
 
 
+@pytest.mark.usefixtures("eagerly")
+def test_gates_of_given_weights_are_named_in_report_and_metrics(files, raw, tmp_path, cli):
+    with zipfile.ZipFile(tmp_path / "good.zip", "w") as archive:
+        archive.write(files / "good.h5", "good.h5")
+    given = ["--data-dir", raw, "--weights", tmp_path / "good.zip", "--no-baselines", "--deterministic"]
+    gates, run_dir = "sigmoid (--gate-activation)", tmp_path / "run"
+    status, out, err = cli(*given, "--gate-activation", "sigmoid", "--epochs", 0, "--run-dir", run_dir)
+    assert (status, err) == (0, "")
+    assert metrics_of(run_dir)["gates"] == {str(tmp_path / "good.zip"): gates}
+    for text in (out, (run_dir / "report.md").read_text()):
+        assert f"good.zip: its RNN has {gates} gates." in text
+    run_dir = tmp_path / "on"
+    status, out, err = cli(*given, "--gate-activation", "sigmoid", "--epochs", 1, "--run-dir", run_dir)
+    assert (status, err) == (0, "") and "Started from good.zip: its RNN has sigmoid" in out
+    assert read_run(run_dir)["architecture"]["gate_activation"] == "sigmoid"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -429,7 +447,10 @@ def files(trained, raw, tmp_path_factory):
             "holds sequence_length = 10, but --sequence-length is 5",
         ),
         ("--epochs 1 --weights {f}/good.h5 --variant concat", "holds variant = dot, but --variant is concat"),
-        ("--epochs 1 --weights {f}/good.h5 --gate-activation sigmoid", "holds gate_activation = hard_sigmoid"),
+        (
+            "--epochs 0 --weights {f}/run/model.weights.h5 --gate-activation hard_sigmoid",
+            "holds gate_activation = sigmoid, but --gate-activation is hard_sigmoid; leave it out",
+        ),
         ("--epochs 0 --weights {f}/alone/model.weights.h5", "alone/options.json: cannot be read"),
         ("--epochs 0 --weights {f}/foreign/model.weights.h5", "options.json: not a run of seer/train.py"),
         ("--epochs 0 --weights {f}/strange/model.weights.h5", "options.json: not a run of seer/train.py"),

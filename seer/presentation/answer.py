@@ -37,7 +37,7 @@ _SHOWN = 5  # of the user's own ratings
 
 def answer(options: RecommendOptions, path: Path, dataset: Dataset, data: SeerData) -> dict[str, Any]:
     """Answer a request: print the table, write the folder, return what ``recommendations.json`` holds."""
-    loaded = load(path, data)
+    loaded = load(path, data, options.gate_activation)
     seer, variant = loaded.seer, loaded.seer.architecture.variant
     require(options.variant in (None, variant), f"{path} holds a {variant} model, but --variant is {options.variant}")
     synthesiser = find_synthesiser(options.soundfont) if options.audio else None
@@ -51,7 +51,12 @@ def answer(options: RecommendOptions, path: Path, dataset: Dataset, data: SeerDa
     request = {
         "user": person.number,
         "name": person.name,
-        "model": {"weights": str(path), "variant": variant, "cell": seer.architecture.cell},
+        "model": {
+            "weights": str(path),
+            "variant": variant,
+            "cell": seer.architecture.cell,
+            "gates": loaded.gates or seer.architecture.gate_activation,
+        },
         "dataset": {"name": dataset.name, "synthetic": dataset.synthetic, "fingerprint": data.fingerprint},
         "protocol": options.protocol,
         "section_seconds": options.section_seconds,
@@ -63,6 +68,8 @@ def answer(options: RecommendOptions, path: Path, dataset: Dataset, data: SeerDa
     print_recommendations(f"{heading(found, person)}{' (synthetic data)' if dataset.synthetic else ''}", found, data)
     note = personal_note(person, facts, variant)
     print(note)
+    if loaded.note:
+        print(loaded.note)
     if all(len(one.explanation.scores) < 2 for one in found) and options.protocol == "corrected":
         steps = seer.architecture.sequence_length
         print(f"In training the model read {steps} steps of each song, hardly a section; --whole-song looks further.")
@@ -234,8 +241,9 @@ def _why(one: Recommended, explainer: Explainer) -> str:
 
 def _model_line(loaded: Loaded, dataset: Dataset, protocol: str) -> str:
     a = loaded.seer.architecture
+    cell = f"{a.cell}, {loaded.gates} gates" if loaded.gates else a.cell
     return (
-        f"SeER {a.variant} ({a.cell}, {a.latent_features} latent features, {a.sequence_length} steps of each song), "
+        f"SeER {a.variant} ({cell}, {a.latent_features} latent features, {a.sequence_length} steps of each song), "
         f"weights {loaded.name}, dataset {dataset.name}, {protocol} protocol"
     )
 

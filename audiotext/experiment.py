@@ -71,7 +71,8 @@ def _run(given: AudioTextOptions, dataset: Dataset, layout: Layout, tell: Starte
         },
         "train_items": digest(items.train),
     }
-    name = f"{options.model}-{dataset.name}"
+    released = "released-" if options.protocol == "released" else ""
+    name = f"{options.model}-{released}{dataset.name}"
     folder = open_run("audiotext", name, options, facts)
     with resumable(folder), _nothing_left(folder, options.resume):
 

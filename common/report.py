@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from common.options import replacing, write_json
+from common.reporting.run_metrics import deviation_words
 
 Rows = Mapping[str, Mapping[str, float]]
 """Name of a model or source -> its figures; a missing figure or NaN is shown as a dash."""
@@ -140,7 +141,7 @@ def finish(
 
     Args:
         folder: of the run.
-        headline: of the tables; that the data are synthetic is added to it.
+        headline: of the tables; deviations from the corrected protocol, and that the data are synthetic, are added.
         result: what ``metrics.json`` is to hold.
         parts: the tables.
         picture: the rows and columns to draw; None for no picture.
@@ -150,6 +151,8 @@ def finish(
     Returns:
         ``result``.
     """
+    words = deviation_words(result)
+    headline += f", {words}" if words and words not in headline else ""
     headline += " (synthetic data)" if result["dataset"]["synthetic"] else ""
     blocks = [f"# {headline}"]
     for part in parts:

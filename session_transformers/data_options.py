@@ -38,8 +38,8 @@ class DataOptions:
     track_features: bool = True
     """Read the track features (tf_*.csv); without them, models have only the ids of the tracks to learn from."""
     one_feature_row: bool = False
-    """With --protocol released: give every track the features of the first one, as the released code does by mistake
-    (the paper says that each has its own)."""
+    """With --protocol released: give every track the features of the first one that has any, as the released code does
+    by mistake (the paper says that each has its own)."""
     engine: Engine = "auto"
     """What prepares the logs, with the same result: numpy; duckdb (extra big), within a fixed memory even if a log is
     large; dask (extra cluster), on several machines; auto: duckdb from 8 GB of logs on, if it is installed."""

@@ -13,6 +13,7 @@ from common import runtime
 from common.checkpoint import Progress
 from common.options import require
 from common.report import Part, finish, plot_curves
+from common.reporting.run_metrics import deviation_words
 from common.rundir import open_run, resumable
 from common.sources import Dataset
 from common.vocabulary import digest, save_vocabulary
@@ -28,14 +29,26 @@ from session_transformers.autoencoder.skip_rule import (
     similarities,
 )
 from session_transformers.baselines.comparison import skip_results, track_results
+from session_transformers.baselines.of_tracks import TrackBaseline, VectorSum
 from session_transformers.decoding import candidates
 from session_transformers.evaluation import CUTOFFS, Outcome, against_best, skip_outcome
 from session_transformers.fitting import compiles, fit
+from session_transformers.kinds import HALF
 from session_transformers.model import Bert
 from session_transformers.options import SessionOptions
-from session_transformers.paper import MASKED_COLUMNS, NOTE, PAPER, SKIP_COLUMNS, TRACK_COLUMNS
+from session_transformers.paper import (
+    CANDIDATE_COLUMNS,
+    CANDIDATE_NOTE,
+    LEAK_NOTE,
+    MASKED_COLUMNS,
+    NOTE,
+    PAPER,
+    SKIP_COLUMNS,
+    TRACK_COLUMNS,
+)
 from session_transformers.preprocess import SequenceData
 from session_transformers.reinforcement import figures as reinforcement
+from session_transformers.reinforcement.agent import Agent
 from session_transformers.reinforcement.learning import learn
 from session_transformers.reinforcement.stored import load_agent, save_agent
 from session_transformers.starting import make_model, same_vocabulary
@@ -48,15 +61,17 @@ def run(options: SessionOptions, dataset: Dataset, data: SequenceData) -> dict[s
     started = time.perf_counter()
     runtime.configure(options)
     options = options.completed(dataset.synthetic)
-    name = f"{options.model}-{options.task}-{dataset.name}"
-    facts = describe(dataset, data)
+    released = "released-" if options.protocol == "released" else ""
+    name = f"{options.model}-{options.task}-{released}{dataset.name}"
+    facts = describe(dataset, data) | {"protocol": options.protocol, "deviations": deviations(options)}
     kind = settings.family(options.model)
     of_kind = {"autoencoder": of_autoencoder, "ddpg": of_ddpg}.get(kind, of_network)
     with runtime.strategy(options.distribute).scope():
         judged = of_kind(options, data, name, facts)
         measured = compare(judged, options, data)
     if judged.progress.history:
-        title = f"{options.model}, {options.task}{' (synthetic data)' if dataset.synthetic else ''}"
+        words = [options.model, options.task, *filter(None, [deviation_words(facts)])]
+        title = f"{', '.join(words)}{' (synthetic data)' if dataset.synthetic else ''}"
         plot_curves(judged.folder / "curves.png", title, judged.progress.history, judged.progress.best_epoch)
     summary = {
         "epochs": judged.progress.epochs,
@@ -64,7 +79,12 @@ def run(options: SessionOptions, dataset: Dataset, data: SequenceData) -> dict[s
         "train_seconds": judged.progress.seconds,
         "seconds": time.perf_counter() - started,
     }
-    return report(judged.folder, name, options, facts | judged.facts, measured, summary)
+    return report(judged, name, options, facts | judged.facts, measured, summary)
+
+
+def deviations(options: SessionOptions) -> list[str]:
+    """Names of the single deviations that were asked for, beside ``protocol``."""
+    return [*options.bugs, *(["one_feature_row"] if options.one_feature_row else [])]
 
 
 def describe(dataset: Dataset, data: SequenceData) -> dict[str, Any]:
@@ -95,6 +115,10 @@ class Judged:
     """For intervals and paired tests; None for a BERT that is only pre-trained."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What ``metrics.json`` tells of the model."""
+    notes: tuple[str, ...] = ()
+    """Sentences of the report."""
+    rivals: dict[str, TrackBaseline] = field(default_factory=dict)
+    """Baselines that are this model's own, by name."""
 
 
 def _open(options: SessionOptions, name: str, facts: dict[str, Any], data: SequenceData) -> Path:
@@ -160,10 +184,25 @@ def of_autoencoder(options: SessionOptions, data: SequenceData, name: str, facts
     if not released:
         threshold = choose_threshold(similarities(vectors, data.validation), data.validation)
     _, last = last_heard(data.test)
-    predicted = predict_skips(similarities(vectors, data.test, released), last, threshold)
-    outcome = skip_outcome(predicted, data.test.target_skips, data.test.target_mask)
+    similar = similarities(vectors, data.test, released)
+    outcome = skip_outcome(predict_skips(similar, last, threshold), data.test.target_skips, data.test.target_mask)
     progress = Progress(epochs=options.epochs or 0, seconds=time.perf_counter() - started)
-    return Judged(folder, progress, outcome.figures(), outcome.details(), outcome, {"threshold": threshold})
+    turned = float((similar[data.test.target_mask] <= threshold).mean())
+    told = {"threshold": threshold, "turned_share": turned}
+    return Judged(folder, progress, outcome.figures(), outcome.details(), outcome, told, (_rule(threshold, turned),))
+
+
+def _rule(threshold: float, turned: float) -> str:
+    """What the auto-encoder's rule comes to, in words."""
+    if turned == 0:
+        return (
+            f'The threshold, {threshold:.2f}, lies below every similarity of the test part: the rule is "repeat last '
+            'skip", and the auto-encoder plays no part in it.'
+        )
+    return (
+        f"Of the tracks of the test part {turned:.1%} lie below the threshold, {threshold:.2f}, and are told the "
+        "opposite of the last skip."
+    )
 
 
 def _given_autoencoder(path: Path, data: SequenceData) -> AutoEncoder:
@@ -185,14 +224,23 @@ def of_ddpg(options: SessionOptions, data: SequenceData, name: str, facts: dict[
         save_agent(folder, agent)
         tracks = (data.ids.first_track, data.vocabulary_size)
         outcome, figures, _ = reinforcement.evaluate(agent, data.test, tracks, options.seed)
-        return Judged(folder, Progress(), figures, outcome.details(), outcome)
+        return Judged(folder, Progress(), figures, outcome.details(), outcome, rivals=_start(agent, data))
     wanted = options.of_ddpg  # before the folder is made: they may not go together
     folder = _open(options, name, facts | {"architecture": {"model": "ddpg"}}, data)
     with resumable(folder):
         found = learn(wanted, data, folder, options.resume, quiet=False)
     progress = Progress(len(found["history"]), found["history"], [], found["best_round"], found["seconds"])
     told = {"parameters": found["parameters"], "steps": found["steps"], "validation": found["validation"]}
-    return Judged(folder, progress, found["test"], found["details"], found["outcome"], told)
+    rivals = _start(found["learner"].agent, data)
+    return Judged(folder, progress, found["test"], found["details"], found["outcome"], told, rivals=rivals)
+
+
+def _start(agent: Agent, data: SequenceData) -> dict[str, TrackBaseline]:
+    """What the agent's vectors tell by themselves, where they were made beforehand and held fixed."""
+    if not agent.options.skip_grams or agent.options.task == "skip":
+        return {}
+    vectors = np.asarray(agent.networks.state.items)[data.ids.first_track :]
+    return {"start vectors alone": VectorSum(vectors, agent.options.memory)}
 
 
 def compare(judged: Judged, options: SessionOptions, data: SequenceData) -> dict[str, Any]:
@@ -200,16 +248,19 @@ def compare(judged: Judged, options: SessionOptions, data: SequenceData) -> dict
 
     Returns:
         ``rows`` (name -> figures, the model's first), ``metrics`` (the model's), ``details`` (by position),
-        ``intervals`` and ``tests``.
+        ``positions`` (name -> accuracy at each position), ``intervals`` and ``tests``.
     """
-    rows = {f"{options.model} ({options.task})": judged.figures}
+    deviates = deviation_words({"protocol": options.protocol, "deviations": deviations(options)})
+    ours = f"{options.model} ({', '.join(filter(None, [options.task, deviates]))})"
+    rows = {ours: judged.figures}
     others: dict[str, Outcome] = {}
     if options.baselines and judged.outcome is not None:
         if options.task == "skip":
             others = skip_results(data.train, data.test, data.vocabulary_size)
             rows |= {name: other.figures() for name, other in others.items()}
         else:
-            tracks = track_results(data.train, data.test, data.vocabulary_size, data.ids)
+            candidates = options.seed if options.model == "ddpg" else None
+            tracks = track_results(data.train, data.test, data.vocabulary_size, data.ids, judged.rivals, candidates)
             rows |= {name: other.figures() for name, other in tracks.items()}
             others = {name: other.free for name, other in tracks.items()}
     tests = {}
@@ -217,12 +268,17 @@ def compare(judged: Judged, options: SessionOptions, data: SequenceData) -> dict
         best, test = against_best(judged.outcome, others)
         tests["maa"] = {"best_baseline": best, **asdict(test)}
     intervals = {"maa": judged.outcome.interval(options.seed)} if judged.outcome is not None else {}
-    found = {"rows": rows, "metrics": judged.figures, "details": judged.details}
+    outcomes = ({} if judged.outcome is None else {ours: judged.outcome}) | others
+    positions = {
+        row: {str(place): value for place, value in enumerate(outcome.by_position().tolist(), 1)}
+        for row, outcome in outcomes.items()
+    }
+    found = {"rows": rows, "metrics": judged.figures, "details": judged.details, "positions": positions}
     return found | {"intervals": intervals, "tests": tests}
 
 
 def report(
-    folder: Path,
+    judged: Judged,
     name: str,
     options: SessionOptions,
     facts: dict[str, Any],
@@ -236,7 +292,6 @@ def report(
         "paper": "Khan, Cui, Arora: Sessions Based Music Recommendations Using Deep Learning (2020)",
         "model": options.model,
         "task": options.task,
-        "protocol": options.protocol,
         **facts,
         "split": "by session id, drawn once; no session in two parts",
         "ranking": "all tracks of the vocabulary",
@@ -252,10 +307,16 @@ def report(
         "versions": runtime.versions(),
     }
     if options.model == "bert":
-        return finish(folder, name, result, [Part(rows, MASKED_COLUMNS, notes=_words(measured))])
-    columns = SKIP_COLUMNS if options.task == "skip" else TRACK_COLUMNS
-    table = Part(rows | PAPER[options.task], columns, notes=[*_words(measured), NOTE])
-    return finish(folder, name, result, [table], Part(rows, columns), [ours])
+        return finish(judged.folder, name, result, [Part(rows, MASKED_COLUMNS, notes=_words(measured))])
+    columns, notes = SKIP_COLUMNS if options.task == "skip" else TRACK_COLUMNS, [NOTE]
+    if options.model == "ddpg" and options.task == "seq":
+        columns, notes = CANDIDATE_COLUMNS, [NOTE, CANDIDATE_NOTE]
+    parts = [Part(rows | PAPER[options.task], columns, notes=[*_words(measured), *judged.notes, *notes])]
+    if deviation_words(result):
+        leak = [LEAK_NOTE] if getattr(options.switches, "label_leak", False) else []
+        places = [str(place) for place in range(1, HALF + 1)]
+        parts.append(Part(measured["positions"], places, "Accuracy by position of the second half", leak))
+    return finish(judged.folder, name, result, parts, Part(rows, columns), [ours])
 
 
 def _words(measured: dict[str, Any]) -> list[str]:

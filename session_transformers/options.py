@@ -147,7 +147,11 @@ class SessionOptions(TrainingOptions, DataOptions):
             units=(1, 8192),
             vectors=(0, 8192),
         )
-        require(settings.has_task(self.model, self.task), f"--model {self.model} has no --task {self.task}")
+        other: Task = "skip" if self.task == "seq" else "seq"
+        require(
+            settings.has_task(self.model, self.task),
+            f"--model {self.model} has no --task {self.task}; give it --task {other}",
+        )
         settings.switches(self.model, False, self.bugs)
         self._check_family()
         fresh = self.model != "bert-finetuned" and not self.weights

@@ -7,6 +7,11 @@ TRACK_COLUMNS = (
     "free_maa", "free_accuracy", "free_first_accuracy", "free_recall@20", "forced_recall@1", "forced_recall@20",
     "forced_mrr@20",
 )  # fmt: skip
+CANDIDATE_COLUMNS = (
+    "free_maa", "free_accuracy", "free_first_accuracy", "hit@1_of_100", "hit@5_of_100", "hit@10_of_100",
+    "ndcg@10_of_100",
+)  # fmt: skip
+"""Of the reinforcement learner of tracks."""
 MASKED_COLUMNS = ("masked_loss", "masked_recall@1", "masked_recall@20", "masked_mrr@20")
 PAPER: dict[str, dict[str, dict[str, float]]] = {
     "skip": {
@@ -36,4 +41,12 @@ PAPER: dict[str, dict[str, dict[str, float]]] = {
 NOTE = (
     "The paper's and the challenge's figures are of other sessions and vocabularies: no reference for these. "
     "free: told from its own predictions; forced: the true tracks before each one are known."
+)
+CANDIDATE_NOTE = (
+    "hit@K_of_100: the true track is among the best K of itself and 99 drawn ones, the same for all rows. "
+    "hit@10_of_100 on the validation part chooses the agent's round. start vectors alone: the track with the largest "
+    "product with the sum of those remembered, by the agent's vectors, nothing being learned by reinforcement."
+)
+LEAK_NOTE = (
+    "The decoder begins with the true skip of the last position (B8), which is known thereby, and the ones before."
 )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from common.options import UserError, require
+from common.rundir import read_run
 from common.vocabulary import digest, trained_vocabulary
 from session_transformers import settings
 from session_transformers.architecture import DEFAULTS
@@ -156,7 +157,15 @@ def _check(options: SessionOptions, path: Path, found: AnyArchitecture, data: Se
 
 def same_vocabulary(folder: Path, data: SequenceData, where: str) -> None:
     """Refuse the run in ``folder`` unless it was trained on the tracks of ``data``; ``where`` begins the message."""
+    if trained_vocabulary(folder) == digest(data.track_ids):
+        return
+    theirs, mine = read_run(folder)["options"].get("protocol"), "released" if data.ids.skip is None else "corrected"
+    advice = "add --protocol released" if theirs == "released" else "leave out --protocol released"
     require(
-        trained_vocabulary(folder) == digest(data.track_ids),
-        f"{where}: was trained on other tracks than those of this dataset; name its own dataset with --data-dir",
+        theirs not in ("corrected", "released") or theirs == mine,
+        f"{where}: is of a run of --protocol {theirs}, which numbers the tracks otherwise than --protocol {mine} does; "
+        f"{advice}",
+    )
+    raise UserError(
+        f"{where}: was trained on other tracks than those of this dataset; name its own dataset with --data-dir"
     )

@@ -25,6 +25,17 @@ def flat(tree: Any, name: str = "") -> Iterator[tuple[str, float]]:
         yield name, tree
 
 
+def deviation_words(run: Mapping[str, Any]) -> str:
+    """In what a run deviates from the corrected protocol, as titles say it; empty if in nothing.
+
+    >>> deviation_words({"protocol": "released"}), deviation_words({"deviations": ["label_leak", "padding_mask"]})
+    ('released protocol', 'with label_leak, padding_mask')
+    """
+    words = ["released protocol"] if run.get("protocol") == "released" else []
+    words += [f"with {', '.join(run['deviations'])}"] if run.get("deviations") else []
+    return ", ".join(words)
+
+
 def run_intervals(run: Mapping[str, Any]) -> tuple[dict[str, list[float]], dict[str, dict[str, list[float]]]]:
     """95 % intervals [low, high] of a run's figures, and of those of its baselines where it has them.
 

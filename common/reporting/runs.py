@@ -12,7 +12,7 @@ from typing import Any
 
 from common.options import PROJECT, UserError, require
 from common.reporting.figures import Figure, summary
-from common.reporting.run_metrics import run_figures
+from common.reporting.run_metrics import deviation_words, run_figures
 from common.rundir import read_run
 
 APART = {"seed", "run_dir", "resume", "data_dir"}
@@ -33,15 +33,26 @@ class Run:
     predictions: str = "predictions.npz"
     """Its file of predictions, if there is one."""
 
+    @property
+    def deviates(self) -> str:
+        """In what it deviates from the corrected protocol, in words."""
+        return deviation_words(self.metrics)
+
 
 @dataclass
 class Group:
     """Runs of one paper, task and dataset."""
 
-    title: str
+    name: str
     about: Mapping[str, Any]
     rows: dict[str, list[Run]] = field(default_factory=dict)
     """Name -> runs that differ in nothing but the seed."""
+
+    @property
+    def title(self) -> str:
+        """The name, and in what all of its runs deviate from the corrected protocol."""
+        words = {run.deviates for runs in self.rows.values() for run in runs}
+        return ", ".join([self.name, *filter(None, words if len(words) == 1 else ())])
 
     @property
     def columns(self) -> list[str]:
@@ -108,7 +119,8 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
         words = [about["title"], task, f"{data['name']}{' (synthetic data)' if data['synthetic'] else ''}"]
         key = (about["paper"], task, data["fingerprint"])
         group = groups.setdefault(key, Group(", ".join(word for word in words if word), about))
-        same = next((row for row, others in group.rows.items() if others[0].options == run.options), run.name)
+        named = f"{run.name} ({run.deviates})" if run.deviates else run.name
+        same = next((row for row, others in group.rows.items() if others[0].options == run.options), named)
         while same in group.rows and group.rows[same][0].options != run.options:  # another folder of the same name
             same += "'"
         row = group.rows.setdefault(same, [])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from session_transformers.baselines import of_skips
 from session_transformers.baselines.of_tracks import (
@@ -19,7 +22,9 @@ from session_transformers.baselines.of_tracks import (
 )
 from session_transformers.baselines.sparse_ranks import Popularity
 from session_transformers.evaluation import CUTOFFS, Outcome, TrackRanks, skip_outcome, track_outcome
-from session_transformers.kinds import Ids
+from session_transformers.kinds import HALF, Ids
+from session_transformers.reinforcement.candidates import candidate_figures, rank_candidates
+from session_transformers.reinforcement.environment import Observation
 from session_transformers.sessions.halves import Halves
 
 
@@ -31,10 +36,12 @@ class TrackResult:
     """Of the second half told from its own predictions: ``free_maa``, ..."""
     forced: TrackRanks
     """Of each track told from the true ones before it: ``forced_recall@10``, ..."""
+    of_candidates: Mapping[str, float] = field(default_factory=dict)
+    """Of the true tracks among 99 drawn ones: ``hit@10_of_100``, ...; where they are asked for."""
 
     def figures(self) -> dict[str, float]:
-        """The figures of both, named by ``free_`` and ``forced_``."""
-        return self.free.figures() | self.forced.figures(CUTOFFS)
+        """All figures; those of whole second halves and of all tracks are named by ``free_`` and ``forced_``."""
+        return self.free.figures() | self.forced.figures(CUTOFFS) | dict(self.of_candidates)
 
 
 def skip_results(train: Halves, test: Halves, vocabulary: int) -> dict[str, Outcome]:
@@ -55,8 +62,24 @@ def skip_results(train: Halves, test: Halves, vocabulary: int) -> dict[str, Outc
     return {name: skip_outcome(skips, test.target_skips, test.target_mask) for name, skips in predicted.items()}
 
 
-def track_results(train: Halves, test: Halves, vocabulary: int, ids: Ids) -> dict[str, TrackResult]:
-    """Name of the baseline -> its outcome on the tracks of ``test``; arguments as for :func:`skip_results`."""
+def track_results(
+    train: Halves,
+    test: Halves,
+    vocabulary: int,
+    ids: Ids,
+    also: Mapping[str, TrackBaseline] | None = None,
+    candidates: int | None = None,
+) -> dict[str, TrackResult]:
+    """Name of the baseline -> its outcome on the tracks of ``test``.
+
+    Args:
+        train: sessions to learn from.
+        test: sessions to judge on.
+        vocabulary: V, ids in either of them.
+        ids: those that are no tracks.
+        also: further baselines by name.
+        candidates: seed of the drawn candidates among which the true tracks are ranked too; None: they are not.
+    """
     learned, history = histories(train, ids.first_track), histories(test, ids.first_track)
     tracks = vocabulary - ids.first_track
     popularity = Popularity(np.bincount(learned[learned >= 0], minlength=tracks))
@@ -65,11 +88,23 @@ def track_results(train: Halves, test: Halves, vocabulary: int, ids: Ids) -> dic
         "repeat last track": RepeatLast(popularity),
         "Markov": Markov(learned, popularity),
         "session-kNN": SessionKnn(learned, popularity),
+        **(also or {}),
     }
     source = history[:, : test.source.shape[1]]
     results = {}
     for name, baseline in made.items():
         tokens = free_running(baseline, source) + ids.first_track
         ranks = TrackRanks(*forced_ranks(baseline, history), test.target_mask, tracks, "forced")
-        results[name] = TrackResult(track_outcome(tokens, test.target, "free"), ranks)
+        chosen = {} if candidates is None else _among_candidates(baseline, history, test, vocabulary, ids, candidates)
+        results[name] = TrackResult(track_outcome(tokens, test.target, "free"), ranks, chosen)
     return results
+
+
+def _among_candidates(
+    baseline: TrackBaseline, history: NDArray[np.int64], test: Halves, vocabulary: int, ids: Ids, seed: int
+) -> dict[str, float]:
+    def scores(seen: Observation) -> NDArray[Any]:
+        before = history[seen.rows[:, None], seen.places[:, None] + np.arange(HALF)]
+        return baseline.scores(before, np.maximum(seen.candidates - ids.first_track, 0))
+
+    return candidate_figures(rank_candidates(scores, test, (ids.first_track, vocabulary), seed))

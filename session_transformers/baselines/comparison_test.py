@@ -16,6 +16,7 @@ from session_transformers.baselines.of_tracks import (
     Popular,
     RepeatLast,
     SessionKnn,
+    VectorSum,
     forced_ranks,
     free_running,
     histories,
@@ -25,6 +26,7 @@ from session_transformers.data_options import DataOptions
 from session_transformers.evaluation import skip_outcome
 from session_transformers.kinds import CORRECTED_IDS, RELEASED_IDS
 from session_transformers.preprocess import prepare
+from session_transformers.reinforcement.environment import SessionEnvironment
 from session_transformers.sessions.halves import Halves
 
 TRACKS = 12
@@ -52,6 +54,7 @@ def sequence(halves, row):
 def setting(request, monkeypatch):
     monkeypatch.setattr(of_tracks, "PAIRS", request.param)
     monkeypatch.setattr(of_tracks, "ROWS", 4)
+    monkeypatch.setattr(of_tracks, "SCORES", request.param)
     monkeypatch.setattr(of_tracks, "NEIGHBOURS", 5)
     train, test = made_up(12, 1), made_up(9, 2)
     learned, history = histories(train, 3), histories(test, 3)
@@ -99,7 +102,14 @@ def scores_of_popular(train, plays, so_far):
     return [(0, plays[track]) for track in range(TRACKS)]
 
 
-@pytest.mark.parametrize("name", ["popular", "repeat", "markov", "knn"])
+VECTORS = np.random.default_rng(4).integers(-3, 4, (TRACKS, 3)).astype(np.float32)  # whole numbers: ties are ties
+
+
+def scores_of_vectors(train, plays, so_far):
+    return [(float(VECTORS[track] @ sum(VECTORS[heard] for heard in so_far[-5:])), 0) for track in range(TRACKS)]
+
+
+@pytest.mark.parametrize("name", ["popular", "repeat", "markov", "knn", "vectors"])
 def test_next_tracks_and_ranks_against_dense_scores(setting, name):
     train, test, learned, history, plays = setting
     baseline = {
@@ -107,12 +117,14 @@ def test_next_tracks_and_ranks_against_dense_scores(setting, name):
         "repeat": lambda: RepeatLast(Popularity(plays)),
         "markov": lambda: Markov(learned, Popularity(plays)),
         "knn": lambda: SessionKnn(learned, Popularity(plays)),
+        "vectors": lambda: VectorSum(VECTORS, 5),
     }[name]()
     score = {
         "popular": scores_of_popular,
         "repeat": scores_of_repeat,
         "markov": scores_of_markov,
         "knn": scores_of_knn,
+        "vectors": scores_of_vectors,
     }[name]
     above, level = forced_ranks(baseline, history)
     running = free_running(baseline, history[:, :10])
@@ -123,6 +135,11 @@ def test_next_tracks_and_ranks_against_dense_scores(setting, name):
             own = scores[known[first + step]]
             assert above[row, step] == sum(s > own for s in scores), (row, step)
             assert level[row, step] == sum(s == own for s in scores), (row, step)
+            before, some = history[row, None, step : step + 10], np.array([[3, 7, 3, 11, 0]])
+            told = baseline.scores(before, some)[0]
+            wanted = [scores[track] for track in some[0]]
+            for i, j in itertools.product(range(5), repeat=2):
+                assert (told[i] > told[j], told[i] == told[j]) == (wanted[i] > wanted[j], wanted[i] == wanted[j])
         so_far = known[:first]
         for _ in range(10):
             scores = score(train, plays, so_far)
@@ -168,6 +185,29 @@ def test_all_on_the_same_sessions_of_any_length_and_both_protocols():
         assert result.forced.tracks == TRACKS and (result.free.mask == test.target_mask).all()
         assert all(key.startswith(("free_", "forced_")) for key in result.figures())
         assert released[name].figures() == result.figures()
+
+
+def test_true_tracks_among_drawn_ones():
+    """All rows rank the same candidates; by hand for the rule that knows plays alone."""
+    train, test = made_up(60, 5), made_up(30, 6)
+    found = track_results(train, test, 3 + TRACKS, CORRECTED_IDS, {"vectors": VectorSum(VECTORS, 5)}, candidates=3)
+    assert "vectors" in found and found["vectors"].figures().keys() == found["Markov"].figures().keys()
+    for result in found.values():
+        hits = [result.figures()[f"hit@{k}_of_100"] for k in (1, 5, 10, 20)]
+        assert hits == sorted(hits) and 0 < hits[0] < hits[-1] <= 1
+    plays = np.bincount(train.tracks[train.tracks > 0], minlength=3 + TRACKS)
+    walk = SessionEnvironment(test, "seq", (3, 3 + TRACKS), follow="recorded")
+    walk.begin(np.arange(len(test)), np.random.default_rng((3, 0)))
+    chances = []
+    for place in range(10):
+        seen, true = walk.observe(), test.target[:, place]
+        for candidates, track in zip(seen.candidates, true, strict=True):
+            if track:
+                above, level = (plays[candidates] > plays[track]).sum(), (plays[candidates] == plays[track]).sum()
+                chances.append(min(max((5 - above) / level, 0), 1))
+        walk.step(np.zeros(len(test), int))
+    assert found["most popular"].figures()["hit@5_of_100"] == pytest.approx(np.mean(chances))
+    assert "hit@5_of_100" not in track_results(train, test, 3 + TRACKS, CORRECTED_IDS)["Markov"].figures()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ SIMILARITY_POWER = 5
 validation part of the sample; 8 would overflow 64 bits in large vocabularies."""
 PAIRS, ROWS = 2**15, 256
 """Pairs of a history and a neighbour that are compared at a time, and histories at most."""
+SCORES = 2**22
+"""Scores at a time where every track has one."""
 
 
 class TrackBaseline(Protocol):
@@ -38,6 +40,10 @@ class TrackBaseline(Protocol):
 
     def ranks(self, history: Integers, target: Integers) -> tuple[Integers, Integers]:
         """(n,) tracks above each target, and level with it, itself included."""
+        ...
+
+    def scores(self, history: Integers, tracks: Integers) -> NDArray[Any]:
+        """(n, C) numbers in the order of some tracks (n, C): the higher the likelier, equal where level."""
         ...
 
 
@@ -87,6 +93,10 @@ class Popular:
         nothing = np.zeros(0, np.int64)
         return ScoreRows(1, nothing, nothing, nothing, self.popularity).ranks(np.zeros(len(target), np.int64), target)
 
+    def scores(self, history: Integers, tracks: Integers) -> NDArray[Any]:
+        """See :class:`TrackBaseline`."""
+        return self.popularity.level[tracks]
+
 
 @dataclass(frozen=True, eq=False)
 class RepeatLast:
@@ -100,8 +110,15 @@ class RepeatLast:
 
     def ranks(self, history: Integers, target: Integers) -> tuple[Integers, Integers]:
         """See :class:`TrackBaseline`."""
-        row = np.arange(len(target))
-        return ScoreRows(len(row), row, history[:, -1], np.ones(len(row), np.int64), self.popularity).ranks(row, target)
+        return self._rows(history).ranks(np.arange(len(target)), target)
+
+    def scores(self, history: Integers, tracks: Integers) -> NDArray[Any]:
+        """See :class:`TrackBaseline`."""
+        return self._rows(history).values(np.arange(len(tracks)), tracks)
+
+    def _rows(self, history: Integers) -> ScoreRows:
+        count = len(history)
+        return ScoreRows(count, np.arange(count), history[:, -1], np.ones(count, np.int64), self.popularity)
 
 
 class Markov:
@@ -121,6 +138,10 @@ class Markov:
     def ranks(self, history: Integers, target: Integers) -> tuple[Integers, Integers]:
         """See :class:`TrackBaseline`."""
         return self._rows.ranks(history[:, -1], target)
+
+    def scores(self, history: Integers, tracks: Integers) -> NDArray[Any]:
+        """See :class:`TrackBaseline`."""
+        return self._rows.values(history[:, -1], tracks)
 
 
 class SessionKnn:
@@ -153,6 +174,11 @@ class SessionKnn:
         ]
         return np.concatenate([above for above, _ in found]), np.concatenate([level for _, level in found])
 
+    def scores(self, history: Integers, tracks: Integers) -> NDArray[Any]:
+        """See :class:`TrackBaseline`."""
+        found = [rows.values(np.arange(high - low), tracks[low:high]) for low, high, rows in self._scored(history)]
+        return np.concatenate(found) if found else np.zeros(tracks.shape, np.int64)
+
     def _scored(self, history: Integers) -> Iterator[tuple[int, int, ScoreRows]]:
         """Blocks of histories, ``history[low:high]``, and the scores after them."""
         total = np.append(0, np.cumsum(self._counts[history[:, -1]] + PAIRS // ROWS))
@@ -174,6 +200,47 @@ class SessionKnn:
         for tracks in self._sets:
             shared += heard[row, tracks[self._session[neighbour]]]
         return ScoreRows(len(history), row, self._after[neighbour], shared**SIMILARITY_POWER, self._popularity)
+
+
+class VectorSum:
+    """The track whose vector has the largest product with the sum of the vectors of the last ``memory`` tracks.
+
+    It is the reinforcement learner's rule before it has learned anything: its state's memory for the action.
+
+    Args:
+        vectors: (tracks, E)
+        memory: tracks that are added up.
+    """
+
+    def __init__(self, vectors: NDArray[np.floating], memory: int) -> None:
+        self._vectors, self._memory = np.concatenate([vectors, np.zeros_like(vectors[:1])]), memory  # NONE is the last
+
+    def best(self, history: Integers) -> Integers:
+        """See :class:`TrackBaseline`."""
+        found = [every.argmax(axis=1) for _, _, every in self._scored(history)]
+        return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+    def ranks(self, history: Integers, target: Integers) -> tuple[Integers, Integers]:
+        """See :class:`TrackBaseline`."""
+        above, level = np.zeros((2, len(target)), np.int64)
+        for low, high, every in self._scored(history):
+            own = np.take_along_axis(every, target[low:high, None], axis=1)
+            above[low:high], level[low:high] = (every > own).sum(axis=1), (every == own).sum(axis=1)
+        return above, level
+
+    def scores(self, history: Integers, tracks: Integers) -> NDArray[Any]:
+        """See :class:`TrackBaseline`."""
+        return np.einsum("ne,nce->nc", self._sums(history), self._vectors[tracks])
+
+    def _sums(self, history: Integers) -> NDArray[np.floating]:
+        return self._vectors[history[:, -self._memory :]].sum(axis=1)
+
+    def _scored(self, history: Integers) -> Iterator[tuple[int, int, NDArray[np.floating]]]:
+        """Blocks of histories, ``history[low:high]``, and the scores of all tracks after them."""
+        block = max(SCORES // len(self._vectors), 1)
+        for low in range(0, len(history), block):
+            high = min(low + block, len(history))
+            yield low, high, self._sums(history[low:high]) @ self._vectors[:-1].T
 
 
 def _distinct(train: Integers, none: int) -> Integers:

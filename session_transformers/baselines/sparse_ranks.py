@@ -62,6 +62,12 @@ class ScoreRows:
             return np.full(len(self._starts) - 1, self._popularity.best)
         return np.where(np.diff(self._starts) > 0, self._top, self._popularity.best).astype(np.int64)
 
+    def values(self, row: Integers, tracks: Integers) -> Integers:
+        """(n, C) numbers in the order of the tracks (n, C) of each row: of score, then plays; equal where level."""
+        rows = np.broadcast_to(row[:, None], tracks.shape).ravel()
+        score = np.asarray(self._table[rows, tracks.ravel()]).reshape(tracks.shape)
+        return score * self._popularity.levels + self._popularity.level[tracks]
+
     def ranks(self, row: Integers, target: Integers) -> tuple[Integers, Integers]:
         """(n,) tracks above each target in its row, and level with it, itself included."""
         popularity = self._popularity

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import ops
 from numpy.typing import NDArray
 
-from common.optimizers import make_optimizer, sum_rows
+from common.optimizers import make_optimizer
 from common.training import padded
 from session_transformers.kinds import Task
 from session_transformers.reinforcement.environment import Observation
@@ -47,12 +47,13 @@ class Agent:
         critic_rate, actor_rate = options.rates
         self.actor_optimizer = make_optimizer("adam", actor_rate)
         self.critic_optimizer = make_optimizer("adam", critic_rate)
-        taught_by_actor = list(networks.actor.trainable_variables)
-        if not switches.critic_alone_teaches_state:
-            taught_by_actor += networks.state.trainable_variables
-        taught_by_critic = networks.critic.trainable_variables + networks.state.trainable_variables
-        self.actor_optimizer.build(taught_by_actor)
-        self.critic_optimizer.build(taught_by_critic)
+        self.state_optimizer = make_optimizer("adam", critic_rate)
+        of_actor, of_critic, of_state = (
+            part.trainable_variables for part in (networks.actor, networks.critic, networks.state)
+        )
+        self.actor_optimizer.build(of_actor)
+        self.critic_optimizer.build(of_critic)
+        self.state_optimizer.build(of_state)
         pairs = [(networks.target_actor, networks.actor), (networks.target_critic, networks.critic)]
         followers = [(t, v) for target, own in pairs for t, v in zip(target.weights, own.weights, strict=True)]
 
@@ -63,21 +64,24 @@ class Agent:
 
         @tf.function(jit_compile=options.jit, reduce_retracing=True)
         def learn(known: Any, past: Any, weights: Any) -> Any:
-            with tf.GradientTape() as critic_tape:
+            with tf.GradientTape(persistent=True) as tape:
                 state = _state(networks, known, "memory")
-                value = networks.value(networks.critic, state, past["action"], networks.compared(state, past["track"]))
+                compared = networks.compared(state, past["track"])
+                value = networks.value(networks.critic, state, past["action"], compared)
                 later = networks.target_value(_state(networks, known, "next_memory"), past["next_track"])
                 expected = expected_value(past["reward"], past["done"], later, options.gamma)
                 error = ops.stop_gradient(expected) - value
                 value_loss = ops.mean(weights * ops.square(error))
-            with tf.GradientTape() as actor_tape:
-                state = _state(networks, known, "memory")
-                compared = ops.stop_gradient(networks.compared(state, past["track"]))
-                policy_loss = networks.policy_loss(state, compared)
-            of_critic = critic_tape.gradient(value_loss, taught_by_critic)
-            of_actor = actor_tape.gradient(policy_loss, taught_by_actor)
-            self.critic_optimizer.apply([sum_rows(g) for g in of_critic], taught_by_critic)
-            self.actor_optimizer.apply([sum_rows(g) for g in of_actor], taught_by_actor)
+                policy_loss = networks.policy_loss(state, ops.stop_gradient(compared))
+            # Of two losses the tape gives the gradient of their sum: the state moves once, whoever teaches it.
+            teachers = [value_loss] if switches.critic_alone_teaches_state else [value_loss, policy_loss]
+            for_actor, for_critic, for_state = (
+                tape.gradient(loss, variables)
+                for loss, variables in ((policy_loss, of_actor), (value_loss, of_critic), (teachers, of_state))
+            )
+            self.actor_optimizer.apply(for_actor, of_actor)
+            self.critic_optimizer.apply(for_critic, of_critic)
+            self.state_optimizer.apply(for_state, of_state)
             if switches.soft_updates:
                 for target, own in followers:
                     target.assign(target + options.tau * (own - target))
@@ -116,6 +120,7 @@ class Agent:
             "networks": self.networks.weights,
             "actor_optimizer": self.actor_optimizer.variables,
             "critic_optimizer": self.critic_optimizer.variables,
+            "state_optimizer": self.state_optimizer.variables,
         }
         return {f"{name}_{i}": variable for name, found in sources.items() for i, variable in enumerate(found)}
 

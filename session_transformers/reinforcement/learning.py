@@ -143,8 +143,7 @@ def first_vectors(
     options: DdpgOptions, sessions: Halves, tracks: tuple[int, int], quiet: bool = True
 ) -> NDArray[np.float32] | None:
     """(V, E) vectors of skip-grams, their numbers of mean square 1, as those of an action; None if noise is wanted."""
-    wanted = options.first_vectors
-    if wanted == "noise" or (wanted == "auto" and options.task == "skip"):
+    if not options.skip_grams:
         return None
     settings = Word2VecOptions(columns=options.embedding, seed=options.seed)
     vectors = fit_vectors(sessions.tracks, sessions.skips, tracks[1], tracks[0], settings, quiet)

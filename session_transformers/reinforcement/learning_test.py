@@ -4,14 +4,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from common.options import UserError, parse
 from session_transformers.baselines.of_skips import all_skip, session_majority
 from session_transformers.evaluation import skip_outcome
 from session_transformers.kinds import Ids
 from session_transformers.reinforcement import learning
+from session_transformers.reinforcement.agent import _known, decisions
 from session_transformers.reinforcement.figures import predict_skips
-from session_transformers.reinforcement.learning import Learner, learn
+from session_transformers.reinforcement.learning import Learner, first_vectors, learn
+from session_transformers.reinforcement.networks import expected_value
+from session_transformers.reinforcement.noise import strength
 from session_transformers.reinforcement.options import (
     CORRECTED_DDPG,
     RELEASED_DDPG,
@@ -76,6 +80,21 @@ def test_it_learns_which_tracks_are_skipped(structured):
     assert result["test"]["accuracy"] > 0.7  # 0.9 is the most that can be reached
     rewards = [row["reward"] for row in result["history"]]
     assert rewards[-1] > rewards[0] + 0.2
+
+
+def test_vectors_of_skip_grams_are_held_fixed_and_noise_is_learned_from(small):
+    """The critic's gradient would ruin vectors that know more of the tracks than one of 100 being right can tell."""
+    for options, fixed in (
+        (replace(TINY, task="seq"), True),
+        (replace(TINY, task="seq", first_vectors="noise"), False),
+    ):
+        learner = Learner(options, small.train, TRACKS, first_vectors(options, small.train, TRACKS))
+        state = learner.agent.networks.state
+        before, weights = np.array(state.items), np.array(state.recency)
+        learner.round(0)
+        assert np.array_equal(before, state.items) == fixed and (weights != np.array(state.recency)).any()
+        assert any(variable is state.items for variable in learner.agent.networks.trainable_weights) != fixed
+    assert not TINY.skip_grams and replace(TINY, first_vectors="skip-gram").skip_grams
 
 
 def test_nothing_is_learned_from_coin_flips():
@@ -235,6 +254,58 @@ class TestReleased:
         for track, skipped in zip(small.test.target.ravel().tolist(), skips.ravel().tolist(), strict=True):
             by_track.setdefault(track, set()).add(skipped)
         assert all(len(said) == 1 for said in by_track.values())
+
+    def test_the_state_takes_one_step_on_both_losses(self, small):
+        """As one Adam step it moves each number by the step size at most, in the direction of the summed gradient."""
+        moved = {}
+        for name, alone in (("critic", True), ("both", False)):
+            switches = replace(CORRECTED_DDPG, critic_alone_teaches_state=alone, judges_decision=False)
+            options = replace(TINY, learning_rate=1e-3, actor_learning_rate=1e-3, switches=switches, spread=0.5)
+            learner = Learner(options, small.train, TRACKS)
+            agent, networks = learner.agent, learner.agent.networks
+            rng = np.random.default_rng(0)
+            past = {n: np.zeros((64, *shape), kind) for n, (shape, kind) in decisions(8, 5).items()}
+            past |= {"rows": rng.integers(0, 90, 64), "action": rng.normal(size=(64, 8)).astype(np.float32)}
+            for key in ("memory", "next_memory"):
+                past[key] = rng.integers(*TRACKS, (64, 5)).astype(np.int32)
+            past["reward"] = rng.choice([-1.0, 1.0], 64).astype(np.float32)
+            before = np.array(networks.state.items)
+            known = _known("skip", small.train, past["rows"], memory=past["memory"])
+            with tf.GradientTape() as tape:
+                state = networks.state(
+                    networks.users(*(known[n] for n in ("numbers", "source", "skips"))), past["memory"]
+                )
+                ones = np.ones_like(past["action"])
+                value = networks.value(networks.critic, state, past["action"], ones)
+                later = networks.target_value(
+                    networks.state(
+                        networks.users(*(known[n] for n in ("numbers", "source", "skips"))), past["next_memory"]
+                    ),
+                    past["track"],
+                )
+                wanted = tf.stop_gradient(expected_value(past["reward"], past["done"], later, 0.9))
+                loss = tf.reduce_mean((wanted - value) ** 2) + (0.0 if alone else networks.policy_loss(state, ones))
+            gradient = np.asarray(tf.convert_to_tensor(tape.gradient(loss, networks.state.items)))
+            agent.learn(small.train, past)
+            moved[name] = np.array(networks.state.items) - before
+            clear = np.abs(gradient) > 1e-5
+            np.testing.assert_allclose(moved[name][clear], -1e-3 * np.sign(gradient)[clear], rtol=2e-2)
+        assert (moved["critic"] != moved["both"]).any()
+
+    def test_replay_is_uniform_and_unweighted(self, small):
+        options = released_options(rounds=1, round_steps=640, walks=64, batch_size=64, buffer=512, jit=False)
+        learner = Learner(options, small.train, TRACKS)
+        learner.round(0)
+        replay = learner.replay
+        places, _, weights = replay.sample(512, 0.7, np.random.default_rng(1))
+        assert (weights == 1).all() and sorted(places) == list(range(512))  # one from each equal slice
+
+    def test_noise(self):
+        """Of the notebook of skips; that of tracks has none."""
+        skips, tracks = released_options(), released_options(task="seq")
+        found = [strength(skips.noise_start, skips.noise_decay, skips.noise_floor, n) for n in range(4)]
+        assert skips.noise == "bernoulli" and found == pytest.approx([0.9 * 0.5 * 0.9**n for n in range(4)])
+        assert tracks.noise == "none" and released_options(task="seq", noise="bernoulli").noise == "bernoulli"
 
     def test_all_together(self, small):
         options = released_options(rounds=1, round_steps=640, walks=64, batch_size=64, buffer=512, jit=False)

@@ -55,14 +55,20 @@ class State(keras.layers.Layer):
     sessions that it is tested on. Here a user is what the first half tells: the tracks' vectors, added where played and
     subtracted where skipped, the nearer to the end the more if learning finds so. A listener of a new session thus has
     a vector at once, and all that it is made of is learned from every session.
+
+    Args:
+        sizes: the shapes.
+        seed: of the first weights.
+        fixed_tracks: the tracks' vectors are given and not learned: no gradient goes into them.
     """
 
-    def __init__(self, sizes: Sizes, seed: int) -> None:
+    def __init__(self, sizes: Sizes, seed: int, fixed_tracks: bool = False) -> None:
         super().__init__(name="state", dtype="float32")
         self.sizes = sizes
         normal = keras.initializers.RandomNormal(0.0, sizes.spread, seed=seed)
         self.items = self.add_weight(name="items", shape=(sizes.vocabulary, sizes.embedding), initializer=normal)
         self.items.assign(self.items + sizes.common * np.eye(1, sizes.embedding, dtype=np.float32))
+        self.items.trainable = not fixed_tracks
         if sizes.users:
             normal = keras.initializers.RandomNormal(0.0, sizes.spread, seed=seed + 1)
             self.users = self.add_weight(name="users", shape=(sizes.users, sizes.embedding), initializer=normal)
@@ -134,13 +140,21 @@ class Networks(keras.Model):
         judged: what the critic sees of an action.
         unit_actions: actions have length sqrt(E), numbers of about 1 each; else any.
         seed: of the first weights.
+        fixed_tracks: see :class:`State`.
     """
 
-    def __init__(self, sizes: Sizes, judged: Judged = "track", unit_actions: bool = True, seed: int = 1) -> None:
+    def __init__(
+        self,
+        sizes: Sizes,
+        judged: Judged = "track",
+        unit_actions: bool = True,
+        seed: int = 1,
+        fixed_tracks: bool = False,
+    ) -> None:
         super().__init__(name="ddpg", dtype="float32")
         self.sizes, self.judged, self.unit_actions = sizes, judged, unit_actions
         wide = 3 * sizes.embedding
-        self.state = State(sizes, seed * 100)
+        self.state = State(sizes, seed * 100, fixed_tracks)
         self.actor = TwoLayers(wide, sizes.hidden, sizes.embedding, seed * 100 + 10, "actor")
         self.critic = TwoLayers(wide + sizes.embedding, sizes.hidden, 1, seed * 100 + 20, "critic")
         self.target_actor = TwoLayers(wide, sizes.hidden, sizes.embedding, seed * 100 + 10, "target_actor")

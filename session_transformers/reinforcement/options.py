@@ -38,7 +38,7 @@ class DdpgSwitches:
     """Actions have a fixed length, on which no decision depends; released: any."""
     critic_alone_teaches_state: bool = True
     """The embeddings learn from the critic's loss; released: from the actor's too, which can raise its value by moving
-    the state."""
+    the state. They then take one step on the sum of both gradients."""
 
 
 CORRECTED_DDPG = DdpgSwitches()
@@ -58,8 +58,9 @@ class DdpgOptions:
     memory: int = 5
     """Tracks that the state remembers (original: 5)."""
     first_vectors: FirstVectors = "auto"
-    """What the tracks' vectors are at first: noise (original), or skip-gram: made of the training sessions, as which
-    track is the right one of 100 says too little to learn them from. auto: skip-gram for --task seq, else noise."""
+    """What the tracks' vectors are: noise that is learned from (original), or skip-gram: made of the training sessions
+    beforehand and held fixed, as in Zhao et al. 2017. Which track is the right one of 100 says too little to learn
+    vectors from. auto: skip-gram for --task seq, else noise."""
     spread: float = 0.3
     """Standard deviation of the first embeddings (original: 0.01, of which the critic sees next to nothing)."""
     common: float = 1.0
@@ -86,16 +87,17 @@ class DdpgOptions:
     tau: float = 0.01
     """Share by which the targets move towards the networks at each learning step."""
     noise: Noise = "ornstein-uhlenbeck"
-    """Exploration: ornstein-uhlenbeck moves the actions, bernoulli sets scores to 0 (original)."""
+    """Exploration: ornstein-uhlenbeck moves the actions, bernoulli sets scores to 0 (original; none for tracks)."""
     noise_start: float = 1.0
-    """Standard deviation of the noise (an action's numbers are about 1), or probability of a zero (original: 0.5), at
+    """Standard deviation of the noise (an action's numbers are about 1), or probability of a zero (original: 0.45), at
     the first step."""
     noise_decay: float = 0.9995
     """Factor of it at each common step of the walks (original: 0.9)."""
     noise_floor: float = 0.2
     """It falls no further than this."""
     priority: float = 0.6
-    """Exponent of the error that past decisions are drawn by; 0 draws them evenly."""
+    """Exponent of the error that past decisions are drawn by; 0 draws them evenly, and each counts the same (original:
+    its priorities are never updated)."""
     correction: float = 0.4
     """Exponent of the importance weights at the start; it grows to 1 in the course of learning."""
     seed: tyro.conf.Suppress[int] = 1
@@ -131,6 +133,11 @@ class DdpgOptions:
         require(0 <= self.seed < 2**31, f"--seed is {self.seed}; it must lie in 0..2147483647")
 
     @property
+    def skip_grams(self) -> bool:
+        """Whether the tracks' vectors are made of the training sessions beforehand, and held fixed."""
+        return self.first_vectors == "skip-gram" or (self.first_vectors == "auto" and self.task == "seq")
+
+    @property
     def rates(self) -> tuple[float, float]:
         """Step sizes of the critic and of the actor, the defaults filled in."""
         critic, actor = (3e-3, 1e-3) if self.task == "skip" else (1e-2, 3e-3)
@@ -138,7 +145,11 @@ class DdpgOptions:
 
 
 def released_options(**changes: Any) -> DdpgOptions:
-    """The settings of the released code, with all its mistakes (``--protocol released``)."""
+    """The settings of the released code, with all its mistakes (``--protocol released``).
+
+    Its buffer is called prioritised, but no priority is ever updated and no error weighted. The n-th action of the
+    notebook of skips (n = 0, 1, ...) has a score set to 0 by the chance 0.9 * 0.5 * 0.9^n; that of tracks has no noise.
+    """
     settings: dict[str, Any] = {
         "first_vectors": "noise",
         "spread": 0.01,
@@ -146,10 +157,11 @@ def released_options(**changes: Any) -> DdpgOptions:
         "buffer": 10_000,
         "learning_rate": 1e-4,
         "actor_learning_rate": 1e-4,
-        "noise": "bernoulli",
-        "noise_start": 0.5,
+        "noise": "none" if changes.get("task") == "seq" else "bernoulli",
+        "noise_start": 0.9 * 0.5,
         "noise_decay": 0.9,
         "noise_floor": 0.0,
+        "priority": 0.0,
         "switches": RELEASED_DDPG,
     }
     return DdpgOptions(**(settings | changes))

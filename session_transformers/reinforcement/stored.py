@@ -27,7 +27,7 @@ def judged_by(options: DdpgOptions) -> Judged:
 
 def build_agent(options: DdpgOptions, sizes: Sizes) -> Agent:
     """An agent that has learned nothing yet."""
-    networks = Networks(sizes, judged_by(options), options.switches.unit_actions, options.seed)
+    networks = Networks(sizes, judged_by(options), options.switches.unit_actions, options.seed, options.skip_grams)
     return Agent(networks, options)
 
 

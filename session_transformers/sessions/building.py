@@ -192,7 +192,7 @@ def _features(files: MssdFiles, track_ids: NDArray[np.bytes_], options: DataOpti
     )
     values = features.astype(np.float64)
     if options.one_feature_row:
-        values[:] = values[0]
+        values[:] = values[described.argmax()]
     made = _released_features(values) if options.protocol == "released" else _standardised(values, described)
     return made.astype(np.float32), int((~described).sum())
 

@@ -97,6 +97,10 @@ class TrainingOptions:
         for path in self.weights:
             require(path.is_file(), f"--weights {path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
 
+    def unvalidated(self) -> str:
+        """Why a run of these options has no validation part, for a search; empty if it has one."""
+        return ""
+
 
 def require(condition: bool, message: str) -> None:
     """Raise :class:`UserError` with ``message`` unless ``condition`` holds."""

@@ -22,7 +22,7 @@ import tyro
 from common.options import PROJECT, OptionalInt, OptionalPath, UserError, flag, require, run_script
 from common.tuning.search_space import Space, load_space
 from common.tuning.study import done, finish, open_study, readable, search
-from common.tuning.trials import Trials, given_options
+from common.tuning.trials import Trials, given_options, unvalidated
 
 OWN = ("data_dir", "epochs", "preset", "resume", "run_dir", "seed", "weights")
 """Options of trainers that cannot be given after ``--``: a search has its own, or none."""
@@ -71,6 +71,9 @@ def main(options: TuneOptions) -> dict[str, Any]:
     for name in OWN:
         whose = "its own" if hasattr(options, name) else "none"
         require(name not in fixed, f"{flag(name)} after --: a search has {whose}")
+    why = unvalidated(space, options.data_dir, options.fixed)
+    advice = "give it one, such as by -- --validation-share 0.1, and the corrected protocol"
+    require(not why, f"{space.name}: trials are compared by {metric} of a validation part, but {why}; {advice}")
     with _alone(folder) as lock, _stopped_by_sigterm():
         given = (options.fixed, folder, options.data_dir, options.epochs, options.seed)
         trials = Trials(space, metric, *given, lock)

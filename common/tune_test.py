@@ -3,6 +3,7 @@
 import csv
 import fcntl
 import json
+import math
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import common.tuning.trials
 from common.options import PROJECT, parse
 from common.testing import in_process
 from common.tune import TuneOptions, main
+from common.tuning.search_space import FILE, read_tables
 from common.tuning.trials import given_options
 from conftest import GOLDEN
 from gru4rec.options import GruOptions
@@ -200,6 +202,69 @@ def test_options_after_the_dashes_are_not_searched(project, cli):
     assert "layers" not in rows[0]
     assert (options["layers"], options["data"], options["baselines"]) == ([8], "y", True)
     assert (folder / "trial-0000.log").read_text() == "trained anew True\n"
+
+
+def test_the_closing_line_is_the_whole_command(project, cli):
+    """Followed literally it trains on the same data, with the same options and seed."""
+    given = ("--data-dir", project / "paper", "--seed", 3, "--", "--layers", 8, "--data", "two words", "--no-baselines")
+    text = TRAINER.replace("options = parser", 'parser.add_argument("--data-dir")\noptions = parser')
+    (project / "paper" / "train.py").write_text(text)
+    status, out, err = cli("paper", "--trials", 1, "--out", project / "out", *given)
+    assert status == 0, err
+    line = f"python paper/train.py --preset {project / 'out' / 'preset.json'} --data-dir {project / 'paper'} --seed 3"
+    assert out.endswith(f"{line} --layers 8 --data 'two words' --no-baselines\n")
+
+
+def test_a_best_trial_that_is_worse_than_chance_is_told(project, cli):
+    space = project / "paper" / "search_space.toml"
+    words = "Even the best trial is worse than chance: val_error is "
+    for chance, said in ((-0.1, True), (1.0, False)):
+        space.write_text(SPACE.replace("[plain]\n", f"[plain]\nchance = {{ val_error = {chance} }}\n"))
+        status, out, _ = cli("paper", "--trials", 1, "--out", project / str(chance))
+        assert status == 0 and (words in out) == said
+    space.write_text(SPACE.replace("[plain]\n", "[plain]\nchance = { val_none = 0.5, other = 1 }\n"))
+    status, _, err = cli("paper", "--trials", 1)
+    assert status == 2 and "chance must name metrics of this space" in err and err.count("\n") == 1
+    known = [space for paper in ("session_transformers",) for space in read_tables(PROJECT / paper / FILE).items()]
+    for name, table in known:
+        coin = table["options"]["task"] == "skip" and "val_loss" in table["metrics"]
+        assert table.get("chance", {}) == ({"val_loss": pytest.approx(math.log(2))} if coin else {}), name
+
+
+@pytest.mark.parametrize(
+    ("space", "arguments", "why"),
+    [
+        ("gru4rec", (), ""),
+        ("gru4rec", ("--data-dir", GOLDEN / "gru4rec"), "sessions of tsv files have none by default"),
+        ("gru4rec", ("--data-dir", GOLDEN / "gru4rec", "--", "--validation-share", 0.2), ""),
+        ("gru4rec", ("--data-dir", GOLDEN / "gru4rec", "--", "--validation-days", 2), ""),
+        ("gru4rec", ("--", "--validation-days", 0), "--validation-days is 0"),
+        ("gru4rec", ("--", "--validation-share", 0), "--validation-share is 0"),
+        ("session_transformers", ("--", "--validation-share", 0), "--validation-share is 0"),
+        ("session_transformers", ("--", "--protocol", "released"), ""),
+        ("dtnmr", ("--", "--validation-share", 0), "--validation-share is 0"),
+        ("dtnmr", ("--", "--protocol", "released"), "--protocol released has none"),
+        ("seer", ("--", "--protocol", "released"), "--protocol released has none"),
+        ("audiotext", (), ""),
+    ],
+    ids=str,
+)
+def test_a_search_without_validation_is_refused_at_once(cli, tmp_path, monkeypatch, space, arguments, why):
+    class Began(Exception):
+        pass
+
+    def begins(*_):
+        raise Began
+
+    monkeypatch.setattr(common.tune, "open_study", begins)
+    given = (space, "--out", tmp_path / "out", *arguments)
+    if why:
+        status, _, err = cli(*given)
+        assert status == 2 and f"of a validation part, but {why}; give it one" in err and err.count("\n") == 1, err
+        assert not (tmp_path / "out").exists()
+    else:
+        with pytest.raises(Began):
+            cli(*given)
 
 
 def test_one_number_for_a_list_still_meets_its_condition(project, cli):

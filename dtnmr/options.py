@@ -113,6 +113,12 @@ class DtnmrOptions(TrainingOptions, DataOptions):
         """Those that choose users, songs and examples."""
         return DataOptions(**{field.name: getattr(self, field.name) for field in fields(DataOptions)})
 
+    def unvalidated(self) -> str:
+        """See :meth:`common.options.TrainingOptions.unvalidated`."""
+        if self.protocol == "released":
+            return "--protocol released has none"
+        return "--validation-share is 0" if self.validation_share == 0 else ""
+
     def completed(self, synthetic: bool) -> DtnmrOptions:
         """These options with everything filled in."""
         chosen = RELEASED if self.protocol == "released" else CORRECTED | (SAMPLE if synthetic else {})

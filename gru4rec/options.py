@@ -9,7 +9,7 @@ import tyro
 
 from common.options import OptionalFloat, OptionalInt, OptionalPath, TrainingOptions, choice, require, require_between
 from common.presets import Presets
-from gru4rec.data_options import DataOptions
+from gru4rec.data_options import DataOptions, find_session_files
 from gru4rec.kinds import GruKind, InputKind, LossName
 
 PRESETS: Presets = {
@@ -131,6 +131,19 @@ class GruOptions(TrainingOptions, DataOptions):
     def of_data(self) -> DataOptions:
         """Those that choose the sessions."""
         return DataOptions(**{field.name: getattr(self, field.name) for field in fields(DataOptions)})
+
+    def unvalidated(self) -> str:
+        """See :meth:`common.options.TrainingOptions.unvalidated`; logs of MSSD alone have one by default."""
+        if self.validation_share is not None:
+            return "--validation-share is 0" if self.validation_share == 0 else ""
+        folder = self.data_dir
+        files = find_session_files(folder, self.of_data) if folder is not None and folder.is_dir() else None
+        kind = "mssd" if files is None else files.kind
+        if self.of_data.completed_for(kind).validation_days:
+            return ""
+        return (
+            "--validation-days is 0" if self.validation_days == 0 else f"sessions of {kind} files have none by default"
+        )
 
     def completed(self, synthetic: bool) -> GruOptions:
         """These options with everything filled in; what a preset says is among them since they were parsed.

@@ -91,6 +91,10 @@ class SeerOptions(TrainingOptions):
             "training starts from one file of --weights; add --epochs 0 to compare several",
         )
 
+    def unvalidated(self) -> str:
+        """See :meth:`common.options.TrainingOptions.unvalidated`."""
+        return "--protocol released has none" if self.protocol == "released" else ""
+
     def completed(self, synthetic: bool, steps: int) -> Self:
         """These options with what the user left open, for a dataset whose songs have ``steps`` steps."""
         defaults = SAMPLE_DEFAULTS if synthetic else replace(Defaults(), sequence_length=min(500, steps))

@@ -180,6 +180,10 @@ class SessionOptions(TrainingOptions, DataOptions):
         """Those that choose the sessions."""
         return DataOptions(**{field.name: getattr(self, field.name) for field in fields(DataOptions)})
 
+    def unvalidated(self) -> str:
+        """See :meth:`common.options.TrainingOptions.unvalidated`."""
+        return "--validation-share is 0" if self.validation_share == 0 else ""
+
     def _check_family(self) -> None:
         """Refuse what would have no effect on a model of this family."""
         family, default = settings.family(self.model), {field.name: field.default for field in fields(self)}

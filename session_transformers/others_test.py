@@ -12,8 +12,11 @@ import pytest
 from common import report
 from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import UserError, parse, run_script
+from common.reporting.comparison import ReportOptions
+from common.reporting.comparison import main as compare_runs
 from common.testing import metrics_of
 from session_transformers import experiment
+from session_transformers.experiment import _rule
 from session_transformers.options import SessionOptions
 from session_transformers.recommend import RecommendOptions
 from session_transformers.recommend import main as recommend
@@ -144,8 +147,53 @@ def test_ddpg_ranks_candidates_under_names_of_their_own(runs):
     skips, tracks = (metrics_of(runs("ddpg", task)) for task in ("skip", "seq"))
     assert tracks["metrics"].keys() >= {"hit@10_of_100", "ndcg@10_of_100"} and skips["metrics"].keys() == SKIPS
     for found in (skips, tracks):
-        assert found["steps"] == 128 and found["parameters"] > 0 and found["validation"]
+        assert found["deviations"] == [] and found["steps"] == 128 and found["parameters"] > 0 and found["validation"]
         assert found["settings"]["ddpg"]["embedding"] == 4
+
+
+def test_ddpg_stands_beside_baselines_that_rank_the_same_candidates(raw, runs, tmp_path):
+    weights = runs("ddpg", "seq") / WEIGHTS
+    kind = ("--model", "ddpg", "--task", "seq", "--epochs", 0, "--weights", weights)
+    found = train("--data-dir", raw, "--deterministic", *kind, "--run-dir", tmp_path / "run")
+    for name in ("start vectors alone", "Markov", "session-kNN", "repeat last track", "most popular"):
+        row = found["baselines"][name]
+        assert 0 < row["hit@1_of_100"] <= row["hit@10_of_100"] <= 1 and 0 <= row["free_maa"] <= 1
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "hit@10_of_100" in report and "start vectors alone: the track with" in report
+
+
+def test_a_rule_that_is_repeat_last_skip_says_so(runs, tmp_path):
+    folder = runs("autoencoder", "skip")
+    found, report = metrics_of(folder), (folder / "report.md").read_text()
+    assert (found["turned_share"] == 0) == ('the rule is "repeat last skip"' in report)
+    assert _rule(-1.42, 0.0).startswith("The threshold, -1.42, lies below every similarity")
+    assert _rule(0.1, 0.25).startswith("Of the tracks of the test part 25.0% lie below the threshold, 0.10")
+
+
+def test_titles_name_protocol_and_deviations_and_a_leak_is_seen(raw, runs, tmp_path):
+    plain, released = runs("lstm", "skip"), runs("lstm", "skip", "released")
+    title, *_, positions = _headings(released)
+    assert title.startswith("# lstm-skip-released-") and title.endswith(", released protocol (synthetic data)")
+    assert positions == "## Accuracy by position of the second half"
+    text = (released / "report.md").read_text()
+    row = [line for line in text.splitlines() if line.startswith("| lstm (skip, released protocol) |")][-1]
+    shown = [float(value) for value in row.strip("| ").split(" | ")[1:]]
+    assert shown == pytest.approx(metrics_of(released)["details"]["accuracy_by_position"], abs=1e-4)
+    assert "begins with the true skip of the last position (B8)" in text
+    assert "protocol" not in _headings(plain)[0] and len(_headings(plain)) == 1
+    given = ("--data-dir", raw, *FAST, "--model", "lstm", "--task", "skip", *SIZES["lstm"], "--bugs", "label_leak")
+    assert train(*given, "--run-dir", tmp_path / "leak")["deviations"] == ["label_leak"]
+    assert _headings(tmp_path / "leak")[0].endswith(", with label_leak (synthetic data)")
+    groups = compare_runs(ReportOptions((released,))) + compare_runs(ReportOptions((plain, tmp_path / "leak")))
+    assert [group.title.split(", ", 2)[2] for group in groups] == [
+        f"{raw.name} (synthetic data), released protocol",
+        f"{raw.name} (synthetic data)",
+    ]
+    assert list(groups[1].rows) == ["corrected lstm skip", "leak (with label_leak)"]
+
+
+def _headings(folder):
+    return [line for line in (folder / "report.md").read_text().splitlines() if line.startswith("#")]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +218,8 @@ def test_released_behaviour_of_the_others(runs, tmp_path, model, task):
         assert found["threshold"] == -0.3
     else:
         described = json.loads((folder / "architecture.json").read_text())["options"]
-        assert described["switches"] == asdict(RELEASED_DDPG) and described["noise"] == "bernoulli"
+        noise = {"skip": "bernoulli", "seq": "none"}[task]
+        assert described["switches"] == asdict(RELEASED_DDPG) and described["noise"] == noise
         assert described["embedding"] == 4
     again = runs.again(model, task, folder / WEIGHTS, tmp_path / "again", "released")
     assert again["metrics"] == found["metrics"]
@@ -207,8 +256,12 @@ def test_weights_of_another_model_are_refused(runs, refused, tmp_path):
     evaluate("of --task seq", "ddpg", "skip", weights("ddpg", "seq"))
     evaluate("leave out --ddpg.*", "ddpg", "skip", weights("ddpg"), "--ddpg.embedding", 5)
     evaluate("leave out --ddpg.* and --bugs", "ddpg", "skip", weights("ddpg"), "--bugs", "done_at_end")
-    evaluate("was trained on other tracks", "autoencoder", "skip", weights("autoencoder"), "--protocol", "released")
-    evaluate("was trained on other tracks", "ddpg", "skip", weights("ddpg"), "--protocol", "released")
+    other = "is of a run of --protocol corrected, which numbers the tracks otherwise"
+    evaluate(other, "autoencoder", "skip", weights("autoencoder"), "--protocol", "released")
+    evaluate(other, "ddpg", "skip", weights("ddpg"), "--protocol", "released")
+    released = runs("lstm", "skip", "released") / WEIGHTS
+    evaluate("is of a run of --protocol released, which", "lstm", "skip", released)
+    evaluate("than --protocol corrected does; add --protocol released", "lstm", "skip", released)
     for model in ("autoencoder", "ddpg"):
         words = "does not train on from given ones; evaluate them with --epochs 0"
         evaluate(words, model, "skip", weights(model), "--epochs", 1)
@@ -255,8 +308,8 @@ def test_released_weights_of_another_recurrent_model_are_refused(runs, refused, 
         ("--bugs label_leak: --model transformer has no such", ("--bugs", "label_leak")),
         ("--bugs padding_mask: --model ddpg has no such", ("--model", "ddpg", "--bugs", "padding_mask")),
         ("it has none", ("--model", "autoencoder", "--task", "skip", "--bugs", "label_leak")),
-        ("--model autoencoder has no --task seq", ("--model", "autoencoder")),
-        ("--model bigru has no --task seq", ("--model", "bigru")),
+        ("--model autoencoder has no --task seq; give it --task skip", ("--model", "autoencoder")),
+        ("--model bigru has no --task seq; give it --task skip", ("--model", "bigru")),
         ("--model lstm-padding has no --task seq", ("--model", "lstm-padding")),
         ("--bert is for the models that start from a BERT", ("--model", "lstm", "--bert", ".")),
         ("it must hold a batch", ("--model", "ddpg", "--batch-size", 60_000)),

@@ -140,6 +140,17 @@ def test_the_released_protocol_keeps_ids_and_slices(raw, tmp_path):
     np.testing.assert_allclose(data.features[2:], table / np.sqrt((table**2).sum(axis=0)), rtol=1e-5)
     one = prepare(raw, tmp_path / "other", DataOptions(2, False, 0.3, 0.3, one_feature_row=True, protocol="released"))
     np.testing.assert_allclose(one.features[2:, 1:], 1 / np.sqrt(21), rtol=1e-5)  # as the notebook printed them
+    lines = (raw / "tf_0.csv").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith(f"{data.track_ids[2]},")]
+    assert len(kept) == len(lines) - 1
+    for path in raw.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "tf_0.csv").write_text("".join(kept))  # the first track has no row: the first that has one counts
+    other = prepare(
+        tmp_path, tmp_path / "third", DataOptions(2, False, 0.3, 0.3, one_feature_row=True, protocol="released")
+    )
+    np.testing.assert_allclose(other.features[2:, 1:], 1 / np.sqrt(21), rtol=1e-5)
 
 
 def test_no_session_is_in_two_parts_and_none_is_lost(sample, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common.options import OptionalPath, require, run_script
-from common.session_text import read_session_texts
+from common.options import OptionalPath, UserError, require, run_script
+from common.session_text import printable, read_session_texts
 from common.vocabulary import read_vocabulary
 from session_transformers.heard import EXPECTED, SKIPPED, Heard, from_log, from_texts
 from session_transformers.kinds import HALF, PAD, Task
@@ -49,7 +50,8 @@ class RecommendOptions:
     log: OptionalPath = None
     """Log in the format of MSSD (log_*.csv, .csv.gz or an archive): the first half of each session was heard."""
     next: Ids = ()
-    """With a run of --task skip: the tracks that come next. With --log: those of the second halves."""
+    """With a run of --task skip: the tracks that come next, all ids after this option: the session stands before it.
+    With --log: those of the second halves."""
     skip_run: OptionalPath = None
     """Beside a run of --task seq: folder of a run of --task skip on the same data. It foretells which of the continued
     tracks are skipped."""
@@ -68,7 +70,8 @@ class RecommendOptions:
             require(file is None or file.is_file(), f"{flag} {file}: no such file")
         given = sum(map(bool, (self.ids, self.session_file, self.log)))
         require(given <= 1, "tracks, --session-file and --log each give sessions; choose one of them")
-        require(len(self.next) <= HALF, f"--next names {len(self.next)} tracks; a second half has at most {HALF}")
+        hint = "" if given or not self.next else f"; {_swallowed(self.next)}"
+        require(len(self.next) <= HALF, f"--next names {len(self.next)} tracks; a second half has at most {HALF}{hint}")
         require(not (self.next and self.log), "--next and --log both tell what comes next; leave out one of them")
         require(1 <= self.beam <= 1000, f"--beam is {self.beam}; it must lie in 1..1000")
 
@@ -76,7 +79,7 @@ class RecommendOptions:
 def main(options: RecommendOptions) -> dict[str, Any]:
     """Tell the ten next tracks of a session, or which of given ones are skipped, with a trained session transformer."""
     assert options.run_dir is not None
-    texts = None if options.log else read_session_texts(options.ids, options.session_file, EXPECTED)
+    texts = None if options.log else _read(options)
     track_ids = read_vocabulary(options.run_dir)
     architecture = read_architecture(options.run_dir, len(track_ids))
     check(options, architecture)
@@ -105,6 +108,20 @@ def main(options: RecommendOptions) -> dict[str, Any]:
         for session in found["sessions"]:
             _print(session, console)
     return found
+
+
+def _read(options: RecommendOptions) -> list[tuple[str, list[str]]]:
+    try:
+        return read_session_texts(options.ids, options.session_file, EXPECTED)
+    except UserError as error:
+        if not options.next or options.ids or options.session_file:
+            raise
+        raise UserError(f"{error}; {_swallowed(options.next)}") from None
+
+
+def _swallowed(following: Sequence[str]) -> str:
+    """What to do where --next may have taken the tracks that have been heard, too."""
+    return f"--next takes every id after it: name the session before it, as in ID ID --next {printable(following[0])}"
 
 
 def check(options: RecommendOptions, architecture: AnyArchitecture) -> None:

@@ -244,6 +244,17 @@ def test_a_file_without_sessions(runs, tmp_path, content, message):
         recommend(runs["seq"][0], "--session-file", file)
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_next_does_not_swallow_the_session(runs, monkeypatch, terminal):
+    """``--next A ID ID`` has no session: it says so instead of waiting for one."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal)
+    with pytest.raises(UserError, match=r"--next takes every id after it: name the session before it.* --next t1$"):
+        recommend(runs["skip"][0], "--next", "t1", "t2", "t3")
+    with pytest.raises(UserError, match=r"--next names 12 tracks.*name the session before it"):
+        parse(RecommendOptions, ["--run-dir", ".", "--next", *["t1"] * 12])
+
+
 def test_nothing_given_at_a_terminal(runs, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)

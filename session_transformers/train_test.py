@@ -308,7 +308,7 @@ def test_weights_and_berts_of_other_runs_are_refused(runs, cli, tmp_path):
     released = ("--protocol", "released")
     cases = [
         ((*theirs, *weights), "was trained on other tracks"),
-        ((*mine, *weights, *released), "was trained on other tracks"),
+        ((*mine, *weights, *released), "is of a run of --protocol corrected, which numbers the tracks otherwise"),
         ((*mine, *weights, "--task", "skip"), "of --model transformer --task seq, not of transformer skip"),
         ((*mine, *weights, "--model", "bert"), "not of bert seq"),
         ((*mine, *weights, "--heads", 4), "--heads is 2 there, not 4"),

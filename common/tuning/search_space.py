@@ -5,6 +5,7 @@ compared, what every trial has in common, and which options are searched::
 
     [official]
     metrics = { "val_mrr@20" = "maximize" }         # of the validation part; the first is the default
+    chance = { val_loss = 0.693 }                   # what a model that knows nothing has; a best trial below is told
     options = { negatives = 2048 }                  # of every trial, and of the preset that comes out
     trial = { baselines = false }                   # of every trial only
 
@@ -25,7 +26,7 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:  # an extra, which few need
 
 FILE = "search_space.toml"
 Direction = Literal["maximize", "minimize"]
-_KEYS = {"metrics", "options", "trial", "search"}
+_KEYS = ("metrics", "chance", "options", "trial", "search")
 _RANGE = {"low", "high", "step", "log"}
 
 
@@ -85,6 +86,7 @@ class Space:
         options: of every trial, and of the preset.
         trial: options of the trials alone.
         search: what is searched.
+        chance: metric -> its value for a model that knows nothing, where it is known.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Space:
     options: dict[str, Any]
     trial: dict[str, Any]
     search: tuple[Parameter, ...]
+    chance: dict[str, float] = field(default_factory=dict)
 
     @property
     def paper(self) -> str:
@@ -127,10 +130,10 @@ def read_space(path: Path, wanted: str = "") -> Space:
     name = f"{path.parent.name}/{chosen}"
     require(chosen in tables, f"{name}: no such search space; {path.parent.name} has {', '.join(tables)}")
     table, place = tables[chosen], f"{path}: [{chosen}]"
-    for key in ("metrics", "options", "trial", "search"):
+    for key in _KEYS:
         require(isinstance(table.get(key, {}), dict), f"{place}: {key} is {table.get(key)!r}; expected a table")
-    odd = sorted(set(table) - _KEYS)
-    require(not odd, f"{place}: unknown {', '.join(odd)}; expected {', '.join(sorted(_KEYS))}")
+    odd = sorted(set(table) - set(_KEYS))
+    require(not odd, f"{place}: unknown {', '.join(odd)}; expected {', '.join(_KEYS)}")
     metrics, search = table.get("metrics", {}), table.get("search", {})
     require(
         bool(metrics) and all(direction in get_args(Direction) for direction in metrics.values()),
@@ -141,6 +144,11 @@ def read_space(path: Path, wanted: str = "") -> Space:
         f"{place}: metrics are {', '.join(metrics)}; expected figures of the validation part, val...",
     )
     require(bool(search), f"{place}: names nothing to search")
+    chance = table.get("chance", {})
+    require(
+        all(name in metrics and type(value) in (int, float) for name, value in chance.items()),
+        f"{place}: chance must name metrics of this space, each with a number",
+    )
     options, trial = table.get("options", {}), table.get("trial", {})
     known, parameters = set(options) | set(trial), list[Parameter]()
     for option, described in search.items():
@@ -148,7 +156,7 @@ def read_space(path: Path, wanted: str = "") -> Space:
         require(option not in known, f"{where}: is among the options of every trial, too")
         parameters.append(_parameter(option, described, where, known))
         known.add(option)
-    return Space(name, metrics, options, trial, tuple(parameters))
+    return Space(name, metrics, options, trial, tuple(parameters), chance)
 
 
 def read_tables(path: Path) -> dict[str, Any]:

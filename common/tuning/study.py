@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,5 +218,21 @@ def finish(study: Study, trials: Trials) -> dict[str, Any]:
     file, paper = trials.folder / "preset.json", trials.space.paper
     preset = preset_of(study, trials)
     write_json(file, preset)
-    print(f"Trial {ranked[0].number} is the best. To train with its options: python {paper}/train.py --preset {file}")
+    _warn_of_chance(trials, preset["found"]["value"])
+    command = ["python", f"{paper}/train.py", "--preset", str(file)]
+    command += ["--data-dir", str(trials.data_dir)] if trials.data_dir else []
+    command += ["--seed", str(trials.seed)] if trials.seed != 1 else []
+    said = shlex.join([*command, *trials.arguments])
+    print(f"Trial {ranked[0].number} is the best. To train with its options: {said}")
     return preset
+
+
+def _warn_of_chance(trials: Trials, value: float) -> None:
+    """Say so if the best trial knows less than nothing."""
+    chance = trials.space.chance.get(trials.metric)
+    if chance is None or (value <= chance if trials.space.metrics[trials.metric] == "minimize" else value >= chance):
+        return
+    print(
+        f"Even the best trial is worse than chance: {trials.metric} is {value:.4g}, and {chance:.4g} for a model that "
+        "knows nothing. Train longer (--epochs), or search smaller learning rates."
+    )

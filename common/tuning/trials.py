@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import importlib
 import json
 import math
 import shutil
@@ -15,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from common.options import PROJECT, UserError, require
+from common.options import PROJECT, TrainingOptions, UserError, parse, require
 from common.presets import as_arguments
 from common.tuning.search_space import Parameter, Space
 
@@ -48,6 +50,23 @@ def given_options(arguments: Sequence[str]) -> dict[str, Any]:
             )
             values.append(_value(argument))
     return dict(_one(name, values) for name, values in found.items())
+
+
+def unvalidated(space: Space, data_dir: Path | None, arguments: Sequence[str]) -> str:
+    """Why trials with these further ``arguments`` have no validation part; empty if they have one.
+
+    The trainer's options say so; those that go together only with an option that is searched say it in their trials.
+    """
+    if not (PROJECT / space.paper / "options.py").is_file():
+        return ""
+    module = importlib.import_module(f"{space.paper}.options")
+    own = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module.__name__]
+    given = as_arguments(space.options | space.trial | ({} if data_dir is None else {"data_dir": data_dir}))
+    for kind in own:
+        if issubclass(kind, TrainingOptions):
+            with contextlib.suppress(UserError):
+                return parse(kind, [*given, *arguments]).unvalidated()
+    return ""
 
 
 def _one(name: str, values: list[Any]) -> tuple[str, Any]:

@@ -13,8 +13,9 @@ A folder holds (tables are UTF-8, with a header, separated by tabs):
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -147,7 +148,7 @@ def _read_songs(
     folder: Path,
 ) -> tuple[dict[str, int], dict[str, int], list[int], list[Path | None], dict[str, tuple[str, str]]]:
     path = folder / "songs.tsv"
-    clips = {clip.stem: clip for clip in _files(folder / "clips") if clip.suffix.lower() in SOUND}
+    clips = _named_files(clip for clip in _files(folder / "clips") if clip.suffix.lower() in SOUND)
     songs: dict[str, int] = {}
     artists: dict[str, int] = {}
     artist_of, audio = [], []
@@ -158,7 +159,7 @@ def _read_songs(
         songs[song] = len(songs)
         artist_of.append(artists.setdefault(artist, len(artists)))
         named = line.values.get("audio", "").strip()
-        audio.append(_named_clip(folder, named, line) if named else clips.get(song))
+        audio.append(_named_clip(folder, named, line) if named else _file_of(song, clips))
         title, name = (" ".join(line.values.get(column, "").split()) for column in ("title", "artist"))
         if title or name:
             names[song] = title, name
@@ -170,11 +171,34 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
 
 
+def _named_files(paths: Iterable[Path]) -> dict[str, Path]:
+    """Files by their names without endings, composed (NFC): macOS writes ``é`` as ``e`` and an accent.
+
+    Raises:
+        UserError: two names are the same but for that.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        before = found.setdefault(unicodedata.normalize("NFC", path.stem), path)
+        twice = before.stem != path.stem
+        require(
+            not twice, f"{path}: has the name of {before.name}, written otherwise (NFC and NFD); remove one of them"
+        )
+        found[unicodedata.normalize("NFC", path.stem)] = path
+    return found
+
+
+def _file_of(item: str, files: Mapping[str, Path]) -> Path | None:
+    return files.get(unicodedata.normalize("NFC", item))
+
+
 def _named_clip(folder: Path, named: str, line: Line) -> Path:
     inside = not PurePosixPath(named).is_absolute() and ".." not in PurePosixPath(named).parts
     require(inside, f"{line.where}: audio is {named!r}; expected a path below {folder}")
-    require((folder / named).is_file(), f"{line.where}: there is no {folder / named}; leave audio empty or mend it")
-    return folder / named
+    for written in (named, *(unicodedata.normalize(form, named) for form in ("NFC", "NFD"))):
+        if (folder / written).is_file():
+            return folder / written
+    raise UserError(f"{line.where}: there is no {folder / named}; leave audio empty or mend it")
 
 
 def _read_plays(folder: Path, songs: Mapping[str, int]) -> tuple[list[str], sparse.csr_matrix, dict[str, int]]:
@@ -216,18 +240,18 @@ def _require_once(path: Path, keys: NDArray[np.int64]) -> None:
 
 def _read_biographies(folder: Path, artists: Mapping[str, int]) -> tuple[list[str], int]:
     """Texts by artist, and the number of files of no known artist."""
-    texts, strangers = [""] * len(artists), 0
-    for path in _files(folder):
-        if path.suffix.lower() != ".txt":
+    files = _named_files(path for path in _files(folder) if path.suffix.lower() == ".txt")
+    texts, read = [""] * len(artists), set()
+    for artist, number in artists.items():
+        path = _file_of(artist, files)
+        if path is None:
             continue
-        if path.stem not in artists:
-            strangers += 1
-            continue
+        read.add(path)
         try:
-            texts[artists[path.stem]] = path.read_bytes().decode("utf-8")  # line ends as they are
+            texts[number] = path.read_bytes().decode("utf-8")  # line ends as they are
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: cannot be read as UTF-8 text: {error}") from error
-    return texts, strangers
+    return texts, len(files) - len(read)
 
 
 def _read_terms(path: Path, artists: Mapping[str, int], column: str, *, counted: bool) -> list[Counter[str]]:

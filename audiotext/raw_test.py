@@ -1,4 +1,5 @@
 import gzip
+import unicodedata
 from collections import Counter
 
 import numpy as np
@@ -67,6 +68,26 @@ def test_line_ends_of_biographies_stay_as_they_are(folder):
     (folder / "biographies/a1.txt").write_text(pieces, newline="")
     assert beginning(read_raw(folder).biographies[0]).split(" ")[-1] == "w299\rx"
     assert beginning(read_biography(folder / "biographies/a1.txt")) == beginning(pieces)
+
+
+def test_composed_and_decomposed_names_are_the_same(folder):
+    composed, apart = (unicodedata.normalize(form, "Björk") for form in ("NFC", "NFD"))
+    for of_id, of_file in ((composed, apart), (apart, composed), (composed, composed)):
+        for path in (*folder.glob("biographies/B*"), *folder.glob("clips/B*"), *folder.glob("sound/B*")):
+            path.unlink()
+        (folder / "songs.tsv").write_text(f"song_id\tartist_id\taudio\n{of_id}\t{of_id}\t\ns1\ta1\tsound/{of_id}.mp3\n")
+        (folder / "plays.tsv").write_text(f"user_id\tsong_id\tplays\nx\t{of_id}\t3\n")
+        for name in ("tags.tsv", "entities.tsv"):
+            (folder / name).unlink(missing_ok=True)
+        (folder / f"biographies/{of_file}.txt").write_text("Reykjavík")
+        for place in (f"clips/{of_file}.ogg", f"sound/{of_file}.mp3"):
+            (folder / place).touch()
+        raw = read_raw(folder)
+        assert raw.biographies[0] == "Reykjavík" and raw.songs[0] == of_id
+        assert raw.audio == [folder / f"clips/{of_file}.ogg", folder / f"sound/{of_file}.mp3"]
+    (folder / f"biographies/{apart}.txt").write_text("another")
+    with pytest.raises(UserError, match="written otherwise"):
+        read_raw(folder)
 
 
 def test_titles_and_artists_are_kept(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from common.options import replacing, require
 from common.replicas import check_rows, said_if_a_worker_is_gone
 from common.report import Part, finish, plot_curves
 from common.rundir import open_run, resumable
+from common.sessions import Sessions
 from common.sources import Dataset
 from common.vocabulary import digest, save_vocabulary
 from common.weights import save_own_weights
@@ -32,6 +34,7 @@ from gru4rec.training import SessionTrainer, chunks
 from gru4rec.weights import load_weights
 
 COLUMNS = ("recall@5", "recall@10", "recall@20", "mrr@5", "mrr@10", "mrr@20", "recall@20_session", "mrr@20_session")
+NOTHING = "The figures have no value: no session of the test part has two events, so nothing can be ranked."
 OFFICIAL_TIES: tuple[Ties, ...] = ("standard", "conservative", "median")
 PAPER = {
     # GRU4REC-spotify (Navon), table 2: sub-samples of MSSD, other sessions and splits than here.
@@ -49,6 +52,8 @@ def run(options: GruOptions, dataset: Dataset, data: SessionData) -> dict[str, A
     assert options.batch_size
     check_rows(options.batch_size, runtime.strategy(options.distribute).num_replicas_in_sync)
     require(len(data.test) > 0, f"{dataset.name}: no test session is left; see --test-days and --min-support")
+    learns = options.epochs == 0 or has_next(data.train)
+    require(learns, f"{dataset.name}: no session of the training data has two events; nothing can be learnt")
     start = load_weights(options.weights[0], data) if options.weights else None
     architecture = start.architecture if start else architecture_of(options, data)
     counts = {"items": len(data.item_ids), "train_sessions": len(data.train), "train_events": len(data.train.items)}
@@ -84,7 +89,12 @@ def run(options: GruOptions, dataset: Dataset, data: SessionData) -> dict[str, A
             rows |= baselines.figures(data.train, data.test, len(data.item_ids))
     summary = {"official_ties": official, "epochs": progress.epochs, "train_seconds": progress.seconds}
     summary["seconds"] = time.perf_counter() - started
-    return report(folder, name, options, facts, rows, row, summary)
+    return report(folder, name, options, facts, rows, row, summary, [] if len(ranks) else [NOTHING])
+
+
+def has_next(sessions: Sessions) -> bool:
+    """Whether an event of the sessions is followed by another, so that something can be ranked."""
+    return bool((np.diff(sessions.offsets) >= 2).any())
 
 
 def architecture_of(options: GruOptions, data: SessionData) -> Architecture:
@@ -150,7 +160,8 @@ def fit(model: GRU4Rec, options: GruOptions, data: SessionData, folder: Path) ->
         jit=not options.deterministic,
         strategy=strategy,
     )
-    evaluator = Evaluator(model, jit=not options.deterministic) if len(data.validation) else None
+    validated = has_next(data.validation)
+    evaluator = Evaluator(model, jit=not options.deterministic) if validated else None
     for epoch in range(progress.epochs, options.epochs):
         begun = time.perf_counter()
         work = chunks(data.train, options.batch_size, negatives.epoch(epoch))
@@ -158,7 +169,6 @@ def fit(model: GRU4Rec, options: GruOptions, data: SessionData, folder: Path) ->
         bar = tqdm(work, desc=title, unit=" chunks", disable=None, leave=False)
         with said_if_a_worker_is_gone(strategy):
             losses, live = trainer.epoch(iter(bar), epoch)
-        require(len(losses) > 0, "no session of the training data has two events; nothing can be learnt")
         loss = float(np.sum(losses) * options.batch_size / live.sum())
         require(
             np.isfinite(loss).item(),
@@ -182,8 +192,9 @@ def report(
     rows: dict[str, dict[str, float]],
     ours: str,
     summary: dict[str, Any],
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Print and write what the run has measured."""
+    """Print and write what the run has measured, ``notes`` below the table."""
     result = {
         "paper": "GRU4Rec (Hidasi et al. 2016, arXiv 1511.06939; Hidasi, Karatzoglou 2018, arXiv 1706.03847)",
         "protocol": "official",
@@ -199,5 +210,5 @@ def report(
         "versions": runtime.versions(),
     }
     note = "GRU4REC-spotify's figures are of other sub-samples of MSSD: no reference for these. mrr@20_seed is its MRR."
-    table = Part(rows | PAPER, [*COLUMNS, "mrr@20_seed"], notes=[note])
+    table = Part(rows | PAPER, [*COLUMNS, "mrr@20_seed"], notes=[*notes, note])
     return finish(folder, f"GRU4Rec, {name}", result, [table], Part(rows, COLUMNS), [ours])

@@ -64,6 +64,21 @@ def test_it_reaches_the_recall_of_the_official_run_with_its_settings(cli, data, 
         assert mean > official[key] - 0.03, (key, mean, official[key])
 
 
+@pytest.mark.usefixtures("eagerly")
+def test_sessions_of_one_event_have_no_figures_and_it_is_said(cli, data, tmp_path):
+    """Nothing follows an event in the test: figures are null, with one line; the rest of the run is whole."""
+    lines = (data / "test.tsv").read_text().splitlines(keepends=True)
+    first = {line.split("\t")[0]: line for line in reversed(lines[1:])}
+    (data / "test.tsv").write_text("".join([lines[0], *reversed(first.values())]))
+    run_dir = tmp_path / "run"
+    status, out, err = cli("--data-dir", data, *SMALL[:4], "--epochs", 1, "--deterministic", "--run-dir", run_dir)
+    assert status == 0 and not any(word in out + err for word in NOISE), err
+    found = metrics_of(run_dir)
+    assert set(found["metrics"].values()) == {None} and found["epochs"] == 1
+    for text in (out, (run_dir / "report.md").read_text()):
+        assert text.count("no session of the test part has two events") == 1
+
+
 @pytest.mark.golden
 def test_official_weights_are_evaluated_as_officially(cli, data, tmp_path):
     arrays = arrays_of(FOLDER / "eval_A_shared_xe_logq1.npz")

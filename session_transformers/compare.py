@@ -22,7 +22,7 @@ from common.options import PROJECT, OptionalInt, OptionalPath, UserError, replac
 from common.report import plot_histories
 from session_transformers.baselines.ceiling import ceiling_figures
 from session_transformers.kinds import AnyModel, Task
-from session_transformers.paper import NOTE, PAPER, SKIP_COLUMNS, TRACK_COLUMNS
+from session_transformers.paper import CANDIDATE_COLUMNS, NOTE, PAPER, SKIP_COLUMNS, TRACK_COLUMNS
 from session_transformers.preprocess import SAMPLE_TRACKS, load_dataset
 from session_transformers.settings import defaults
 
@@ -163,10 +163,22 @@ def tabulate(task: Task, runs: Sequence[tuple[str, list[dict[str, Any]]]]) -> di
         "dataset": first["dataset"],
         "seeds": len(runs[0][1]),
         "models": models,
-        "baselines": first["baselines"],
+        "baselines": baselines_of(runs),
         "paper": PAPER[task],
         "versions": first["versions"],
     }
+
+
+def baselines_of(runs: Sequence[tuple[str, list[dict[str, Any]]]]) -> dict[str, dict[str, Any]]:
+    """Figures of all baselines of the runs, each from the first model that has it; a list where seeds differ in it."""
+    found: dict[str, dict[str, Any]] = {}
+    for _, seeds in runs:
+        for name, row in seeds[0]["baselines"].items():
+            known = found.setdefault(name, {})
+            for figure in [figure for figure in row if figure not in known]:
+                values = [run["baselines"][name][figure] for run in seeds]
+                known[figure] = values[0] if len(set(values)) == 1 else values
+    return found
 
 
 def figures_of(run: dict[str, Any]) -> dict[str, float]:
@@ -179,7 +191,9 @@ def figures_of(run: dict[str, Any]) -> dict[str, float]:
 
 def show(file: Path, task: Task, found: dict[str, Any]) -> None:
     """Print the table and write it as Markdown."""
-    columns = SKIP_COLUMNS if task == "skip" else TRACK_COLUMNS
+    usual = SKIP_COLUMNS if task == "skip" else TRACK_COLUMNS
+    known = {name for model in found["models"].values() for name in model["figures"]}
+    columns = [*usual, *(name for name in CANDIDATE_COLUMNS if name in known and name not in usual)]
     maa = columns[0]
     rows = [
         [name, *(_text(model["figures"].get(column)) for column in columns), _interval(model["maa_95"][0])]

@@ -102,6 +102,26 @@ def test_rows_hold_mean_and_deviation_the_best_first(trainings, tmp_path, capsys
     assert "0.600 ± 0.100" in out and "challenge: winner" in out
 
 
+def test_baselines_of_one_model_alone_stand_in_the_table_with_their_spread(trainings, tmp_path, monkeypatch):
+    plain = metrics
+
+    def with_candidates(model, task, seed, *rest):
+        found = plain(model, task, seed, *rest)
+        if model == "ddpg":
+            found["metrics"]["hit@1_of_100"] = 0.1 * seed
+            found["baselines"]["repeat last skip"]["hit@1_of_100"] = 0.2 * seed
+            found["baselines"]["start vectors alone"] = {"free_maa": 0.03, "hit@1_of_100": 0.4}
+        return found
+
+    monkeypatch.setitem(globals(), "metrics", with_candidates)
+    found = run(tmp_path, "--tasks", "seq", "--models", "transformer", "ddpg")["seq"]["baselines"]
+    assert found["repeat last skip"] == {"free_maa": 0.45, "hit@1_of_100": pytest.approx([0.2, 0.4, 0.6])}
+    assert found["start vectors alone"] == {"free_maa": 0.03, "hit@1_of_100": 0.4}
+    text = (tmp_path / "seq.md").read_text()
+    head, row = (next(line for line in text.splitlines() if word in line) for word in ("hit@1_of_100", "repeat last"))
+    assert row.split(" | ")[head.split(" | ").index("hit@1_of_100")] == "0.400 ± 0.200"
+
+
 def test_one_seed_has_no_deviation(trainings, tmp_path):
     run(tmp_path, *SMALL, "--seeds", 1)
     assert "| transformer | 0.500 | 0.250 |" in (tmp_path / "skip.md").read_text()

@@ -14,19 +14,22 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
-from audiotext.raw import MOST_PLAYS, RawData
-from audiotext.tsv import Line, read_tsv
+from audiotext.raw import MOST_PLAYS, RawData, open_lines
 from common.options import UserError, require
+from common.row_counts import RowCounts
 from common.sources import check_listing, find_file
+from common.table_sources import Source
+from common.tables import Column, Table
 
 ARCHIVE = "hetrec2011-lastfm-2k.zip"
 MEMBERS = ("artists.dat", "user_artists.dat", "tags.dat", "user_taggedartists.dat")
-MOST = 2**31 - 1
+NUMBER = Column("integer", 0, 2**31 - 1)
+ANYTHING = Column("text", empty=True)
 LARGEST = 2**28
 """Bytes of a file of the dataset; the real ones have up to 4 MB, and are unpacked into memory."""
 
@@ -48,18 +51,17 @@ def read_hetrec(path: Path) -> RawData:
         UserError: a file or column is missing, or a line has an unknown id, a bad number or what another line has said
             already. The message names the file, the line and what was expected.
     """
-    number: dict[int, int] = {}
-    names: dict[str, str] = {}
-    for line in _lines(path, "artists.dat", "id", "name"):
-        artist = line.count("id", 0, MOST)
-        if artist in number:
-            raise UserError(f"{line.where}: the artist {artist} is there already")
-        number[artist] = len(number)
-        if name := " ".join(line.values["name"].split()):
-            names[str(artist)] = name
-    require(bool(number), f"{path}: artists.dat holds no artist")
-    users, plays = _read_plays(path, number)
-    tags, unknown = _read_tags(path, number)
+    rows, notes = RowCounts(), list[str]()
+    with _open(path, "artists.dat", {"id": NUMBER, "name": ANYTHING}, rows, notes) as table:
+        frame = table.frame()
+        require(len(frame) > 0, f"{path}: artists.dat holds no artist")
+        again = frame.id.duplicated()
+        if again.any():
+            raise table.error(again.idxmax(), f"the artist {frame.id[again.idxmax()]} is there already")
+        number = {artist: row for row, artist in enumerate(frame.id.tolist())}
+        shown = {str(artist): " ".join(name.split()) for artist, name in zip(number, frame.name, strict=True)}
+    users, plays = _read_plays(path, number, rows, notes)
+    tags, unknown = _read_tags(path, number, rows, notes)
     counts = {
         "artists": len(number),
         "users": len(users),
@@ -73,66 +75,81 @@ def read_hetrec(path: Path) -> RawData:
     none: list[Counter[str]] = [Counter() for _ in ids]
     return RawData(
         ids, ids, users, np.arange(len(ids)), plays, [""] * len(ids), tags, none, [None] * len(ids), True, counts,
-        artist_names=names,
+        rows, notes, artist_names={artist: name for artist, name in shown.items() if name},
     )  # fmt: skip
 
 
-def _read_plays(path: Path, number: dict[int, int]) -> tuple[list[str], sparse.csr_matrix]:
-    users: dict[int, int] = {}
-    cells: dict[tuple[int, int], int] = {}
-    for line in _lines(path, "user_artists.dat", "userID", "artistID", "weight"):
-        user, artist = line.count("userID", 0, MOST), line.count("artistID", 0, MOST)
-        if artist not in number:
-            raise UserError(f"{line.where}: the artist {artist} is not in artists.dat")
-        cell = users.setdefault(user, len(users)), number[artist]
-        if cell in cells:
-            raise UserError(f"{line.where}: user {user} and artist {artist} are there already")
-        cells[cell] = line.count("weight", 1, MOST_PLAYS)
-    require(bool(cells), f"{path}: user_artists.dat holds no plays")
-    rows, columns = zip(*cells, strict=True)
-    plays = sparse.csr_matrix(
-        (np.array(list(cells.values()), np.float32), (rows, columns)), shape=(len(users), len(number))
-    )
-    return [str(user) for user in users], plays
+def _read_plays(
+    path: Path, number: dict[int, int], rows: RowCounts, notes: list[str]
+) -> tuple[list[str], sparse.csr_matrix]:
+    columns = {"userID": NUMBER, "artistID": NUMBER, "weight": Column("integer", 1, MOST_PLAYS)}
+    with _open(path, "user_artists.dat", columns, rows, notes) as table:
+        frame = table.frame()
+        require(len(frame) > 0, f"{path}: user_artists.dat holds no plays")
+        artist = frame.artistID.map(number)
+        if artist.isna().any():
+            row = artist.isna().idxmax()
+            raise table.error(row, f"the artist {frame.artistID[row]} is not in artists.dat")
+        again = frame.duplicated(["userID", "artistID"])
+        if again.any():
+            row = again.idxmax()
+            raise table.error(row, f"user {frame.userID[row]} and artist {frame.artistID[row]} are there already")
+    user, users = pd.factorize(frame.userID)
+    cells = frame.weight.to_numpy(np.float32), (user, artist.to_numpy(np.int64))
+    return [str(one) for one in users], sparse.csr_matrix(cells, shape=(len(users), len(number)))
 
 
-def _read_tags(path: Path, number: dict[int, int]) -> tuple[list[Counter[str]], int]:
+def _read_tags(path: Path, number: dict[int, int], rows: RowCounts, notes: list[str]) -> tuple[list[Counter[str]], int]:
     """Tags of each artist with the number of users who gave them, and tags of artists that artists.dat lacks.
 
     The dataset itself has such tags: artists whom nobody plays.
     """
-    names = {
-        line.count("tagID", 0, MOST): line.text("tagValue")
-        for line in _lines(path, "tags.dat", "tagID", "tagValue", encoding="latin-1")
-    }
+    columns = {"tagID": NUMBER, "tagValue": Column("text")}
+    with _open(path, "tags.dat", columns, rows, notes, encoding="latin-1") as table:
+        frame = table.frame()
+        again = frame.tagID.duplicated()
+        if again.any():
+            raise table.error(again.idxmax(), f"the tag {frame.tagID[again.idxmax()]} is there already")
+        names = dict(zip(frame.tagID.tolist(), frame.tagValue.tolist(), strict=True))
+    columns = {"userID": NUMBER, "artistID": NUMBER, "tagID": NUMBER}
+    with _open(path, "user_taggedartists.dat", columns, rows, notes) as table:
+        given = table.frame()
+        unknown_tags = ~given.tagID.isin(names)
+        if unknown_tags.any():
+            row = unknown_tags.idxmax()
+            raise table.error(row, f"the tag {given.tagID[row]} is not in tags.dat")
+        file = table.files[0].name
+    known = given[given.artistID.isin(number)]
+    once = known.drop_duplicates(["userID", "artistID", "tagID"])
+    rows.leave_out(file, "tags of artists that artists.dat lacks", len(given) - len(known))
+    rows.leave_out(file, "tags that the user gave the artist before", len(known) - len(once))
     tags: list[Counter[str]] = [Counter() for _ in number]
-    given: set[tuple[int, int, int]] = set()
-    unknown = 0
-    for line in _lines(path, "user_taggedartists.dat", "userID", "artistID", "tagID"):
-        user, artist, tag = (line.count(column, 0, MOST) for column in ("userID", "artistID", "tagID"))
-        if tag not in names:
-            raise UserError(f"{line.where}: the tag {tag} is not in tags.dat")
-        if artist not in number:
-            unknown += 1
-        elif (user, artist, tag) not in given:
-            given.add((user, artist, tag))
-            tags[number[artist]][names[tag]] += 1
-    return tags, unknown
-
-
-def _lines(path: Path, member: str, *columns: str, encoding: str = "utf-8") -> Iterator[Line]:
-    with _open(path, member) as (name, stream):
-        yield from read_tsv(name, columns, stream=stream, encoding=encoding)
+    for artist, tag in zip(once.artistID.tolist(), once.tagID.tolist(), strict=True):
+        tags[number[artist]][names[tag]] += 1
+    return tags, len(given) - len(known)
 
 
 @contextlib.contextmanager
-def _open(path: Path, member: str) -> Iterator[tuple[Path, IO[bytes]]]:
+def _open(
+    path: Path,
+    member: str,
+    columns: dict[str, Column],
+    rows: RowCounts,
+    notes: list[str],
+    encoding: str = "utf-8",
+) -> Iterator[Table]:
     """A file of the dataset, from the folder or out of the archive; nothing is unpacked to disk."""
     plain = find_file(path, member)
-    if plain is not None:
-        with plain.open("rb") as stream:
-            yield plain, stream
-        return
+    name, content = (plain, plain.read_bytes()) if plain else _member(path, member)
+    if encoding != "utf-8":
+        content = content.decode(encoding).encode()
+    source = Source(name, None if plain else member, lambda: io.BytesIO(content))
+    with open_lines(source, columns, rows, notes) as table:
+        yield table
+
+
+def _member(path: Path, member: str) -> tuple[Path, bytes]:
+    """The archive, and the content of a file in it."""
     archive = find_file(path, ARCHIVE) if path.is_dir() else path
     require(archive is not None and archive.is_file(), f"{path}: lacks {member} and {ARCHIVE}; see data/README.md")
     assert archive is not None
@@ -143,7 +160,6 @@ def _open(path: Path, member: str) -> Iterator[tuple[Path, IO[bytes]]]:
             require(len(found) == 1, f"{archive}: holds {len(found)} files {member}; expected one")
             size = found[0].file_size
             require(size <= LARGEST, f"{archive}: {member} unpacks to {size:,} bytes; expected at most {LARGEST:,}")
-            content = opened.read(found[0])
+            return archive, opened.read(found[0])
     except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise UserError(f"{archive}: the archive is damaged: {error}; download it again") from error
-    yield archive / member, io.BytesIO(content)

@@ -46,6 +46,13 @@ def test_folder_and_archive_are_read_alike(folder):
             "artists": 3, "users": 2, "pairs of user and artist": 3, "plays": 106, "artists without plays": 1,
             "artists without tags": 1, "tags of unknown artists": 1,
         }  # fmt: skip
+        files = {name.rpartition(": ")[2]: rows for name, rows in raw.rows.as_json()["files"].items()}
+        reasons = {"tags of artists that artists.dat lacks": 1, "tags that the user gave the artist before": 1}
+        assert files.pop("user_taggedartists.dat") == {"rows": 6, "used": 4, "left_out": reasons}
+        assert files == {
+            name: {"rows": rows, "used": rows, "left_out": {}}
+            for name, rows in (("artists.dat", 3), ("user_artists.dat", 3), ("tags.dat", 2))
+        }
         assert raw.artist_names == {"7": "One", "3": "Mötley"}
         assert len(raw.split_by_artist(1, 0.34).test_songs) == 1
     assert not is_hetrec(folder.parent) and not is_hetrec(folder / "tags.dat")
@@ -62,7 +69,8 @@ def test_folder_and_archive_are_read_alike(folder):
         ("user_artists.dat", "2\t3\t1", r"user_artists\.dat, line 5: user 2 and artist 3 are there already"),
         ("user_artists.dat", "2\t9\t0", r"user_artists\.dat, line 5: weight is '0'; expected an integer in 1\.\."),
         ("user_taggedartists.dat", "2\t3\t8\t1\t1\t2009", r"line 8: the tag 8 is not in tags\.dat"),
-        ("tags.dat", "3\t", r"tags\.dat, line 4: tagValue is empty"),
+        ("tags.dat", "1\tjazz", r"tags\.dat, line 4: the tag 1 is there already"),
+        ("tags.dat", "3\t", r"tags\.dat, line 4: tagValue is ''; expected a text"),
     ],
 )
 def test_mistakes_are_named(folder, name, line, message):

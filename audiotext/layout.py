@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
 from audiotext.matrices import read_csr, read_dense, read_ids, write_csr, write_dense, write_ids, zero_rows
 from common.options import UserError, replacing, require
+from common.tables import Column, open_table
 
 __all__ = ["ARTISTS", "SONGS", "TEXTS", "Layout", "read_csr", "write_csr", "zero_rows"]
 
@@ -27,6 +29,17 @@ ARTISTS: ItemSet = "MSD-A-artists"
 SONGS: ItemSet = "MSD-A-songs"
 TEXTS = {"a-text": "bio", "a-sem": "sem-bio", "a-tags": "tags"}
 """Kind of text -> its name in ``X_train_<name>_MSD-A-artists.npz``. Released is sem-bio alone."""
+
+
+def _read_lines(path: Path, columns: Mapping[str, Column]) -> pd.DataFrame:
+    """The lines of a table of ids without a header, the first column of which names every item once."""
+    with open_table(path, columns, header=list(columns), separator="\t", quotes=False) as table:
+        frame = table.frame()
+        first = next(iter(columns))
+        again = frame[first].duplicated()
+        if again.any():
+            raise table.error(again.idxmax(), f"the {first} {frame[first][again.idxmax()]!r} is there already")
+        return frame
 
 
 @dataclass(frozen=True)
@@ -175,27 +188,19 @@ class Layout:
 
     def load_artists_of_songs(self) -> dict[str, str]:
         """Song id -> artist id, from :attr:`artists_of_songs`."""
-        path, found = self.artists_of_songs, {}
-        for line, text in enumerate(read_ids(path), start=1):
-            parts = text.split("\t")
-            require(len(parts) == 2 and all(parts), f"{path}, line {line}: expected a song, a tab and its artist")
-            require(parts[0] not in found, f"{path}, line {line}: the song {parts[0]!r} is there twice")
-            found[parts[0]] = parts[1]
-        return found
+        path = self.artists_of_songs
+        frame = _read_lines(path, {"song": Column("text"), "artist": Column("text")})
+        require(len(frame) > 0, f"{path}: is empty; expected lines of a song, a tab and its artist")
+        return dict(zip(frame.song, frame.artist, strict=True))
 
     def load_names(self, items: ItemSet) -> dict[str, tuple[str, ...]]:
         """Song id -> title and artist, artist id -> name, as they are to be shown; empty if there is no such file."""
-        path, found = self.names_path(items), {}
-        columns = 2 if items == ARTISTS else 3
-        expected = (
-            "an artist, a tab and its name" if items == ARTISTS else "a song, its title and its artist, with tabs"
-        )
-        for line, text in enumerate(read_ids(path) if path.is_file() else [], start=1):
-            item, *names = text.split("\t")
-            require(len(names) == columns - 1 and bool(item), f"{path}, line {line}: expected {expected} between them")
-            require(item not in found, f"{path}, line {line}: {item!r} is there twice")
-            found[item] = tuple(names)
-        return found
+        path, shown = self.names_path(items), Column("text", empty=True)
+        if not path.is_file():
+            return {}
+        more = {"name": shown} if items == ARTISTS else {"title": shown, "artist": shown}
+        frame = _read_lines(path, {"id": Column("text"), **more})
+        return {item: tuple(names) for item, *names in frame.itertuples(index=False)}
 
     def rows(self, split: Split, items: ItemSet) -> tuple[int, Path] | None:
         """How many items a split has and the file that says so: its index, else the factors or the plays; else None."""

@@ -121,7 +121,7 @@ def read_ids(path: Path) -> list[str]:
     """
     require(path.is_file(), f"{path}: no such file")
     try:
-        ids = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+        ids = path.read_bytes().decode("utf-8-sig").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text: {error}") from error
     ids = [name.removesuffix("\r") for name in ids]

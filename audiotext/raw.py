@@ -1,6 +1,6 @@
 """Raw material of a music collection: who played what, biographies, tags and entities of artists, clips of songs.
 
-A folder holds (tables are UTF-8, with a header, separated by tabs):
+A folder holds (tables are UTF-8, with a header, separated by tabs, without quoting: a quotation mark is a character):
 
 - ``songs.tsv``: ``song_id``, ``artist_id`` and perhaps ``title`` and ``artist``, the names to show, and ``audio``, a
   path below the folder; where that is empty or not there, ``clips/<song_id>.wav``, ``.ogg``, ``.mp3`` or ``.flac`` is
@@ -13,9 +13,10 @@ A folder holds (tables are UTF-8, with a header, separated by tabs):
 
 from __future__ import annotations
 
+import contextlib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,10 +26,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from audiotext.tsv import Line, read_tsv
-from common.csvtext import Column, open_sources, read_table
 from common.options import UserError, require
+from common.row_counts import RowCounts
 from common.sources import find_file
+from common.table_sources import Source
+from common.table_values import quoted
+from common.tables import Column, Table, open_table
 
 FILES: tuple[str | tuple[str, ...], ...] = ("songs.tsv", ("plays.tsv", "plays.tsv.gz"))
 """Files that a folder must have; a tuple lists names of which any will do."""
@@ -63,6 +66,8 @@ class RawData:
         audio: the sound file of each song, or None.
         artist_level: whether there are no songs.
         counts: what was read and what is missing, for reports.
+        rows: what became of the rows of each file.
+        notes: what was recognised in the files, such as ids with ``.0``; a sentence each.
         song_names: song id -> title and artist as they are to be shown, either perhaps empty; only songs that have one.
         artist_names: artist id -> name; only artists that have one.
     """
@@ -78,6 +83,8 @@ class RawData:
     audio: list[Path | None]
     artist_level: bool = False
     counts: dict[str, int] = field(default_factory=dict)
+    rows: RowCounts = field(default_factory=RowCounts)
+    notes: list[str] = field(default_factory=list)
     song_names: dict[str, tuple[str, str]] = field(default_factory=dict)
     artist_names: dict[str, str] = field(default_factory=dict)
 
@@ -111,11 +118,12 @@ def read_raw(folder: Path) -> RawData:
         UserError: a file, column or clip is missing, or a line has an unknown id, a bad count or what another line
             has said already. The message names the file, the line and what was expected.
     """
-    songs, artists, artist_of, audio, names = _read_songs(folder)
-    users, plays, counts = _read_plays(folder, songs)
+    rows, notes = RowCounts(), list[str]()
+    songs, artists, artist_of, audio, names = _read_songs(folder, rows, notes)
+    users, plays, counts = _read_plays(folder, songs, rows, notes)
     biographies, strangers = _read_biographies(folder / "biographies", artists)
-    tags = _read_terms(folder / "tags.tsv", artists, "tag", counted=True)
-    entities = _read_terms(folder / "entities.tsv", artists, "entity", counted=False)
+    tags = _read_terms(folder / "tags.tsv", artists, "tag", rows, notes, counted=True)
+    entities = _read_terms(folder / "entities.tsv", artists, "entity", rows, notes, counted=False)
     counts = {
         "songs": len(songs),
         "artists": len(artists),
@@ -126,45 +134,74 @@ def read_raw(folder: Path) -> RawData:
         "artists without tags": tags.count(Counter()),
         "artists without entities": entities.count(Counter()),
     }
-    numbers = np.array(artist_of, np.int64)
     return RawData(
-        list(songs), list(artists), users, numbers, plays, biographies, tags, entities, audio, counts=counts,
-        song_names=names, artist_names=_artist_names(list(songs), list(artists), artist_of, names),
+        list(songs), list(artists), users, artist_of, plays, biographies, tags, entities, audio, counts=counts,
+        rows=rows, notes=notes, song_names=names, artist_names=_artist_names(songs, artists, artist_of, names),
     )  # fmt: skip
 
 
 def _artist_names(
-    songs: list[str], artists: list[str], artist_of: list[int], names: Mapping[str, tuple[str, str]]
+    songs: Iterable[str], artists: Iterable[str], artist_of: NDArray[np.int64], names: Mapping[str, tuple[str, str]]
 ) -> dict[str, str]:
     """The name that most of an artist's songs have, of several the first."""
-    given: dict[str, Counter[str]] = {}
-    for song, artist in zip(songs, artist_of, strict=True):
+    given, ids = dict[str, Counter[str]](), list(artists)
+    for song, artist in zip(songs, artist_of.tolist(), strict=True):
         if name := names.get(song, ("", ""))[1]:
-            given.setdefault(artists[artist], Counter())[name] += 1
+            given.setdefault(ids[artist], Counter())[name] += 1
     return {artist: found.most_common(1)[0][0] for artist, found in given.items()}
 
 
+@contextlib.contextmanager
+def open_lines(
+    source: Path | Source, columns: Mapping[str, Column], rows: RowCounts, notes: list[str]
+) -> Iterator[Table]:
+    """A table separated by tabs, without quoting: a quotation mark is a character. Its rows are counted.
+
+    Raises:
+        UserError: as :func:`common.tables.open_table`, or a value of one of ``columns`` that is needed is blank.
+    """
+    with open_table(source, columns, separator="\t", quotes=False) as table:
+        rows.add(table)
+        notes += table.notes
+        for name, column in table.columns.items():
+            if column.kind in ("text", "id") and not column.empty:
+                blank = table.database.execute(
+                    f"SELECT min(row) FROM {table.name} WHERE trim({quoted(name)}, ' \t\r') = ''"
+                ).fetchone()
+                if blank and blank[0] is not None:
+                    raise table.error(blank[0], f"{name} is blank; expected {column.expected}")
+        yield table
+
+
 def _read_songs(
-    folder: Path,
-) -> tuple[dict[str, int], dict[str, int], list[int], list[Path | None], dict[str, tuple[str, str]]]:
+    folder: Path, rows: RowCounts, notes: list[str]
+) -> tuple[dict[str, int], dict[str, int], NDArray[np.int64], list[Path | None], dict[str, tuple[str, str]]]:
     path = folder / "songs.tsv"
+    optional = Column("text", required=False, empty=True)
+    columns = {"song_id": Column("id"), "artist_id": Column("id"), "title": optional, "artist": optional}
     clips = _named_files(clip for clip in _files(folder / "clips") if clip.suffix.lower() in SOUND)
-    songs: dict[str, int] = {}
-    artists: dict[str, int] = {}
-    artist_of, audio = [], []
-    names: dict[str, tuple[str, str]] = {}
-    for line in read_tsv(path, ["song_id", "artist_id"]):
-        song, artist = line.text("song_id"), line.text("artist_id")
-        require(song not in songs, f"{line.where}: the song {song!r} is there already")
-        songs[song] = len(songs)
-        artist_of.append(artists.setdefault(artist, len(artists)))
-        named = line.values.get("audio", "").strip()
-        audio.append(_named_clip(folder, named, line) if named else _file_of(song, clips))
-        title, name = (" ".join(line.values.get(column, "").split()) for column in ("title", "artist"))
-        if title or name:
-            names[song] = title, name
-    require(bool(songs), f"{path}: holds no song")
-    return songs, artists, artist_of, audio, names
+    audio = list[Path | None]()
+    with open_lines(path, columns | {"audio": optional}, rows, notes) as table:
+        frame = table.frame()
+        require(len(frame) > 0, f"{path}: holds no song")
+        again = frame.song_id.duplicated()
+        if again.any():
+            raise table.error(again.idxmax(), f"the song {frame.song_id[again.idxmax()]!r} is there already")
+        ids = frame.song_id.tolist()
+        named = frame.audio.str.strip().tolist() if "audio" in frame else [""] * len(ids)
+        for row, (song, clip) in enumerate(zip(ids, named, strict=True)):
+            try:
+                audio.append(_named_clip(folder, clip) if clip else _file_of(song, clips))
+            except UserError as error:
+                raise table.error(row, str(error)) from None
+    artist_of, artists = pd.factorize(frame.artist_id)
+    shown = (
+        [" ".join(text.split()) for text in frame[column]] if column in frame else [""] * len(ids)
+        for column in ("title", "artist")
+    )
+    names = {song: (title, artist) for song, title, artist in zip(ids, *shown, strict=True) if title or artist}
+    numbers = {artist: number for number, artist in enumerate(artists)}
+    return {song: row for row, song in enumerate(ids)}, numbers, artist_of.astype(np.int64), audio, names
 
 
 def _files(folder: Path) -> list[Path]:
@@ -192,50 +229,50 @@ def _file_of(item: str, files: Mapping[str, Path]) -> Path | None:
     return files.get(unicodedata.normalize("NFC", item))
 
 
-def _named_clip(folder: Path, named: str, line: Line) -> Path:
+def _named_clip(folder: Path, named: str) -> Path:
     inside = not PurePosixPath(named).is_absolute() and ".." not in PurePosixPath(named).parts
-    require(inside, f"{line.where}: audio is {named!r}; expected a path below {folder}")
+    require(inside, f"audio is {named!r}; expected a path below {folder}")
     for written in (named, *(unicodedata.normalize(form, named) for form in ("NFC", "NFD"))):
         if (folder / written).is_file():
             return folder / written
-    raise UserError(f"{line.where}: there is no {folder / named}; leave audio empty or mend it")
+    raise UserError(f"there is no {folder / named}; leave audio empty or mend it")
 
 
-def _read_plays(folder: Path, songs: Mapping[str, int]) -> tuple[list[str], sparse.csr_matrix, dict[str, int]]:
+def _read_plays(
+    folder: Path, songs: Mapping[str, int], rows: RowCounts, notes: list[str]
+) -> tuple[list[str], sparse.csr_matrix, dict[str, int]]:
     path = find_file(folder, "plays.tsv", "plays.tsv.gz")
     if path is None:
         raise UserError(f"{folder / 'plays.tsv'}: no such file, nor plays.tsv.gz")
-    columns = {"user_id": Column("text"), "song_id": Column("text"), "plays": Column("integer", 1, MOST_PLAYS)}
+    columns = {"user_id": Column("id"), "song_id": Column("id"), "plays": Column("integer", 1, MOST_PLAYS)}
     users: dict[str, int] = {}
     parts: list[tuple[NDArray[Any], ...]] = []
-    for source, stream in open_sources(path):
-        for table in read_table(source, stream, columns, separator="\t"):
-            known = table.song_id.map(songs)
-            strange = known.isna().to_numpy()
-            if strange.any():
-                place = int(strange.argmax())
-                raise UserError(
-                    f"{path}, line {table.index[place] + 2}: the song {table.song_id.iloc[place]!r} is not in songs.tsv"
-                )
-            codes, names = pd.factorize(table.user_id)
+    with open_lines(path, columns, rows, notes) as table:
+        require(table.rows > 0, f"{path}: holds no plays")
+        for frame in table.chunks():
+            known = frame.song_id.map(songs)
+            if known.isna().any():
+                row = known.isna().idxmax()
+                example = f"songs.tsv, whose ids are such as {next(iter(songs))!r}"
+                raise table.error(row, f"the song {frame.song_id[row]!r} is not in {example}")
+            codes, names = pd.factorize(frame.user_id)
             numbers = np.array([users.setdefault(name, len(users)) for name in names], np.int64)
-            parts.append((numbers[codes], known.to_numpy().astype(np.int64), table.plays.to_numpy().astype(np.int64)))
-    require(bool(parts), f"{path}: holds no plays")
-    user, song, count = (np.concatenate(column) for column in zip(*parts, strict=True))
-    _require_once(path, user * len(songs) + song)
+            parts.append((numbers[codes], known.to_numpy().astype(np.int64), frame.plays.to_numpy().astype(np.int64)))
+        user, song, count = (np.concatenate(column) for column in zip(*parts, strict=True))
+        _require_once(table, user * len(songs) + song)
     plays = sparse.csr_matrix((count.astype(np.float32), (user, song)), shape=(len(users), len(songs)))
     figures = {"users": len(users), "pairs of user and song": plays.nnz, "plays": int(count.sum())}
     figures["songs without plays"] = int((plays.getnnz(axis=0) == 0).sum())
     return list(users), plays, figures
 
 
-def _require_once(path: Path, keys: NDArray[np.int64]) -> None:
+def _require_once(table: Table, keys: NDArray[np.int64]) -> None:
     order = np.argsort(keys, kind="stable")
     again = np.flatnonzero(keys[order][1:] == keys[order][:-1]) + 1
     if len(again):
         place = again[order[again].argmin()]
-        lines = order[place] + 2, order[place - 1] + 2
-        raise UserError(f"{path}, line {lines[0]}: repeats the user and song of line {lines[1]}; add up their plays")
+        before = table.where(order[place - 1]).rpartition(", ")[2]
+        raise table.error(order[place], f"repeats the user and song of {before}; add up their plays")
 
 
 def _read_biographies(folder: Path, artists: Mapping[str, int]) -> tuple[list[str], int]:
@@ -254,15 +291,24 @@ def _read_biographies(folder: Path, artists: Mapping[str, int]) -> tuple[list[st
     return texts, len(files) - len(read)
 
 
-def _read_terms(path: Path, artists: Mapping[str, int], column: str, *, counted: bool) -> list[Counter[str]]:
+def _read_terms(
+    path: Path, artists: Mapping[str, int], column: str, rows: RowCounts, notes: list[str], *, counted: bool
+) -> list[Counter[str]]:
     """Terms of each artist; one that is counted stands in one line, others in a line for each mention."""
     terms: list[Counter[str]] = [Counter() for _ in artists]
     if not path.is_file():
         return terms
-    for line in read_tsv(path, ["artist_id", column, "count"] if counted else ["artist_id", column]):
-        artist, term = line.text("artist_id"), line.text(column)
-        require(artist in artists, f"{line.where}: the artist {artist!r} is not in songs.tsv")
-        own = terms[artists[artist]]
-        require(not counted or term not in own, f"{line.where}: the {column} {term!r} of {artist!r} is there already")
-        own[term] += line.count("count", 0, MOST_TAGS) if counted else 1
+    columns = {"artist_id": Column("id"), column: Column("text")}
+    columns |= {"count": Column("integer", 0, MOST_TAGS)} if counted else {}
+    with open_lines(path, columns, rows, notes) as table:
+        for frame in table.chunks():
+            counts = frame["count"].tolist() if counted else [1] * len(frame)
+            for row, artist, term, count in zip(frame.index, frame.artist_id, frame[column], counts, strict=True):
+                if artist not in artists:
+                    example = f"songs.tsv, whose ids are such as {next(iter(artists))!r}"
+                    raise table.error(row, f"the artist {artist!r} is not in {example}")
+                own = terms[artists[artist]]
+                if counted and term in own:
+                    raise table.error(row, f"the {column} {term!r} of {artist!r} is there already")
+                own[term] += count
     return terms

@@ -90,6 +90,47 @@ def test_composed_and_decomposed_names_are_the_same(folder):
         read_raw(folder)
 
 
+def test_a_quotation_mark_is_a_character_and_no_row_is_lost(folder):
+    """Formats that are separated by tabs have no quoting: songs.tsv and plays.tsv agree on that."""
+    songs = ['"s1', 's2"', '"s3"', '""', '"', 's"6']
+    lines = [f'{song}\t"a{number % 2}\t"Title {number}\t\n' for number, song in enumerate(songs)]
+    (folder / "songs.tsv").write_text("song_id\tartist_id\ttitle\tartist\n" + "".join(lines))
+    plays = [f'"u{user}\t{song}\t{user + 1}\n' for user in range(40) for song in songs]
+    (folder / "plays.tsv").write_text("user_id\tsong_id\tplays\n" + "".join(plays))
+    (folder / "tags.tsv").write_text('artist_id\ttag\tcount\n"a0\t"rock\t3\n"a1\t"rock\t4\n')
+    (folder / "entities.tsv").write_text('artist_id\tentity\n"a0\t"X" and "Y"\n')
+    raw = read_raw(folder)
+    assert raw.songs == songs and raw.artists == ['"a0', '"a1'] and raw.users == [f'"u{user}' for user in range(40)]
+    assert raw.plays.nnz == 240 and raw.plays.sum() == 6 * sum(range(1, 41))
+    assert raw.song_names['"s1'] == ('"Title 0', "")
+    assert raw.tags == [Counter({'"rock': 3}), Counter({'"rock': 4})] and raw.entities[0] == Counter({'"X" and "Y"': 1})
+    expected = {"songs.tsv": 6, "plays.tsv": 240, "tags.tsv": 2, "entities.tsv": 1}
+    assert raw.rows.as_json()["files"] == {
+        name: {"rows": rows, "used": rows, "left_out": {}} for name, rows in expected.items()
+    }
+
+
+def test_marks_endings_and_ids_of_other_programs_change_nothing(folder):
+    known = read_raw(folder)
+    for name in ("songs.tsv", "plays.tsv", "tags.tsv", "entities.tsv"):
+        text = (folder / name).read_text("utf-8").replace("\n", "\r\n").replace("\r\n", "\r\n\r\n", 1)
+        (folder / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    found = read_raw(folder)
+    assert (found.songs, found.artists, found.users, found.tags) == (
+        known.songs,
+        known.artists,
+        known.users,
+        known.tags,
+    )
+    assert (found.plays != known.plays).nnz == 0 and found.rows.blanks["songs.tsv"] == 1
+    (folder / "songs.tsv").write_text("song_id\tartist_id\n1\t7\n2\t8\n")
+    (folder / "plays.tsv").write_text("user_id\tsong_id\tplays\n5.0\t1.0\t1\n6.0\t2.0\t1\n")
+    (folder / "tags.tsv").unlink()
+    (folder / "entities.tsv").unlink()
+    found = read_raw(folder)
+    assert found.users == ["5", "6"] and any("1.0 are read as 1" in note for note in found.notes), found.notes
+
+
 def test_titles_and_artists_are_kept(folder):
     (folder / "songs.tsv").write_text(
         'song_id\ttitle\tartist_id\tartist\ns1\t"Heroes"  (live)\ta1\tBowie\ns2\t\ta2\t\ns3\t\ta1\tDavid Bowie\n'
@@ -108,12 +149,16 @@ def test_titles_and_artists_are_kept(folder):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("songs.tsv", "song_id\tartist\n", r"songs\.tsv, line 1: lacks the column artist_id among song_id, artist"),
-        ("songs.tsv", "", r"songs\.tsv, line 1: lacks the column|line 1: is empty"),
+        (
+            "songs.tsv",
+            "song_id\tartist\n",
+            r"songs\.tsv, line 1: the column artist_id is missing among song_id, artist",
+        ),
+        ("songs.tsv", "", r"songs\.tsv, line 1: is empty"),
         ("songs.tsv", "song_id\tartist_id\n", r"songs\.tsv: holds no song"),
         ("songs.tsv", "song_id\tartist_id\ns1\ta1\ns1\ta2\n", r"songs\.tsv, line 3: the song 's1' is there already"),
         ("songs.tsv", "song_id\tartist_id\ns1\n", r"line 2: has 1 values; expected 2"),
-        ("songs.tsv", "song_id\tartist_id\ns1\t\n", r"line 2: artist_id is empty"),
+        ("songs.tsv", "song_id\tartist_id\ns1\t\n", r"line 2: artist_id is ''; expected an id"),
         ("songs.tsv", "song_id\tartist_id\taudio\ns1\ta\tnone.mp3\n", r"line 2: there is no .*none\.mp3"),
         (
             "songs.tsv",
@@ -142,8 +187,8 @@ def test_titles_and_artists_are_kept(folder):
         ("tags.tsv", "artist_id\ttag\tcount\na1\trock\t1\na1\trock\t2\n", r"line 3: the tag 'rock' of 'a1' is there"),
         ("tags.tsv", "artist_id\ttag\tcount\na1\trock\t-1\n", r"line 2: count is '-1'; expected an integer in 0"),
         ("tags.tsv", "artist_id\ttag\tcount\na1\trock\t١\n", r"line 2: count is '١'"),
-        ("entities.tsv", "artist_id\tentity\na1\t \n", r"entities\.tsv, line 2: entity is empty"),
-        ("entities.tsv", "artist_id\tterm\n", r"entities\.tsv, line 1: lacks the column entity"),
+        ("entities.tsv", "artist_id\tentity\na1\t \n", r"entities\.tsv, line 2: entity is blank"),
+        ("entities.tsv", "artist_id\tterm\n", r"entities\.tsv, line 1: the column entity is missing"),
     ],
 )
 def test_mistakes_are_named(folder, name, content, message):
@@ -158,7 +203,7 @@ def test_files_that_are_missing_or_not_text(folder):
         read_raw(folder)
     (folder / "tags.tsv").write_bytes(b"artist_id\ttag\tcount\na1\tK\xf6ln\t1\n")
     (folder / "biographies/a1.txt").unlink()
-    with pytest.raises(UserError, match=r"tags\.tsv, line 2: is not text in UTF-8"):
+    with pytest.raises(UserError, match=r"tags\.tsv, line 2: is not UTF-8 text"):
         read_raw(folder)
     (folder / "plays.tsv").rename(folder / "plays.tsv.gz")
     with pytest.raises(UserError, match=r"plays\.tsv\.gz: the archive is damaged"):

@@ -91,8 +91,8 @@ def test_names_that_are_not_there_or_only_in_part(tmp_path):
     assert Names(layout, SONGS).of(ids, artists, 1) == {"item": "s2", "title": "", "artist_id": "a2", "artist": ""}
     assert Names(layout, ARTISTS).of(artists, artists, 1) == {"item": "a2", "name": ""}
     for content, message in (
-        ("s1\tOne\n", "line 1: expected a song"),
-        ("s1\ta\tb\ns1\ta\tc\n", "line 2: 's1' is there"),
+        ("s1\tOne\n", "line 1: has 2 values; expected 3"),
+        ("s1\ta\tb\ns1\ta\tc\n", "line 2: the id 's1' is there already"),
     ):
         layout.names_path(SONGS).write_text(content)
         with pytest.raises(UserError, match=message):

@@ -13,8 +13,8 @@ import shutil
 import subprocess
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
@@ -38,6 +38,8 @@ class Source:
 
     path: Path
     member: str | None = None
+    open: Callable[[], IO[bytes]] | None = field(default=None, repr=False, compare=False)
+    """Opens its bytes, where these are not a file's or a member's as they stand; else they are found by the names."""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.member}" if self.member else str(self.path)
@@ -55,7 +57,7 @@ class Source:
     @property
     def plain(self) -> bool:
         """Whether the bytes of the table are those of the file."""
-        return not self.member and not self.path.name.lower().endswith(PACKED)
+        return not (self.member or self.open or self.path.name.lower().endswith(PACKED))
 
 
 @contextlib.contextmanager
@@ -150,6 +152,10 @@ def open_source(source: Source) -> Iterator[IO[bytes]]:
     Raises:
         UserError: as :func:`open_sources`, or the archive has no such member.
     """
+    if source.open is not None:
+        with telling_damage(source.path), source.open() as stream:
+            yield stream
+        return
     if source.member is None:
         with telling_damage(source.path), opened(source.path) as stream:
             yield stream

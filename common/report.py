@@ -161,6 +161,9 @@ def finish(
         blocks += [markdown_table(part.rows, part.columns), *part.notes]
         if part.notes:
             print("\n".join(part.notes))
+    if without := without_value(parts):
+        print(without)
+        blocks.append(without)
     with replacing(folder / "report.md", "w") as file:
         file.write("\n\n".join(block.strip("\n") for block in (*blocks, appendix) if block) + "\n")
     if picture:
@@ -168,6 +171,18 @@ def finish(
     write_json(folder / "metrics.json", result)
     print(f"Written to {folder}")
     return dict(result)
+
+
+def without_value(parts: Sequence[Part]) -> str:
+    """A sentence that names the figures that are NaN in some row; empty if none is."""
+    found = {
+        name: None
+        for part in parts
+        for row in part.rows.values()
+        for name, value in row.items()
+        if isinstance(value, float) and math.isnan(value)
+    }
+    return f"No value (null in metrics.json): {', '.join(found)}; nothing in the test tells them." if found else ""
 
 
 def _save(figure: plt.Figure, path: Path) -> None:

@@ -78,7 +78,8 @@ def dataset_folder(
     Args:
         data_dir: the user's ``--data-dir``; None looks for the released files in ``data/<paper>`` and
             ``data/<paper>/released``. If they are missing there too, one line on stderr says so and the
-            sample in ``data/<paper>/sample`` is used.
+            sample in ``data/<paper>/sample`` is used. A folder may have the files in a folder ``Data``, as a clone of
+            SeER's released code has.
         required: names of the released files; a tuple lists names of which any will do.
         write_sample: writes the sample into the empty folder it is given; called on first use only.
 
@@ -90,11 +91,11 @@ def dataset_folder(
         raw, name = data_dir.resolve(), data_dir.resolve().name
         require(raw.is_dir(), f"--data-dir {data_dir}: no such folder")
         missing = missing_files(raw, required)
+        if missing and not missing_files(raw / "Data", required):
+            raw, missing = raw / "Data", []
         require(not missing, f"--data-dir {data_dir} lacks {', '.join(missing)}; see data/README.md")
-    elif not missing_files(home, required):
-        raw, name = home, "released"
-    elif not missing_files(home / "released", required):
-        raw, name = home / "released", "released"
+    elif found := [place for place in (home, home / "released", home / "Data") if not missing_files(place, required)]:
+        raw, name = found[0], "released"
     else:
         print(
             f"The released files are missing in {home} (data/README.md says where to get them): "

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from common import metrics
+from common.options import require
 from common.ranking import catalogue_ranking
 from seer.baselines import Recommender
 from seer.batches import Ratings
@@ -31,6 +32,7 @@ def released_split(ratings: Ratings) -> Split:
     The order of the training rows is the released one too: of several ratings of a pair the first gives the place and
     the last the value, as in the sparse matrix through which the released code passes them.
     """
+    require(len(ratings) >= 2, f"{len(ratings)} rating cannot be split into training and test; expected 2 or more")
     train, test = train_test_split(np.arange(len(ratings)), test_size=0.2, random_state=1)
     rows = ratings[train]
     pair = rows.users.astype(np.int64) * (int(ratings.songs.max()) + 1) + rows.songs
@@ -46,6 +48,8 @@ def released_split(ratings: Ratings) -> Split:
 def corrected_split(ratings: Ratings, seed: int, share: float = 0.1) -> Split:
     """The released test set, and ``share`` of the released training rows, drawn by ``seed``, for validation."""
     split = released_split(ratings)
+    pairs = len(split.train)
+    require(pairs >= 2, f"{pairs} pair of user and song is left for training and validation; expected 2 or more")
     order = np.random.default_rng(seed).permutation(len(split.train))
     held_out = max(1, round(share * len(order)))
     return Split(split.train[np.sort(order[held_out:])], split.train[np.sort(order[:held_out])], split.test)
@@ -73,7 +77,8 @@ def released_metrics(test: Ratings, predicted: np.ndarray, threshold: float) -> 
 def catalogue_metrics(split: Split, recommender: Recommender, threshold: float, songs: int) -> dict[str, float]:
     """Standard figures of ranking all songs for every test user, the user's training songs left out.
 
-    Relevant are the user's test songs rated ``threshold`` or more; users without any are left out.
+    Relevant are the user's test songs rated ``threshold`` or more; users without any are left out. All figures are NaN
+    if no test rating reaches it.
     """
     test = split.test
     liked = test.values >= threshold

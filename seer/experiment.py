@@ -139,7 +139,7 @@ def compare(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str,
         "seconds": time.perf_counter() - started,
     }
     notes = [item.note for item in loaded if item.note]
-    return report(run_dir, "SeER: given weights", options, facts, rows, summary, notes)
+    return report(run_dir, "SeER: given weights", options, facts, split, rows, summary, notes)
 
 
 def train(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def train(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str, A
             "seconds": time.perf_counter() - started,
         }
         notes = [f"Started from {loaded.note}"] if loaded and loaded.note else []
-        return report(run_dir, title(options, dataset), options, facts, rows, summary, notes)
+        return report(run_dir, title(options, dataset), options, facts, split, rows, summary, notes)
 
 
 def baseline_rows(

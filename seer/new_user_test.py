@@ -1,5 +1,6 @@
 """Folding in a new user: the definition, the trained vector, and files of ratings."""
 
+import unicodedata
 from types import SimpleNamespace
 
 import keras
@@ -105,6 +106,17 @@ def test_reads_ratings_in_any_column_order(tmp_path):
     path.write_text("rating,comment,song_id\n5,great,SC\n1.5,,SA\n", "utf-8")
     found = read_ratings(path, INFORMATION)
     assert found.songs.tolist() == [2, 0] and found.values.tolist() == [5.0, 1.5]
+
+
+def test_an_accent_written_in_two_ways_is_the_same_id(tmp_path):
+    composed, apart = (unicodedata.normalize(form, "Björk") for form in ("NFC", "NFD"))
+    assert composed != apart
+    path = tmp_path / "mine.csv"
+    path.write_text(f"song_id,rating\n{apart},5\n", "utf-8")
+    assert read_ratings(path, pd.DataFrame({"song_id": ["SA", composed]})).songs.tolist() == [1]
+    path.write_text(f"song_id,rating\n{apart},5\n{composed},4\n", "utf-8")
+    with pytest.raises(UserError, match=r"line 3: .* is on line 2 already"):
+        read_ratings(path, pd.DataFrame({"song_id": [composed]}))
 
 
 @pytest.mark.parametrize(

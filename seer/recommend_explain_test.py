@@ -80,6 +80,8 @@ def test_released_protocol_gives_the_released_table(cli, golden, golden_seer, tm
             ratings = sorted(segment["rating"] for segment in ours["segments"])
             if ratings[-1] - ratings[-2] > 1e-4:
                 assert (ours["start_us"], ours["end_us"]) == (theirs["start_us"], theirs["end_us"])
+                # as the released code prints them
+                assert f"({theirs['start_us']}, {theirs['end_us']})" in (output / "index.html").read_text()
             assert theirs["title"][:20] in out
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from common import runtime
 from common.options import replacing
 from common.report import Part, finish
+from common.row_counts import RowCounts
 from common.sources import Dataset
 from seer.evaluation import Split
 from seer.options import PAPER, SeerOptions
@@ -46,6 +47,7 @@ def report(
     headline: str,
     options: SeerOptions,
     facts: dict[str, Any],
+    split: Split,
     rows: dict[str, dict[str, float]],
     summary: dict[str, Any],
     remarks: Sequence[str] = (),
@@ -70,7 +72,11 @@ def report(
     shown, notes = rows | PAPER, ["The paper's figures are of its own dataset: here they are no reference."]
     if facts["dataset"]["name"] == "released":
         notes = []
-    notes += remarks
+    warnings = RowCounts().warnings(len(split.test), "test ratings")
+    threshold = options.interaction_threshold
+    if not (split.test.values >= threshold).any():
+        warnings.append(f"no test rating reaches --interaction-threshold {threshold:g}: nothing can be found")
+    notes += [*(f"Warning: {warning}." for warning in warnings), *remarks]
     parts = [Part(shown, RELEASED_COLUMNS, "The released code's figures (test rows only)", notes)]
     parts += [Part(rows, STANDARD_COLUMNS, "Standard figures (whole catalogue)")] if full else []
     ours = [name for name in rows if name not in summary["baselines"]]

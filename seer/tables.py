@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,16 +104,21 @@ class Table:
                 raise self.error(row, f"column '{column}' is {text[:40]!r}; expected {expected}") from None
         return values
 
+    def ids(self, column: str) -> list[str]:
+        """The column in Unicode's composed form (NFC): an accent may be written in two ways, by macOS for example."""
+        return [unicodedata.normalize("NFC", text) for text in self.columns[column]]
+
     def unique(self, column: str) -> list[str]:
-        """The column, whose values must be neither empty nor repeated."""
+        """The ids in the column, which must be neither empty nor repeated; see :meth:`ids`."""
         seen: dict[str, int] = {}
-        for row, text in enumerate(self.columns[column]):
+        found = self.ids(column)
+        for row, text in enumerate(found):
             if not text:
                 raise self.error(row, f"column '{column}' is empty; expected an id")
             if text in seen:
                 raise self.error(row, f"{column} {text!r} is on line {self.lines[seen[text]]} already; remove one")
             seen[text] = row
-        return self.columns[column]
+        return found
 
     def numbered(self, count: int, counted: str) -> None:
         """Check that the column ``number`` is 0, 1, 2, ... up to ``count`` - 1, row by row."""
@@ -192,7 +198,7 @@ def read_song_information(information: Path, matching: Path, num_songs: int) -> 
     for row, song in enumerate(ids):
         if song not in rows:
             raise numbers.error(row, f"song_id {song!r} is not in {information.name}; expected the same songs in both")
-    content: dict[str, list[Any]] = dict(table.columns)
+    content: dict[str, list[Any]] = dict(table.columns) | {"song_id": list(rows)}
     content["year"] = table.converted("year", integer, "an integer, 0 if unknown")
     content["duration"] = table.converted("duration", positive, "a positive number of seconds")
     frame = pd.DataFrame(content).set_index("song_id", drop=False).loc[ids]

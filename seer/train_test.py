@@ -397,6 +397,28 @@ def files(trained, raw, tmp_path_factory):
 
 
 @pytest.mark.usefixtures("eagerly")
+def test_without_a_liked_song_in_the_test_figures_are_null_and_all_is_written(raw, trained, tmp_path, cli):
+    clone = tmp_path / "SeER_Keras"
+    shutil.copytree(raw, clone / "Data")  # as in a clone of the released code
+    ratings = [line.split() for line in (raw / "triplets.txt").read_text().splitlines()]
+    (clone / "Data" / "triplets.txt").write_text("".join(f"{u} {s} {min(int(r), 2)}\n" for u, s, r in ratings))
+    arguments = ["--data-dir", clone, *SMALL, "--epochs", 1, "--deterministic", "--run-dir", tmp_path / "run"]
+    status, out, err = cli(*arguments)
+    assert (status, err) == (0, "")
+    found = metrics_of(tmp_path / "run")
+    assert found["dataset"]["name"] == "SeER_Keras"
+    without = ["map@10", "ndcg@10", "recall@10", "map@100", "ndcg@100", "recall@100", "mrr@10", "auc"]
+    assert all(found["metrics"][name] is None for name in without)
+    assert all(found["metrics"][name] is not None for name in ("rmse", "mae", "map@10_released", "ndcg@10_released"))
+    report = (tmp_path / "run" / "report.md").read_text()
+    for text in (" ".join(out.split()), report):
+        assert "Warning: only 60 test ratings: the figures say little (expected 100 or more)." in text
+        assert "Warning: no test rating reaches --interaction-threshold 3: nothing can be found." in text
+        assert "No value (null in metrics.json): map@10, ndcg@10, recall@10" in text
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {path.name for path in trained.iterdir()}
+
+
+@pytest.mark.usefixtures("eagerly")
 def test_gates_of_given_weights_are_named_in_report_and_metrics(files, raw, tmp_path, cli):
     with zipfile.ZipFile(tmp_path / "good.zip", "w") as archive:
         archive.write(files / "good.h5", "good.h5")

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import common.layers
 from common.optimizers import make_optimizer
+from common.options import UserError
 from common.training import BlockPredictor, Trainer
 from common.weights import load_weights
 from seer.batches import PairBatches, Ratings, SongBatches
@@ -215,6 +216,12 @@ def test_corrected_split_keeps_the_released_test_set_and_loses_nothing():
         zip(released.train.users, released.train.songs, released.train.values, strict=True)
     )
     assert not parts[0] & parts[1]
+
+
+def test_too_few_ratings_to_split_are_refused():
+    for rows, split in ((1, released_split), (2, lambda ratings: corrected_split(ratings, seed=1))):
+        with pytest.raises(UserError, match="expected 2 or more"):
+            split(some_ratings(rows))
 
 
 def seen(batches, epoch):

@@ -209,8 +209,9 @@ def _card(
         return page.Recommendation(explanation=text, **known)
     if heard is None:
         text = (
-            f"The section that the released code chooses runs backwards ({clock(chosen[0])}-{clock(chosen[1])}): "
-            "it lies around a silence of more than ten seconds, and the model read nothing but zeros."
+            f"The section that the released code chooses runs backwards ({clock(chosen[0])}-{clock(chosen[1])}, in "
+            f"microseconds {section}): it lies around a silence of more than ten seconds, and the model read nothing "
+            "but zeros."
         )
         return page.Recommendation(explanation=text, **known)
     part = clip(midi, *heard)
@@ -219,7 +220,7 @@ def _card(
     wav = synthesiser.render(part, heard[1] - heard[0]) if synthesiser else None
     if wav:
         (folder / f"{rank}.wav").write_bytes(wav)
-    explanation = page.Section(*heard, _why(one, explainer), picture, wav, sound)
+    explanation = page.Section(*heard, _why(one, explainer), picture, wav, sound, section)
     return page.Recommendation(explanation=explanation, **known)
 
 

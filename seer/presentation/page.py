@@ -32,7 +32,7 @@ class Rated:
 
 @dataclass(frozen=True)
 class Section:
-    """The section that explains a recommendation."""
+    """The section that explains a recommendation; its times in seconds from the song's start."""
 
     start_s: float
     end_s: float
@@ -43,6 +43,8 @@ class Section:
     """The section as sound; None if there is none."""
     midi: bytes | None = None
     """The section as a MIDI file."""
+    times_us: tuple[float, float] | None = None
+    """The same times in microseconds, as the released code prints them."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,8 @@ def _explanation(song: Recommendation, explanation: Section) -> str:
         if explanation.midi
         else ""
     )
+    silent = "" if explanation.wav else f"<strong>{when}</strong> "
+    exact = f" In microseconds: {explanation.times_us}." if explanation.times_us else ""
     return f"""<div class="wide roll" tabindex="0" role="group" aria-label="Picture of the song">
 <div class="sheet" data-left="{left:.5f}" data-right="{right:.5f}">
 <img src="{_data("image/png", picture.png)}" width="{WIDTH}" height="{HEIGHT}" alt="{_text(picture.text)}">
@@ -183,7 +187,7 @@ def _explanation(song: Recommendation, explanation: Section) -> str:
 </div>
 </div>
 {_player(song, explanation, when)}
-<p class="wide why">{"" if explanation.wav else f"<strong>{when}</strong> "}{_text(explanation.why)} {download}</p>"""
+<p class="wide why">{silent}{_text(explanation.why + exact)} {download}</p>"""
 
 
 def _player(song: Recommendation, explanation: Section, when: str) -> str:

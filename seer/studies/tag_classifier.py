@@ -44,7 +44,7 @@ def read_tags(path: Path, data: SeerData, min_songs: int) -> SongTags:
     table = read_table(path, "song_id", "tag")
     number = {song: row for row, song in enumerate(data.song_information["song_id"])}
     pairs = []
-    for row, (song, tag) in enumerate(zip(table.columns["song_id"], table.columns["tag"], strict=True)):
+    for row, (song, tag) in enumerate(zip(table.ids("song_id"), table.columns["tag"], strict=True)):
         if not song or not tag.strip():
             raise table.error(row, "a field is empty; expected a song_id and a tag")
         if song in number:

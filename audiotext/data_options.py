@@ -44,7 +44,7 @@ class PrepareOptions(FactorOptions):
     test_share: float = 0.2
     """Share of the artists that are held out, with all their songs (MSD-A: 0.2)."""
     split_seed: int = 1
-    """Seed of the artists held out, of the factors' start, and of where in a clip its patch begins."""
+    """Seed of the artists held out and of the factors' start."""
     frames: OptionalInt = None
     """Frames of a patch, 46 ms each (paper: 322, which is 15 s). Default: 322, on the sample 86."""
     jobs: OptionalInt = None
@@ -71,4 +71,4 @@ class PrepareOptions(FactorOptions):
     def of_patches(self, synthetic: bool, protocol: str) -> PatchOptions:
         """The options of the patches, complete."""
         frames = self.frames or (SAMPLE_FRAMES if synthetic else FRAMES)
-        return PatchOptions(frames, self.split_seed, protocol)  # type: ignore[arg-type]
+        return PatchOptions(frames, protocol=protocol)  # type: ignore[arg-type]

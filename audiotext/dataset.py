@@ -19,7 +19,6 @@ from audiotext.layout import ARTISTS, SONGS, ItemSet, Layout, Split
 from audiotext.matrices import read_ids
 from audiotext.sample import write_sample
 from common.options import UserError, require
-from common.prepared import fingerprint
 from common.sources import MARKER, Dataset, data_root, dataset_folder, sample_dataset
 
 FOLDER = "dlrs-data"
@@ -95,7 +94,7 @@ def open_dataset(
         options.factors is not None or len(found) == 1,
         f"{dataset.raw}: holds factors of {known} columns; choose with --factors",
     )
-    return dataset, Layout(dataset.raw, options.factors or found[0])
+    return dataset, Layout(dataset.raw, options.factors or found[0], memory=dataset.prepared)
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ class Items:
     """Of each training item; None where the data do not say whose the songs are."""
     test_artists: list[str] | None
     fingerprint: str
-    """SHA-256 over the files read here."""
+    """SHA-256 over the files of the items, their plays, factors, artists and names, and of the users."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -138,12 +137,12 @@ def read_items(layout: Layout, kind: ItemSet) -> Items:
     """
     factors, plays = layout.load_factors(kind), layout.load_matrix_test(kind)
     train, test = (_ids(layout, split, kind, len(rows)) for split, rows in _splits(factors, plays))
-    files = [layout.find(name) for name in (layout.factors_name(kind), layout.user_factors_name(kind))]
-    files += [layout.find(layout.matrix_test_name(kind))]
-    files += [path for split in ("train", "test") if (path := layout.find(layout.index_name(split, kind))).is_file()]
+    names = [layout.factors_name(kind), layout.user_factors_name(kind), layout.matrix_test_name(kind), USERS]
+    files = [layout.find(name) for name in (*names, *(layout.index_name(split, kind) for split in ("train", "test")))]
+    files += [layout.artists_of_songs, layout.names_path(SONGS)] if kind == SONGS else [layout.names_path(ARTISTS)]
     users = layout.load_user_factors(kind)
     artists = [_artists(layout, kind, ids) for ids in (train, test)]
-    return Items(kind, train, test, factors, users, plays, artists[0], artists[1], fingerprint(files))
+    return Items(kind, train, test, factors, users, plays, artists[0], artists[1], layout.fingerprint(files))
 
 
 def _splits(factors: Any, plays: sparse.csr_matrix) -> list[tuple[Split, range]]:

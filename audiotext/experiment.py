@@ -15,7 +15,7 @@ import numpy as np
 
 from audiotext.dataset import Items, owner_rows, read_items
 from audiotext.evaluation import Scores, factor_scores, rank_items
-from audiotext.inputs import Inputs, read_inputs, text_of
+from audiotext.inputs import Inputs, input_fingerprints, read_inputs, text_of
 from audiotext.kinds import NAMES, TEXT_KINDS, items_of
 from audiotext.layout import ARTISTS, Layout
 from audiotext.losses import half_cosine, mean_squared_error, r2, unit_rows
@@ -68,9 +68,12 @@ def _run(given: AudioTextOptions, dataset: Dataset, layout: Layout, tell: Starte
             "synthetic": dataset.synthetic,
             "counts": items.counts,
             "fingerprint": items.fingerprint,
+            "inputs": input_fingerprints(options, layout),
         },
         "train_items": digest(items.train),
     }
+    for path in options.weights:
+        _require_same_data(path, facts["dataset"])
     released = "released-" if options.protocol == "released" else ""
     name = f"{options.model}-{released}{dataset.name}"
     folder = open_run("audiotext", name, options, facts)
@@ -103,6 +106,21 @@ def _run(given: AudioTextOptions, dataset: Dataset, layout: Layout, tell: Starte
         "seconds": time.perf_counter() - started,
     }
     return report(folder, name, options, facts, ranked, NAMES[options.model], summary)
+
+
+def _require_same_data(weights: Path, dataset: dict[str, Any]) -> None:
+    """Weights of a run on another split may have seen the test items; those of other texts know other terms."""
+    if is_released_layout(weights) or not (weights.parent / "options.json").is_file():
+        return
+    trained_on = read_facts(weights.parent)["dataset"]
+    before = {"items": trained_on.get("fingerprint"), **trained_on.get("inputs", {})}
+    now = {"items": dataset["fingerprint"], **dataset["inputs"]}
+    changed = [name for name, value in now.items() if name in before and before[name] != value]
+    require(
+        not changed,
+        f"--weights {weights}: were trained on other data ({', '.join(changed)}); name those with --data-dir, and the "
+        "options that prepared them",
+    )
 
 
 @contextlib.contextmanager

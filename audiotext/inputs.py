@@ -15,11 +15,11 @@ from audiotext.architecture import Branch
 from audiotext.audio.scaler import RELEASED_ROWS, Scaler
 from audiotext.dataset import Items, owner_rows
 from audiotext.kinds import TEXT_KINDS, Text
-from audiotext.layout import ARTISTS, SONGS, Layout, Split
-from audiotext.matrices import DAMAGED, read_dense, write_dense
+from audiotext.layout import ARTISTS, PATCHED, SONGS, Layout, Split
+from audiotext.matrices import DAMAGED, read_dense, read_ids, write_dense
 from audiotext.options import AudioTextOptions
-from audiotext.preprocess import PATCHES, tfidf_path
-from audiotext.rows import Patches, Repeated, Rows, as_rows
+from audiotext.preprocess import tfidf_path
+from audiotext.rows import Patches, Repeated, Rows, Selected, as_rows
 from audiotext.splits import Split as Rows3
 from audiotext.stored import SCALER, TEXT, load_embedding, read_facts
 from audiotext.training import Predictor
@@ -74,6 +74,26 @@ def text_of(options: AudioTextOptions, layout: Layout) -> Text | None:
             return text  # type: ignore[return-value]
     missing = layout.path(layout.text_name("train", "a-sem" if wanted == "auto" else wanted))
     raise UserError(f"{missing}: no such file; the dataset has no text for --model {kind}")
+
+
+def input_fingerprints(options: AudioTextOptions, layout: Layout) -> dict[str, str]:
+    """``text`` and ``sound`` -> SHA-256 over the files of it that a network, or a branch that it needs, reads.
+
+    Raises:
+        UserError: as :func:`text_of`, or a file cannot be read.
+    """
+    found, kind, text = {}, options.model, text_of(options, layout)
+    if text is not None:
+        files = [layout.find(layout.text_name(part, text)) for part in SPLITS]
+        found["text"] = layout.fingerprint([*files, tfidf_path(layout, text)])
+    elif kind != "audio":
+        found["text"] = layout.fingerprint([layout.find(layout.artist_embedding_name(part)) for part in SPLITS])
+    if kind not in TEXT_KINDS:
+        files = [layout.find(layout.audio_name(part)) for part in SPLITS]
+        if kind in ("audio", "mm") or options.audio_run is not None or not files[0].is_file():
+            files = [layout.patches(options.protocol, part) for part in SPLITS]
+        found["sound"] = layout.fingerprint(files)
+    return found
 
 
 def read_inputs(
@@ -133,32 +153,36 @@ def _add_patches(
     found.features["sound"] = standardised(*summaries)
 
 
-def read_patches(layout: Layout, split: Split, protocol: str, count: int) -> NDArray[Any]:
+def read_patches(layout: Layout, split: Split, protocol: str, count: int) -> NDArray[Any] | Selected:
     """The patches of a split (songs, frames, bins), memory-mapped.
 
     Raises:
         UserError: they are missing, damaged or of another number of songs.
     """
-    path = layout.folder / PATCHES[protocol] / split / "patches.npy"
+    path = layout.patches(protocol, split)
     require(path.is_file(), f"{path}: no such file; the dataset has no sound to train an audio network on")
     try:
-        patches = np.load(path, mmap_mode="r", allow_pickle=False)
-        shape, numbers = patches.shape, patches.dtype.kind == "f"
+        stored: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        shape, numbers = stored.shape, stored.dtype.kind == "f"
     except DAMAGED as error:
         raise UserError(f"{path}: cannot be read as patches: {error}; delete it and extract again") from None
     require(
         numbers and len(shape) == 3 and min(shape) > 0,
-        f"{path}: holds {patches.dtype} of shape {shape}; expected patches (songs, frames, bins)",
+        f"{path}: holds {stored.dtype} of shape {shape}; expected patches (songs, frames, bins)",
     )
+    patches: NDArray[Any] | Selected = stored
+    if layout.sound:
+        row = {song: number for number, song in enumerate(read_ids(layout.sound / PATCHED))}
+        patches = Selected(stored, np.array([row[song] for song in layout.load_index(split, SONGS)], np.int64))
     require(len(patches) == count, f"{path}: has {len(patches):,} rows; expected {count:,}, one per song")
     return patches
 
 
-def _patches(layout: Layout, protocol: str, items: Items) -> dict[Split, NDArray[Any]]:
+def _patches(layout: Layout, protocol: str, items: Items) -> dict[Split, NDArray[Any] | Selected]:
     """The patches of both splits, which must be of one size."""
     found = {part: read_patches(layout, part, protocol, len(ids)) for part, ids in _ids(items)}
     train, test = (found[part].shape[1:] for part in SPLITS)
-    path = layout.folder / PATCHES[protocol] / "test" / "patches.npy"
+    path = layout.patches(protocol, "test")
     require(train == test, f"{path}: has patches of {test}, but those of training are of {train}")
     return found
 
@@ -167,7 +191,7 @@ def _ids(items: Items) -> tuple[tuple[Split, list[str]], ...]:
     return ("train", items.train), ("test", items.test)
 
 
-def sound_summary(patches: NDArray[Any]) -> NDArray[np.float64]:
+def sound_summary(patches: NDArray[Any] | Selected) -> NDArray[np.float64]:
     """Mean and deviation of each bin over the frames (n, 2 * bins): what ridge regression hears of a song.
 
     Raises:
@@ -197,7 +221,8 @@ def _add_artist_embedding(
         return
     owners = [owner_rows(layout, items, part) for part in SPLITS]  # first: training the branch takes its time
     found.runs["text"] = source = options.text_run or run(found.text)
-    _require_same_items(source, read_facts(source, TEXT_KINDS), layout.load_index("train", ARTISTS))
+    facts = read_facts(source, TEXT_KINDS)
+    _require_same_data(source, facts, "text", layout.load_index("train", ARTISTS), options, layout)
     rows: dict[Split, Any] = {part: as_rows(layout.load_text(part, found.text, ARTISTS)) for part in SPLITS}
     vectors = _embedded(source, "text", rows, folder, len(layout.load_index("train", ARTISTS)))
     repeated = [Repeated(as_rows(v), rows) for v, rows in zip(vectors, owners, strict=True)]
@@ -213,7 +238,7 @@ def _add_audio_embedding(
         width = _same_width(vectors, layout.find(layout.audio_name("test")))
     else:
         source = options.audio_run or run("audio")
-        _require_same_items(source, read_facts(source, ("audio",)), items.train)
+        _require_same_data(source, read_facts(source, ("audio",)), "sound", items.train, options, layout)
         found.runs["audio"] = source
         scaler = Scaler.load(source / SCALER)
         patches = _patches(layout, options.protocol, items)
@@ -228,10 +253,16 @@ def _add_audio_embedding(
     found.features["sound"] = vectors[0], vectors[1]
 
 
-def _require_same_items(source: Path, facts: dict[str, Any], ids: list[str]) -> None:
-    """A branch that was trained on other items may have seen the test items."""
+def _require_same_data(
+    source: Path, facts: dict[str, Any], name: str, ids: list[str], options: AudioTextOptions, layout: Layout
+) -> None:
+    """A branch that was trained on other items may have seen the test items; one of other texts knows other terms."""
     same = facts.get("train_items") == digest(ids)
     require(same, f"{source}: was trained on other items than those of this dataset; name a run on the same data")
+    known, now = facts["dataset"].get("inputs", {}).get(name), input_fingerprints(options, layout)[name]
+    require(
+        known == now, f"{source}: was trained on another {name} than that of this dataset; name a run on the same data"
+    )
 
 
 def _same_width(vectors: list[NDArray[Any]], path: Path) -> int:

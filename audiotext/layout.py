@@ -7,8 +7,8 @@ the user factors may also lie in ``test_data/``, where the code built on tartaru
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from audiotext.matrices import read_csr, read_dense, read_ids, write_csr, write_dense, write_ids, zero_rows
+from common.arrays import digests, fingerprint
 from common.options import UserError, replacing, require
 from common.tables import Column, open_table
 
@@ -27,6 +28,10 @@ Split = Literal["train", "test"]
 ItemSet = Literal["MSD-A-artists", "MSD-A-songs"]
 ARTISTS: ItemSet = "MSD-A-artists"
 SONGS: ItemSet = "MSD-A-songs"
+PATCHES = {"corrected": "patches", "released": "patches_released"}
+"""Protocol -> folder of the patches, which differ in what they make of silence."""
+PATCHED = "songs.tsv"
+"""Beside patches of all songs: their ids, one per line, in the order of the rows."""
 TEXTS = {"a-text": "bio", "a-sem": "sem-bio", "a-tags": "tags"}
 """Kind of text -> its name in ``X_train_<name>_MSD-A-artists.npz``. Released is sem-bio alone."""
 
@@ -53,10 +58,36 @@ class Layout:
     folder: Path
     factors: int = 200
     """Columns of the item and user factors: a part of their files' names."""
+    texts: Path | None = None
+    """Folder of ``train_data/`` with the texts, if they lie elsewhere."""
+    sound: Path | None = None
+    """Folder with ``patches.npy`` of the songs in its ``songs.tsv``, whatever their split; None: each split has its own
+    patches in ``folder``."""
+    contents: Mapping[Path, str] = field(default_factory=dict, repr=False)
+    """SHA-256 of files that is known, as they do not change."""
+    memory: Path | None = None
+    """Folder that remembers the SHA-256 of the other files."""
 
     def path(self, name: str) -> Path:
         """Where the file ``name`` is written: features in ``train_data/``, all else in ``splits/``."""
-        return self.folder / ("train_data" if name.startswith("X_") else "splits") / name
+        if name.startswith("X_"):
+            return (self.texts or self.folder) / "train_data" / name
+        return self.folder / "splits" / name
+
+    def patches(self, protocol: str, split: Split) -> Path:
+        """The patches of a split, or of all songs (:attr:`sound`)."""
+        return self.sound / "patches.npy" if self.sound else self.folder / PATCHES[protocol] / split / "patches.npy"
+
+    def fingerprint(self, files: Iterable[Path]) -> str:
+        """SHA-256 over names and contents of those of ``files`` that there are.
+
+        Raises:
+            UserError: one cannot be read.
+        """
+        there = {str(Path(*path.parts[-2:])): path for path in files if path.is_file()}
+        unknown = {name: path for name, path in there.items() if path not in self.contents}
+        read = digests(unknown, self.memory)
+        return fingerprint({name: self.contents.get(path) or read[name] for name, path in there.items()})
 
     def find(self, name: str) -> Path:
         """Where the file ``name`` is; where it should be if it is nowhere."""

@@ -130,11 +130,9 @@ def _text_row(run: Path, biography: Path | None, terms: Sequence[str]) -> NDArra
 
 def _patch(run: Path, audio: Path) -> NDArray[np.float32]:
     scaler = Scaler.load(run / SCALER)
-    options = read_facts(run)["options"]
-    protocol, seed = options.get("protocol", "corrected"), options.get("split_seed", 1)
-    right = protocol in ("corrected", "released") and isinstance(seed, int) and seed >= 0
-    require(right, f"{run / 'options.json'}: protocol or split_seed is impossible")
+    protocol = read_facts(run)["options"].get("protocol", "corrected")
+    require(protocol in ("corrected", "released"), f"{run / 'options.json'}: protocol is impossible")
     spectrogram = log_cqt(audio, protocol)
     require(not is_silent(spectrogram, protocol), f"{audio}: nothing is heard; expected music")
-    chosen = PatchOptions(len(scaler.mean), seed, protocol)
+    chosen = PatchOptions(len(scaler.mean), protocol=protocol)
     return scaler.transform(patch_of(spectrogram, audio.name, chosen)[None])

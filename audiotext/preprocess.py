@@ -1,42 +1,46 @@
 """Turn raw material into dlrs-data: factors from plays, tf-idf from texts, patches from clips.
 
-Each part is made once, and again when a file or an option that it depends on has changed; an extraction of sound that
-was interrupted goes on where it ended.
+Each part is a set of prepared arrays (:mod:`common.arrays`), made once for the files and options that it depends on; an
+extraction of sound that was interrupted goes on where it ended.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
+import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import tyro
 from scipy import sparse
 
 from audiotext import hetrec
-from audiotext.audio.patches import extract_all
+from audiotext.audio.features import BINS
+from audiotext.audio.patches import PatchOptions, extract_all
 from audiotext.data_options import PrepareOptions
-from audiotext.dataset import FOLDER, PARTS, USERS, Part, find_dataset
-from audiotext.factors import factorise
-from audiotext.layout import ARTISTS, SONGS, TEXTS, ItemSet, Layout, Split
-from audiotext.matrices import write_ids, zero_rows
+from audiotext.dataset import PARTS, USERS, Part, find_dataset
+from audiotext.factors import FactorOptions, factorise
+from audiotext.layout import ARTISTS, PATCHED, SONGS, TEXTS, ItemSet, Layout, Split
+from audiotext.matrices import LARGEST, write_ids, zero_rows
 from audiotext.raw import SOUND, ArtistSplit, RawData, read_raw
 from audiotext.text import TfIdf, documents
-from common.options import OptionalPath, UserError, reason_of, require, run_script, write_json
+from common.arrays import Array, ArraySet, Recipe, array_set
+from common.npyfile import write_header
+from common.options import OptionalPath, UserError, reason_of, replacing, require, run_script, write_json
 from common.sources import Dataset
 
-VERSION = 1
-"""Of what is made; files of another version are made anew."""
+VERSION = 2
+"""Of what is made; sets of another version are made anew."""
 STATE = "prepared.json"
 SPLITS: tuple[Split, ...] = ("train", "test")
-PATCHES = {"corrected": "patches", "released": "patches_released"}
-"""Protocol -> folder of the patches, which differ in what they make of silence."""
+BLOCK = 256
+"""Patches that are copied at once."""
 
 
 def tfidf_path(layout: Layout, text: str) -> Path:
@@ -69,75 +73,137 @@ def prepare(
     protocol: str = "corrected",
     out: Path | None = None,
 ) -> Layout:
-    """Make what is missing or out of date of ``parts``, in ``dlrs-data/`` of the dataset or in ``out``.
+    """Make what is missing of ``parts``: sets of :mod:`common.arrays`, copied to ``out`` as dlrs-data if that is named.
+
+    Factors and texts depend on the split, patches do not: runs with other splits share those.
 
     Raises:
         UserError: the raw material is wrong (the message names file and line), or nothing can be made of it.
     """
-    factors = options.of_factors(dataset.synthetic)
-    layout = Layout(out or dataset.prepared / FOLDER, factors.factors)
+    sets = made(dataset, kind, options, parts, protocol)
+    factors = options.of_factors(dataset.synthetic).factors
+    if out is not None:
+        try:
+            return _export(sets, Layout(out, factors), protocol, _Material(dataset.raw, kind, options))
+        except OSError as error:
+            raise UserError(f"{error.filename or out}: {reason_of(error)}") from error
+    folders = {part: found.folder for part, found in sets.items()}
+    contents = {found.folder / name: content for found in sets.values() for name, content in found.contents.items()}
+    return Layout(
+        folders.get("factors", dataset.prepared),
+        factors,
+        texts=folders.get("text"),
+        sound=folders.get("audio"),
+        contents=contents,
+        memory=dataset.prepared,
+    )
+
+
+def made(
+    dataset: Dataset,
+    kind: Literal["raw", "hetrec"],
+    options: PrepareOptions,
+    parts: Collection[Part] = PARTS,
+    protocol: str = "corrected",
+) -> dict[Part, ArraySet]:
+    """The set of each of ``parts``; ``meta["counts"]`` says what is in it.
+
+    Raises:
+        UserError: as :func:`prepare`.
+    """
     material = _Material(dataset.raw, kind, options)
-    makers: dict[Part, Callable[[_Material, Layout], dict[str, Any]]] = {
-        "factors": lambda material, layout: _make_factors(material, layout, dataset.synthetic),
-        "text": _make_text,
-        "audio": lambda material, layout: _make_audio(material, layout, dataset.synthetic, protocol),
-    }
-    try:
-        for part in PARTS:
-            if part in parts and not (part == "audio" and kind == "hetrec"):
-                _make(part, makers[part], material, layout, _depends_on(part, dataset, options, factors, protocol))
-    except OSError as error:
-        raise UserError(f"{error.filename or layout.folder}: {reason_of(error)}") from error
+    wanted = [part for part in PARTS if part in parts and not (part == "audio" and kind == "hetrec")]
+    return {part: array_set(dataset.prepared, _recipe(part, material, dataset.synthetic, protocol)) for part in wanted}
+
+
+def _recipe(part: Part, material: _Material, synthetic: bool, protocol: str) -> Recipe:
+    options, files = material.options, _sources(part, material.folder)
+    split = {"split": [options.split_seed, options.test_share]}
+    if part == "text":
+        make, depends = (lambda at: {"counts": _make_text(material, Layout(at))}), split | {"terms": options.terms}
+        return Recipe("texts", VERSION, files, depends, make)
+    if part == "factors":
+        factors = options.of_factors(synthetic)
+        equal = dataclasses.replace(factors, als_engine="numpy")  # whichever engine makes them
+        return Recipe(
+            name="factors",
+            version=VERSION,
+            files=files,
+            options=split | {"factors": dataclasses.asdict(equal)},
+            make=lambda at: {"counts": _make_factors(material, Layout(at, factors.factors), factors)},
+            arrays=_factor_arrays(factors.factors),
+        )
+    patches = options.of_patches(synthetic, protocol)
+    return Recipe(
+        name="sound",
+        version=VERSION,
+        files=files,
+        options={"patches": dataclasses.asdict(patches)},
+        make=lambda at: {"counts": _make_audio(material, at, patches)},
+        arrays=(Array("patches", np.float16, ("songs", patches.frames, BINS)),),
+        resumes=True,
+    )
+
+
+def _factor_arrays(width: int) -> tuple[Array, ...]:
+    """Item factors and user factors, of artists and, if there are any, of songs."""
+    names, found = Layout(Path(), width), []
+    for items in (ARTISTS, SONGS):
+        for name, rows in ((names.factors_name(items), items[6:]), (names.user_factors_name(items), "users")):
+            path = f"splits/{name.removesuffix('.npy')}"
+            found.append(Array(path, (np.float32, np.float64), (rows, width), -LARGEST, LARGEST, items == SONGS))
+    return tuple(found)
+
+
+def _sources(part: Part, folder: Path) -> dict[str, Path]:
+    """The raw files that a part is made of, by their names below ``folder``."""
+    names = {"factors": ("songs", "plays", "artists", "user_artists"), "audio": ("songs",)}
+    known = names.get(part, ("songs", "tags", "entities", "biographies", "artists", "user_tagged"))
+    files = [path for path in folder.iterdir() if path.name.startswith(known)] + list(folder.glob("*.zip"))
+    files += [path for below in files if below.is_dir() for path in below.iterdir()]
+    if part == "audio":  # songs.tsv may name clips anywhere below the folder
+        files += [path for path in folder.rglob("*") if path.suffix.lower() in SOUND]
+    return {path.relative_to(folder).as_posix(): path for path in sorted(files) if path.is_file()}
+
+
+def _export(sets: Mapping[Part, ArraySet], layout: Layout, protocol: str, material: _Material) -> Layout:
+    """Copy sets into one folder of dlrs-data, file by file, each in one rename; parts of before stay."""
+    for part, found in sets.items():
+        done, name = read_state(layout.folder), part if part != "audio" else f"audio {protocol}"
+        before = done.pop(name, {})
+        if before.get("set") == found.folder.name:
+            continue
+        if done:  # whatever happens below, the old files no longer count
+            write_json(layout.folder / STATE, done)
+        whole = part != "audio"
+        files = sorted(_export_files(found, layout) if whole else _export_patches(found, layout, protocol, material))
+        for old in set(before.get("files", ())) - set(files):  # a text that is there no more
+            (layout.folder / old).unlink(missing_ok=True)
+        state = {"set": found.folder.name, "counts": found.meta["counts"], "files": files}
+        write_json(layout.folder / STATE, done | {name: state})
     return layout
 
 
-def _depends_on(part: Part, dataset: Dataset, options: PrepareOptions, factors: Any, protocol: str) -> dict[str, Any]:
-    """What makes a part out of date when it changes: files, by size and time of change, and options."""
-    names = {"factors": ("songs", "plays", "artists", "user_artists"), "audio": ("songs",)}
-    known = names.get(part, ("songs", "tags", "entities", "biographies", "artists", "user_tagged"))
-    zips = list(dataset.raw.glob("*.zip"))
-    files = [path for path in dataset.raw.iterdir() if path.name.startswith(known)] + zips
-    files += [path for folder in files if folder.is_dir() for path in folder.iterdir()]
-    if part == "audio":  # songs.tsv may name clips anywhere below the folder
-        files += [path for path in dataset.raw.rglob("*") if path.suffix.lower() in SOUND]
-    found = {
-        "version": VERSION,
-        "sources": _digest(files),
-        "split": [options.split_seed, options.test_share],
-    }
-    if part == "factors":
-        found["factors"] = dataclasses.asdict(dataclasses.replace(factors, als_engine="numpy"))
-    elif part == "text":
-        found["terms"] = options.terms
-    else:
-        found["patches"] = dataclasses.asdict(options.of_patches(dataset.synthetic, protocol))
-    return json.loads(json.dumps(found))
+def _export_files(found: ArraySet, layout: Layout) -> Iterator[str]:
+    for name in found.contents:
+        with (found.folder / name).open("rb") as source, replacing(layout.folder / name) as file:
+            shutil.copyfileobj(source, file)
+        yield name
 
 
-def _digest(files: list[Path]) -> str:
-    """SHA-256 over name, size and time of change of each file."""
-    stats = [(path.name, path.stat()) for path in files if path.is_file()]
-    listed = sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
-    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
-
-
-def _make(
-    part: Part, make: Callable[[_Material, Layout], dict[str, Any]], material: _Material, layout: Layout, state: Any
-) -> None:
-    file = layout.folder / STATE
-    done = read_state(layout.folder)
-    name = part if part != "audio" else f"audio {state['patches']['protocol']}"
-    if done.get(name, {}).get("state") == state:
-        return
-    done.pop(name, None)
-    if done:  # whatever happens below, the old files no longer count
-        write_json(file, done)
-    counts = make(material, layout)
-    write_json(file, done | {name: {"state": state, "counts": counts}})
+def _export_patches(sound: ArraySet, layout: Layout, protocol: str, material: _Material) -> Iterator[str]:
+    split_of: dict[Split, Any] = {"train": material.split.train_songs, "test": material.split.test_songs}
+    for split, rows in split_of.items():
+        path = layout.patches(protocol, split)
+        with replacing(path) as file:
+            write_header(file, np.float16, (len(rows), *sound.arrays["patches"].shape[1:]))
+            for start in range(0, len(rows), BLOCK):
+                file.write(np.ascontiguousarray(sound.arrays["patches"][rows[start : start + BLOCK]]).data)
+        yield path.relative_to(layout.folder).as_posix()
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """What has been made in ``folder``: part -> state and counts."""
+    """What has been copied to ``folder`` with ``--out``: part -> its set, counts and files."""
     try:
         found = json.loads((folder / STATE).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -145,10 +211,9 @@ def read_state(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) and all(isinstance(part, dict) for part in found.values()) else {}
 
 
-def _make_factors(material: _Material, layout: Layout, synthetic: bool) -> dict[str, Any]:
+def _make_factors(material: _Material, layout: Layout, options: FactorOptions) -> dict[str, Any]:
     """Indices, factors, user factors and the plays of the test items, of songs and of artists."""
     raw, split = material.raw, material.split
-    options = material.options.of_factors(synthetic)
     sets: dict[ItemSet, tuple[Any, Any, Any, Any]] = {
         ARTISTS: (raw.artists, raw.artist_plays(), split.train_artists, split.test_artists)
     }
@@ -160,7 +225,7 @@ def _make_factors(material: _Material, layout: Layout, synthetic: bool) -> dict[
     layout.save_names(ARTISTS, {artist: [name] for artist, name in raw.artist_names.items()})
     layout.save_names(SONGS, raw.song_names)
     write_ids(layout.path(USERS), raw.users)
-    counts: dict[str, Any] = dict(raw.counts)
+    counts = _counts(raw, "factors")
     for items, (ids, plays, train, test) in sets.items():
         for part, rows in (("train", train), ("test", test)):
             layout.save_index(part, items, [ids[row] for row in rows])  # type: ignore[arg-type]
@@ -183,10 +248,7 @@ def _make_text(material: _Material, layout: Layout) -> dict[str, Any]:
         "a-tags": any(raw.tags),
     }
     require(any(there.values()), f"{material.folder}: holds no biography, entity or tag")
-    counts: dict[str, Any] = {}
-    for text in [text for text, found in there.items() if not found]:  # which there may have been before
-        for path in (*(layout.path(layout.text_name(part, text)) for part in SPLITS), tfidf_path(layout, text)):
-            path.unlink(missing_ok=True)
+    counts = _counts(raw, "text")
     for text in [text for text, found in there.items() if found]:
         texts = documents(raw, text)  # type: ignore[arg-type]
         tfidf = TfIdf(material.options.terms).fit([texts[artist] for artist in split.train_artists])
@@ -200,17 +262,24 @@ def _make_text(material: _Material, layout: Layout) -> dict[str, Any]:
     return counts
 
 
-def _make_audio(material: _Material, layout: Layout, synthetic: bool, protocol: str) -> dict[str, Any]:
-    """A patch of every song, in the order of the index; what is wrong with a clip stands in problems.tsv."""
-    raw, split = material.raw, material.split
+def _make_audio(material: _Material, folder: Path, options: PatchOptions) -> dict[str, Any]:
+    """A patch of every song, in the order of ``songs.tsv``; what is wrong with a clip stands in problems.tsv."""
+    raw = material.raw
     require(any(raw.audio), f"{material.folder}: holds no clip; expected clips/<song_id>.wav, .ogg, .mp3 or .flac")
-    options = material.options.of_patches(synthetic, protocol)
-    counts = {}
-    for part, songs in (("train", split.train_songs), ("test", split.test_songs)):
-        paths = {raw.songs[song]: raw.audio[song] for song in songs}
-        found = extract_all(paths, layout.folder / PATCHES[protocol] / part, options, material.options.jobs)
-        counts[f"{part} clips"] = found.summary()
-    return counts
+    found = extract_all(dict(zip(raw.songs, raw.audio, strict=True)), folder, options, material.options.jobs)
+    write_ids(folder / PATCHED, raw.songs)
+    return _counts(raw, "audio") | {"clips": found.summary()}
+
+
+def _counts(raw: RawData, part: Part) -> dict[str, Any]:
+    """The counts of the files that a part is made of: of others, which may change without it, it knows nothing."""
+
+    def of(name: str) -> Part:
+        if "audio" in name:
+            return "audio"
+        return "text" if any(word in name for word in ("biograph", "tags", "entities")) else "factors"
+
+    return {name: count for name, count in raw.counts.items() if of(name) == part}
 
 
 @dataclass(frozen=True)
@@ -235,14 +304,17 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
     dataset, kind = find_dataset(options.data_dir)
     if kind == "dlrs":
         raise UserError(f"{dataset.raw}: holds dlrs-data already; name raw material with --data-dir")
-    layout = prepare(dataset, kind, chosen, options.parts, options.protocol, options.out)
+    if options.out is not None:
+        prepare(dataset, kind, chosen, options.parts, options.protocol, options.out)
+    sets = made(dataset, kind, chosen, options.parts, options.protocol)
     seconds = time.perf_counter() - started
-    made = {name: part["counts"] for name, part in read_state(layout.folder).items()}
-    print(f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}, dlrs-data in {layout.folder}, {seconds:.1f} s")
-    for name, counts in made.items():
+    counted = {name: found.meta["counts"] for name, found in sets.items()}
+    place = options.out or dataset.prepared
+    print(f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}, dlrs-data in {place}, {seconds:.1f} s")
+    for name, counts in counted.items():
         listed = (f"{key}: {value:,}" if isinstance(value, int) else f"{key}: {value}" for key, value in counts.items())
         print(f"{name}: " + "; ".join(listed))
-    return {"folder": str(layout.folder), "dataset": dataset.name, "made": made, "seconds": seconds}
+    return {"folder": str(place), "dataset": dataset.name, "made": counted, "seconds": seconds}
 
 
 if __name__ == "__main__":

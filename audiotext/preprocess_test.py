@@ -1,16 +1,17 @@
 """From raw material to dlrs-data: what is made, when it is made anew, what is refused."""
 
-import json
 import shutil
 
 import numpy as np
 import pytest
 
 from audiotext.dataset import open_dataset, owner_rows, read_items, read_users
+from audiotext.inputs import read_patches
 from audiotext.layout import ARTISTS, SONGS
-from audiotext.preprocess import PrepareOptions, PreprocessOptions, main, read_state, tfidf_path
+from audiotext.preprocess import PARTS, PrepareOptions, PreprocessOptions, main, read_state, tfidf_path
 from audiotext.testing import small_collection
 from audiotext.text import TfIdf
+from common.arrays import read_sealed
 from common.options import UserError
 from common.testing import in_process
 
@@ -60,17 +61,17 @@ def test_texts_are_fitted_to_the_training_artists_alone(opened):
 
 def test_every_song_has_a_patch_and_what_is_wrong_with_clips_is_counted(opened):
     for part, rows in (("train", 38), ("test", 10)):
-        patches = np.load(opened.folder / "patches" / part / "patches.npy", mmap_mode="r")
-        assert patches.shape == (rows, 86, 96) and np.isfinite(patches).all()
-    counts = [read_state(opened.folder)["audio corrected"]["counts"][f"{part} clips"] for part in ("train", "test")]
-    assert "silent" in " ".join(counts) and "failed" in " ".join(counts)
+        patches = read_patches(opened, part, "corrected", rows)
+        assert patches.shape == (rows, 86, 96) and np.isfinite(patches[np.arange(rows)]).all()
+    counts = read_sealed(opened.sound / "meta.json")["meta"]["counts"]
+    assert counts["clips"].startswith("48 tracks") and "silent" in counts["clips"] and "failed" in counts["clips"]
 
 
 def test_what_is_there_stays_and_what_has_changed_is_made_anew(cli, copied, tmp_path):
     out = tmp_path / "out"
     status, stdout, err = cli("--data-dir", copied, "--out", out, *OPTIONS)
     assert status == 0, err
-    assert "synthetic" in stdout and "38 tracks" in stdout
+    assert "synthetic" in stdout and "48 tracks" in stdout
 
     def times():
         return {path.name: path.stat().st_mtime_ns for path in out.rglob("*.np*")}
@@ -85,6 +86,18 @@ def test_what_is_there_stays_and_what_has_changed_is_made_anew(cli, copied, tmp_
     assert changed and all(name.startswith("X_") for name in changed)
 
 
+def test_what_is_copied_is_what_was_made(cli, raw, opened, tmp_path):
+    assert cli("--data-dir", raw, "--out", tmp_path, *OPTIONS)[0] == 0
+    _, copied = open_dataset(tmp_path, PrepareOptions())
+    ours, theirs = read_items(opened, SONGS), read_items(copied, SONGS)
+    assert ours.train == theirs.train and ours.fingerprint == theirs.fingerprint
+    for part, ids in (("train", ours.train), ("test", ours.test)):
+        rows = np.arange(len(ids))
+        pairs = [read_patches(layout, part, "corrected", len(ids))[rows] for layout in (opened, copied)]
+        np.testing.assert_array_equal(*pairs)
+        assert abs(opened.load_text(part) - copied.load_text(part)).nnz == 0
+
+
 def test_a_text_that_is_there_no_more_is_not_used_any_more(cli, copied, tmp_path):
     out = tmp_path / "out"
     assert cli("--data-dir", copied, "--out", out, "--parts", "text")[0] == 0
@@ -95,8 +108,9 @@ def test_a_text_that_is_there_no_more_is_not_used_any_more(cli, copied, tmp_path
 
 
 def test_parts_can_be_chosen(cli, raw, tmp_path):
-    status, _, err = cli("--data-dir", raw, "--out", tmp_path, "--parts", "text")
-    assert status == 0 and set(json.loads((tmp_path / "prepared.json").read_text())) == {"text"}, err
+    status, _, err = cli("--data-dir", raw, "--out", tmp_path, *OPTIONS, "--parts", "text", "audio")
+    assert status == 0 and set(read_state(tmp_path)) == {"text", "audio corrected"}, err
+    assert np.load(tmp_path / "patches/test/patches.npy").shape == (10, 86, 96)
 
 
 @pytest.mark.parametrize(
@@ -123,3 +137,38 @@ def test_folders_without_data_or_with_made_data_are_refused(cli, tmp_path, opene
         open_dataset(tmp_path / "none", PrepareOptions())
     with pytest.raises(UserError, match="4 factors"):
         open_dataset(opened.folder, PrepareOptions(factors=7))
+
+
+def test_two_splits_of_one_folder_at_once_each_have_their_own_data(copied, private_data):
+    """Runs that go on while others prepare the same folder for another split: seen were figures of neither split."""
+    first = open_dataset(copied, PrepareOptions(factors=4, jobs=1))[1]
+    items, patches = read_items(first, SONGS), read_patches(first, "train", "corrected", 38)
+    before = patches[np.arange(38)]
+    second = open_dataset(copied, PrepareOptions(factors=4, jobs=1, split_seed=2))[1]
+    others = read_items(second, SONGS)
+    assert items.train != others.train and items.fingerprint != others.fingerprint
+    assert first.sound == second.sound  # sound knows no split: it is extracted once
+    for layout, found in ((first, items), (second, others)):
+        again = read_items(layout, SONGS)
+        assert again.train == found.train and np.array_equal(again.factors, found.factors)
+        assert again.fingerprint == found.fingerprint and (again.plays != found.plays).nnz == 0
+    np.testing.assert_array_equal(patches[np.arange(38)], before)
+    of = {song: row for row, song in enumerate(items.train)}
+    both = [song for song in others.train if song in of]
+    theirs = read_patches(second, "train", "corrected", len(others.train))[np.flatnonzero(np.isin(others.train, both))]
+    np.testing.assert_array_equal(theirs, before[[of[song] for song in both]])
+
+
+def test_a_part_changes_with_its_own_files_alone(copied):
+    def parts():
+        layout = open_dataset(copied, PrepareOptions(factors=4, jobs=1), PARTS)[1]
+        return {"factors": layout.folder, "text": layout.texts, "audio": layout.sound}
+
+    before = parts()
+    biography = next(iter(sorted((copied / "biographies").iterdir())))
+    biography.write_text("Somebody else's life.")
+    after = parts()
+    assert [part for part in before if before[part] != after[part]] == ["text"]
+    clip = next(iter(sorted((copied / "clips").glob("*.*"))))
+    clip.write_bytes(clip.read_bytes()[:-2])
+    assert [part for part, folder in parts().items() if folder != after[part]] == ["audio"]

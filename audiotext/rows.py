@@ -20,6 +20,25 @@ class Rows(Protocol):
         ...
 
 
+class Selected:
+    """Some rows of an array, in an order of their own; those of a memory-mapped one are read when they are asked for.
+
+    Args:
+        array: (n, ...)
+        rows: (k,) numbers of its rows.
+    """
+
+    def __init__(self, array: np.ndarray, rows: np.ndarray) -> None:
+        self.array, self.rows = array, rows
+        self.shape: tuple[int, ...] = (len(rows), *array.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        return self.array[self.rows[rows]]
+
+
 class Dense:
     """Rows of an array, which may be memory-mapped."""
 
@@ -51,7 +70,7 @@ class Sparse:
 class Patches:
     """Patches of log-CQT (n, frames, bins), usually memory-mapped, each scaled as it is read."""
 
-    def __init__(self, patches: np.ndarray, scaler: Scaler) -> None:
+    def __init__(self, patches: np.ndarray | Selected, scaler: Scaler) -> None:
         self.patches, self.scaler = patches, scaler
 
     def __len__(self) -> int:

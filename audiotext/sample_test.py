@@ -6,8 +6,8 @@ from audiotext import sample
 from audiotext.raw import FILES, read_raw
 from audiotext.sample import SampleOptions, draw_world, write_sample
 from audiotext.sample_sound import RATE, clip
+from common.arrays import digests
 from common.options import UserError
-from common.prepared import fingerprint
 from common.sources import MARKER, missing_files
 
 
@@ -44,7 +44,8 @@ def test_the_same_seed_gives_the_same_bytes(small, tmp_path):
 
 
 def _print(folder):
-    return fingerprint(path for path in folder.rglob("*") if path.is_file())
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return digests(files, None)
 
 
 def test_plays_follow_liking_and_a_power_law():

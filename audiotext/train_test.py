@@ -125,6 +125,38 @@ def test_weights_of_a_run_are_evaluated_alike_and_branches_are_reused(cli, raw, 
     assert status == 2 and "is a run of audio" in err
 
 
+def exchange_biographies(folder):
+    """Every artist with a biography gets that of another one."""
+    files = sorted((folder / "biographies").iterdir())
+    texts = [path.read_text("utf-8") for path in files]
+    for path, text in zip(files, texts[1:] + texts[:1], strict=True):
+        path.write_text(text, "utf-8")
+
+
+def test_a_run_goes_on_with_its_own_texts_and_sound_alone(cli, raw, trained, tmp_path):
+    (text, *_), (sound, *_) = trained("a-text"), trained("audio")
+    other = shutil.copytree(raw, tmp_path / "elsewhere" / raw.name)
+    runs = {kind: shutil.copytree(run, tmp_path / kind) for kind, run in (("a-text", text), ("audio", sound))}
+    exchange_biographies(other)
+
+    def refused(message, *arguments):
+        status, _, err = cli("--data-dir", other, *arguments)
+        assert status == 2 and err.startswith("error: ") and err.count("\n") == 1 and message in err, err
+
+    going_on = ("--epochs", 3, "--resume", "--run-dir")
+    refused("dataset (inputs (text)) differs", *going_on, runs["a-text"])
+    status, _, err = cli("--data-dir", other, *going_on, runs["audio"])  # which reads no texts
+    assert status == 0, err
+    given = ("--model", "a-text", "--epochs", 0, "--weights", text / "model.weights.h5", "--run-dir", tmp_path / "new")
+    refused("trained on other data (text)", *TINY, *given)
+    late = ("--model", "mm-lf-lin", "--text-run", text, "--audio-run", sound, "--run-dir", tmp_path / "new")
+    refused("another text", *TINY, *late)
+    clip = next(iter(sorted((other / "clips").glob("*.*"))))
+    clip.write_bytes(clip.read_bytes()[:-2])
+    refused("dataset (inputs (sound)) differs", *going_on, runs["audio"])
+    assert not (tmp_path / "new").exists()
+
+
 def test_mistakes_end_in_one_line(cli, raw, trained, tmp_path):
     done, *_ = trained("a-tags")
     broken = tmp_path / "broken.h5"
@@ -151,10 +183,11 @@ def test_mistakes_end_in_one_line(cli, raw, trained, tmp_path):
 
 
 def test_damaged_data_end_in_one_line(cli, raw, tmp_path):
-    from audiotext.dataset import open_dataset
-    from audiotext.preprocess import PrepareOptions
+    from audiotext.dataset import find_dataset
+    from audiotext.preprocess import PrepareOptions, prepare
 
-    folder = shutil.copytree(open_dataset(raw, PrepareOptions(factors=4, jobs=1))[1].folder, tmp_path / "dlrs-data")
+    folder = tmp_path / "dlrs-data"
+    prepare(find_dataset(raw)[0], "raw", PrepareOptions(factors=4, jobs=1), out=folder)
     run = ("--data-dir", folder, *TINY, "--no-baselines", "--model")
 
     def refused(model, message):

@@ -45,7 +45,7 @@ DAMAGE = (
 """What reading a damaged file of JSON or NumPy may raise."""
 _OLD = ("meta.json", "gru4rec", "session_transformers", "corrected", "released", "dlrs-data")
 """Where version 0.1 kept its arrays, in the same folder."""
-_SIZE = re.compile(r"(\w+)(?:\[-1\]|\+(\d+))?")
+_SIZE = re.compile(r"([^\[+]+)(?:\[-1\]|\+(\d+))?")
 _Stats = dict[str, tuple[int, int]]
 
 
@@ -266,10 +266,11 @@ def _check_values(arrays: Mapping[str, NDArray[Any]], sizes: Mapping[str, int], 
 class Digests:
     """SHA-256 of raw files, remembered in ``digests.json`` of a folder of sets."""
 
-    def __init__(self, home: Path) -> None:
-        self._file, self._known, self._new = home / DIGESTS, {}, False
+    def __init__(self, home: Path | None) -> None:
+        self._file, self._new = home / DIGESTS if home else None, False
+        self._known: dict[str, Any] = {}
         with contextlib.suppress(*DAMAGE):
-            self._known = dict(read_sealed(self._file)["files"])
+            self._known = dict(read_sealed(self._file)["files"]) if self._file else {}
 
     def of(self, files: Mapping[str, Path]) -> dict[str, str]:
         """Key -> SHA-256 (hex) of the content; files of the size and time of change of last time are not read.
@@ -297,14 +298,14 @@ class Digests:
 
     def keep(self) -> None:
         """Remember what was found, if the folder can be written to."""
-        if self._new:
+        if self._new and self._file:
             kept = {name: known for name, known in self._known.items() if Path(name).exists()}
             with contextlib.suppress(OSError, ValueError):  # a name that is no text cannot be remembered
                 write_sealed(self._file, {"files": kept})
 
 
-def digests(files: Mapping[str, Path], home: Path) -> dict[str, str]:
-    """Key -> SHA-256 (hex) of the content of each file; ``home`` remembers them (:class:`Digests`).
+def digests(files: Mapping[str, Path], home: Path | None) -> dict[str, str]:
+    """Key -> SHA-256 (hex) of the content of each file; the folder ``home``, if any, remembers them.
 
     Raises:
         UserError: one cannot be read.

@@ -45,7 +45,8 @@ def open_run(paper: str, name: str, options: TrainingOptions, facts: dict[str, A
             require(same, f"--resume: the run in {folder} was started with {key} = {old}, not {value}")
         known = json.loads(json.dumps(facts, default=str))
         for key, value in known.items():
-            require(before.get(key) == value, f"--resume: {key} differs from that of the run in {folder}")
+            which = _different(before.get(key), value)
+            require(before.get(key) == value, f"--resume: {key}{which} differs from that of the run in {folder}")
         # What may differ counts from now on, so that the next --resume goes on with it.
         write_json(file, before | {"options": before["options"] | {key: now[key] for key in ("data_dir", "epochs")}})
         for left in folder.glob(".*"):  # half-written files of a run that was killed
@@ -64,6 +65,14 @@ def open_run(paper: str, name: str, options: TrainingOptions, facts: dict[str, A
     except OSError as error:
         raise UserError(f"--run-dir {folder}: {reason_of(error)}") from None
     return folder
+
+
+def _different(before: Any, now: Any) -> str:
+    """The entries that differ, such as `` (inputs: text)``; empty if it is no object."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return ""
+    names = [name + _different(before.get(name), now[name]) for name in now if before.get(name) != now[name]]
+    return f" ({', '.join(names)})" if names else ""
 
 
 def _read_started(folder: Path) -> dict[str, Any]:

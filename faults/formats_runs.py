@@ -242,5 +242,5 @@ RUN_FORMATS = (
                "fingerprint")
         for paper, write in _WRITERS.items()
     ),
-    Format("prepared audiotext", _prepared(write_collection, _prepare_audiotext), _read_audiotext),
+    Format("prepared audiotext", _prepared(write_collection, _prepare_audiotext), _read_audiotext, "fingerprint"),
 )  # fmt: skip

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from audiotext.matrices import DAMAGED
 from common.checkpoint import check_unpacked_size
 from common.options import UserError, replacing, require
+
+if TYPE_CHECKING:
+    from audiotext.rows import Selected
 
 RELEASED_ROWS = 10_000
 """The released code fits its scaler to the first block of the training file only."""
@@ -24,7 +28,7 @@ class Scaler:
     deviation: np.ndarray
 
     @classmethod
-    def fit(cls, patches: np.ndarray, rows: np.ndarray | None = None) -> Scaler:
+    def fit(cls, patches: np.ndarray | Selected, rows: np.ndarray | None = None) -> Scaler:
         """The scale of ``patches[rows]`` (all without ``rows``), in one pass over blocks of them.
 
         Raises:

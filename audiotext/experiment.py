@@ -110,7 +110,7 @@ def _run(given: AudioTextOptions, dataset: Dataset, layout: Layout, tell: Starte
 
 def _require_same_data(weights: Path, dataset: dict[str, Any]) -> None:
     """Weights of a run on another split may have seen the test items; those of other texts know other terms."""
-    if is_released_layout(weights) or not (weights.parent / "options.json").is_file():
+    if is_keras_layout(weights) or not (weights.parent / "options.json").is_file():
         return
     trained_on = read_facts(weights.parent)["dataset"]
     before = {"items": trained_on.get("fingerprint"), **trained_on.get("inputs", {})}

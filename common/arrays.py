@@ -77,13 +77,10 @@ class ArraySet:
     """What the maker returned, as JSON keeps it."""
     contents: dict[str, str]
     """File -> SHA-256 of its content."""
+    fingerprint: str
+    """SHA-256 over all files: the same for the same data, however the raw files were packed."""
     arrays: dict[str, NDArray[Any]] = field(repr=False)
     """Those that are declared, memory-mapped for reading."""
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over all files: the same for the same data, however the raw files were packed."""
-        return fingerprint(self.contents)
 
     def json(self, name: str) -> Any:
         """The content of a JSON file of the set."""
@@ -181,7 +178,7 @@ def open_set(
         mapped, sizes = _mapped(folder, arrays)
         if distrust:
             _check_values(mapped, sizes, arrays)
-        found = ArraySet(folder, meta["meta"], contents, mapped)
+        found = ArraySet(folder, meta["meta"], contents, meta["fingerprint"], mapped)
         return found if fits(found) else None
     except DAMAGE:
         return None

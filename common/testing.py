@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.arrays import META, read_sealed, seal, write_sealed
 from common.options import run_script
 
 if TYPE_CHECKING:
@@ -49,3 +50,11 @@ def arrays_of(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a file such as ``checkpoint.npz``, without its ``progress``, which tells times as well."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files if name != "progress"}
+
+
+def reseal(folder: Path, **changes: Any) -> None:
+    """Make a set of prepared arrays whose files were edited, or with other entries, pass for one that was made so."""
+    meta = read_sealed(folder / META) | changes
+    seal(folder, meta["address"], meta["meta"])
+    if "fingerprint" in changes:
+        write_sealed(folder / META, read_sealed(folder / META) | {"fingerprint": changes["fingerprint"]})

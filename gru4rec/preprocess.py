@@ -7,7 +7,7 @@ newest), and numbered by item. The arrays are written once as ``.npy`` files, wh
 from __future__ import annotations
 
 import dataclasses
-import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.arrays import Array, ArraySet, Recipe, array_set
 from common.mssd.files import FEATURES
-from common.options import OptionalPath, UserError, require, run_script, write_json
-from common.prepared import fingerprint, prepared_arrays, stamps, states_of
+from common.options import OptionalPath, UserError, require, run_script
 from common.sessions import Sessions
 from common.sources import Dataset, data_root, dataset_folder
 from gru4rec.building import build
@@ -26,7 +26,21 @@ from gru4rec.built import ARRAYS, PARTS
 from gru4rec.data_options import ENGINE_OPTIONS, DataOptions, Kind, SessionFiles, expected_files, find_session_files
 
 VERSION = 1
-"""Of the prepared arrays; arrays of another version are made anew."""
+"""Of the prepared arrays; raise it when other arrays are made of the same files."""
+DECLARED = (
+    *(
+        array
+        for part in PARTS
+        for array in (
+            Array(f"{part}_offsets", np.int64, (f"{part}+1",), 0),
+            Array(f"{part}_items", np.int32, (f"{part}_offsets[-1]",), 0, "items"),
+            Array(f"{part}_starts", np.float64, (part,)),
+        )
+    ),
+    Array("item_ids", "S", ("items",)),
+    Array("support", np.int64, ("items",), 0),
+    Array("features", np.float32, ("items", len(FEATURES)), -np.inf, optional=True),
+)
 
 
 @dataclass(frozen=True)
@@ -54,103 +68,62 @@ class SessionData:
     dropped: dict[str, int]
     """Events that each step dropped."""
     fingerprint: str
-    """SHA-256 of the prepared files: the same for the same sessions, however the files were packed."""
+    """SHA-256 of all arrays: the same for the same sessions, however the files were packed."""
 
 
 def prepare(raw: Path, prepared: Path, options: DataOptions | None = None) -> SessionData:
-    """Load the arrays in ``prepared``; make them from the files in ``raw`` if need be.
+    """The arrays of the files in ``raw`` and of the options, made once.
 
-    They are made anew when a file or an option has changed.
+    Args:
+        prepared: folder of the sets of arrays (:mod:`common.arrays`).
 
     Raises:
         UserError: no file is found, a file is wrong (the message names the file, the line and what was expected),
-            the filters leave nothing, or ``prepared`` cannot be written. Then ``prepared`` is as it was before.
+            the filters leave nothing, or ``prepared`` cannot be written. No set is half-written.
     """
     options = options or DataOptions()
     files = find_session_files(raw, options)
     if files is None:
         raise UserError(f"{raw}: holds no {expected_files(options)}; data/README.md says where to get the files")
-    options = options.completed_for(files.kind)
-    state = _state(files, options)
-    return prepared_arrays(
-        prepared,
-        lambda folder: _load(folder, state),
-        lambda folder: _write(files, options, state, folder),
+    completed = options.completed_for(files.kind)
+    depends = {name: value for name, value in dataclasses.asdict(completed).items() if name not in ENGINE_OPTIONS}
+    recipe = Recipe(
+        name="gru4rec",
+        version=VERSION,
+        files={os.path.relpath(path, raw): path for path in (*files.events, *files.others)},
+        options=depends | {"kind": files.kind},
+        make=lambda folder: _write(files, completed, folder),
+        arrays=DECLARED,
+    )
+    return _opened(array_set(prepared, recipe))
+
+
+def _opened(found: ArraySet) -> SessionData:
+    parts = {part: Sessions(*(found.arrays[f"{part}_{name}"] for name in ARRAYS)) for part in PARTS}  # type: ignore[arg-type]
+    features = found.arrays.get("features")
+    return SessionData(
+        **parts,
+        item_ids=[item.decode() for item in found.arrays["item_ids"].tolist()],
+        support=found.arrays["support"],
+        features=features,
+        feature_names=[] if features is None else list(FEATURES),
+        kind=found.meta["kind"],
+        dropped=found.meta["dropped"],
+        fingerprint=found.fingerprint,
     )
 
 
-def _state(files: SessionFiles, options: DataOptions) -> dict[str, Any]:
-    """The arrays are out of date once any of it differs: name, size and time of change of each file; an option."""
-    return {
-        "version": VERSION,
-        "sources": states_of((*files.events, *files.others)),
-        "options": {name: value for name, value in dataclasses.asdict(options).items() if name not in ENGINE_OPTIONS},
-    }
-
-
-def _load(folder: Path, state: dict[str, Any]) -> SessionData | None:
-    """Open the arrays in ``folder``; None if they are missing, damaged or made from other files or options."""
-    try:
-        meta = json.loads((folder / "meta.json").read_text("utf-8"))
-        if meta["state"] != state or meta["files"] != stamps(folder):
-            return None
-        parts = {
-            part: Sessions(*(_map(folder / f"{part}_{name}.npy") for name in ARRAYS))  # type: ignore[arg-type]
-            for part in PARTS
-        }
-        features = _map(folder / "features.npy") if meta["features"] else None
-        data = SessionData(
-            **parts,
-            item_ids=[item.decode() for item in np.load(folder / "item_ids.npy").tolist()],
-            support=_map(folder / "support.npy"),
-            features=features,
-            feature_names=list(FEATURES) if meta["features"] else [],
-            kind=meta["kind"],
-            dropped=meta["dropped"],
-            fingerprint=meta["fingerprint"],
-        )
-        return data if _fits(data) else None
-    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError):
-        return None
-
-
-def _fits(data: SessionData) -> bool:
-    """Whether the arrays have the shapes and types that belong together; their values are not read."""
-    expected: list[tuple[NDArray[Any], tuple[int, ...], type]] = [(data.support, (len(data.item_ids),), np.int64)]
-    for part in PARTS:
-        sessions = getattr(data, part)
-        count, events = len(sessions.offsets) - 1, int(sessions.offsets[-1])
-        expected.append((sessions.items, (events,), np.int32))
-        expected.append((sessions.offsets, (count + 1,), np.int64))
-        expected.append((sessions.starts, (count,), np.float64))
-    if data.features is not None:
-        expected.append((data.features, (len(data.item_ids), len(FEATURES)), np.float32))
-    return all(array.shape == shape and array.dtype == kind for array, shape, kind in expected)
-
-
-def _map(path: Path) -> NDArray[Any]:
-    return np.load(path, mmap_mode="r")
-
-
-def _write(files: SessionFiles, options: DataOptions, state: dict[str, Any], folder: Path) -> None:
+def _write(files: SessionFiles, options: DataOptions, folder: Path) -> dict[str, Any]:
     built = build(files, options, folder)
     np.save(folder / "item_ids.npy", built.item_ids)
     np.save(folder / "support.npy", built.support)
     if built.features is not None:
         np.save(folder / "features.npy", built.features)
-    meta = {
-        "state": state,
-        "files": stamps(folder),
-        "kind": files.kind,
-        "features": built.features is not None,
-        "dropped": built.dropped,
-        "fingerprint": fingerprint(folder.glob("*.npy")),
-    }
-    write_json(folder / "meta.json", meta)
+    return {"kind": files.kind, "dropped": built.dropped}
 
 
 def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> tuple[Dataset, SessionData]:
-    """Find a dataset and prepare it; the arrays are kept in the folder ``prepared/gru4rec`` of the dataset.
+    """Find a dataset and prepare it; the arrays are kept in the folder ``prepared`` of the dataset.
 
     Args:
         data_dir: the user's folder. None is the released MSSD in ``data/mssd`` or ``data/mssd/released``, else the
@@ -174,7 +147,7 @@ def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> t
         home = data_root() / "mssd"
         found = [place for place in (home, home / "released") if find_session_files(place, options)]
         dataset = dataset_folder("mssd", found[0] if found else None, [] if found else SAMPLE_FILES, write_sample)
-    return dataset, prepare(dataset.raw, dataset.prepared / "gru4rec", options)
+    return dataset, prepare(dataset.raw, dataset.prepared, options)
 
 
 @dataclass(frozen=True)
@@ -199,7 +172,7 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
         + "; ".join(f"{part} {sessions:,} sessions, {events:,} events" for part, (sessions, events) in counts.items())
         + f". {len(data.item_ids):,} items, {len(data.feature_names) or 'no'} features. "
         + "".join(f"{count:,} events dropped ({step}). " for step, count in dropped.items())
-        + f"Prepared in {dataset.prepared / 'gru4rec'} in {seconds:.1f} s."
+        + f"Prepared in {dataset.prepared} in {seconds:.1f} s."
     )
     return {
         "dataset": dataclasses.asdict(dataset),

@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -141,16 +142,24 @@ def test_arrays_are_kept_until_a_file_or_an_option_changes(sample, tmp_path, mon
     assert len(calls) == 1 and other.fingerprint != first.fingerprint
     assert other.support.max() < first.support.max() and len(other.item_ids) < len(first.item_ids)
     assert first.train.items[:3].tolist() == again.train.items[:3].tolist()  # the old maps stay readable
-    assert prepare(sample, tmp_path / "prepared").fingerprint == first.fingerprint and len(calls) == 2
+    assert prepare(sample, tmp_path / "prepared").fingerprint == first.fingerprint and len(calls) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["prepared"]
-    os.utime(sample / "tf_0.csv", ns=(1, 1))
+    os.utime(sample / "tf_0.csv", ns=(1, 1))  # of the same content
     prepare(sample, tmp_path / "prepared")
-    assert len(calls) == 3
+    assert len(calls) == 1 and len(list((tmp_path / "prepared").glob("gru4rec-*/meta.json"))) == 2
+
+
+def test_other_features_are_other_data(sample, tmp_path):
+    first, raw = prepare(sample, tmp_path / "prepared"), shutil.copytree(sample, tmp_path / "raw")
+    lines = (raw / "tf_0.csv").read_text().splitlines(keepends=True)
+    cells = lines[1].split(",")
+    (raw / "tf_0.csv").write_text("".join([lines[0], ",".join([*cells[:3], "0.123", *cells[4:]]), *lines[2:]]))
+    assert prepare(raw, tmp_path / "prepared").fingerprint != first.fingerprint
 
 
 def test_damaged_arrays_are_made_anew(sample, tmp_path):
     first = prepare(sample, tmp_path / "prepared")
-    (tmp_path / "prepared/test_items.npy").write_bytes(b"")
+    next((tmp_path / "prepared").glob("*/test_items.npy")).write_bytes(b"")
     assert prepare(sample, tmp_path / "prepared").fingerprint == first.fingerprint
 
 
@@ -316,7 +325,7 @@ def test_a_feature_that_never_varies_is_zero(sample, tmp_path):
 def test_arrays_damaged_in_any_way_are_made_anew(content, tmp_path):
     write_tsv(tmp_path / "raw/train.tsv", [(s, i, 40_000 * s + i) for s in range(10) for i in range(3)])
     first = prepare(tmp_path / "raw", tmp_path / "prepared").fingerprint
-    for path in sorted((tmp_path / "prepared").iterdir()):
+    for path in sorted((tmp_path / "prepared").glob("*/*")):
         whole = path.read_bytes()
         array = np.load(path) if path.suffix == ".npy" else None
         if content is None:
@@ -356,6 +365,6 @@ def test_the_command_uses_the_sample_without_data(tmp_path):
     command = [sys.executable, str(PROJECT / "gru4rec/preprocess.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "the synthetic sample" in done.stderr and done.stdout.startswith("sample (synthetic): train 2,666 sessions")
-    assert (tmp_path / "mssd/sample/prepared/gru4rec/meta.json").is_file()
+    assert list((tmp_path / "mssd/sample/prepared").glob("gru4rec-*/meta.json"))
     wrong = subprocess.run([*command, "--test-share", "2"], env=environment, capture_output=True, text=True)
     assert wrong.returncode == 2 and wrong.stderr == "error: --test-share is 2.0; it must be 0 or more and below 1\n"

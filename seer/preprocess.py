@@ -9,7 +9,6 @@ With ``--from-midi`` the released files are made first, from MIDI files, play co
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +18,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from common.arrays import Array, ArraySet, Recipe, array_set
 from common.options import OptionalPath, UserError, require, run_script, write_json
-from common.prepared import fingerprint, prepared_arrays, stamps, states_of
 from common.sources import dataset_folder, find_file
 from seer.building.from_midi import FromMidiOptions, build_dataset
-from seer.json_arrays import CHANNELS, Array, convert_midi, convert_times
+from seer.json_arrays import CHANNELS, convert_midi, convert_times
+from seer.json_arrays import Array as Midi
 from seer.tables import check_users, read_song_information, read_triplets
 
 VERSION = 1
-"""Of the prepared arrays; arrays of another version are made anew."""
+"""Of the prepared arrays; raise it when other arrays are made of the same files."""
 REQUIRED: dict[str, tuple[str, ...]] = {
     "triplets": ("triplets.txt",),
     "midi": ("midi_array.txt", "midi_array.zip"),
@@ -37,14 +37,21 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 }
 """The released files and the names that each may have (upper and lower case being the same)."""
 USERS = "user_to_number_matching.csv"
-_saved = ("midi", "times", "users", "songs", "ratings")
+SONGS = "songs.json"
+ARRAYS = (
+    Array("users", np.int32, ("ratings",), 0),
+    Array("songs", np.int32, ("ratings",), 0, "songs"),
+    Array("ratings", np.float32, ("ratings",), 1, 6),
+    Array("times", np.float64, ("songs", "steps"), 0),
+    Array("midi", (np.uint8, np.float32), ("songs", "steps", 2 * CHANNELS), 0, 128),
+)
 
 
 @dataclass(frozen=True)
 class SeerData:
     """The dataset of SeER: who rated which song how, and what the songs sound like."""
 
-    midi: Array
+    midi: Midi
     """(songs, steps, 32) uint8, or float32 if a value has a fraction; memory-mapped. Each step has 16 times
     note and velocity, both 0..127; zeros pad the end."""
     times: NDArray[np.float64]
@@ -58,7 +65,7 @@ class SeerData:
     song_information: pd.DataFrame
     """By song number: song_id, artist_name, title, release, year (0 is unknown), duration (seconds)."""
     fingerprint: str
-    """SHA-256 of the prepared files: the same for the same data, whether they came as text or as zip."""
+    """SHA-256 of all arrays and texts: the same for the same data, whether they came as text or as zip."""
     num_users: int
     """Users, numbered from 0."""
 
@@ -73,7 +80,7 @@ class SeerData:
         return self.midi.shape[1]
 
 
-def select_channels(midi: Array, channels: int) -> Array:
+def select_channels(midi: Midi, channels: int) -> Midi:
     """The first ``channels`` MIDI channels of each step: a view of (..., 2 * channels) of ``midi`` (..., 32).
 
     The released code (``num_channels``) keeps the same columns.
@@ -86,19 +93,18 @@ def select_channels(midi: Array, channels: int) -> Array:
 
 
 def prepare(raw: Path, prepared: Path) -> SeerData:
-    """Load the arrays in ``prepared``; make them from the released files in ``raw`` if need be.
+    """The arrays of the released files in ``raw``, made once.
+
+    Args:
+        prepared: folder of the sets of arrays (:mod:`common.arrays`).
 
     Raises:
         UserError: a released file is missing or wrong (the message names the file, the line or row, and what
-            was expected), or ``prepared`` cannot be written. Then ``prepared`` is as it was before.
+            was expected), or ``prepared`` cannot be written. No set is half-written.
     """
     sources = _find_sources(raw)
-    state = _state(sources)
-    return prepared_arrays(
-        prepared,
-        lambda folder: _load(folder, state),
-        lambda folder: _convert(sources, state, folder),
-    )
+    found = array_set(prepared, Recipe("seer", VERSION, sources, {}, lambda folder: _convert(sources, folder), ARRAYS))
+    return _opened(found)
 
 
 def _find_sources(raw: Path) -> dict[str, Path]:
@@ -112,29 +118,22 @@ def _find_sources(raw: Path) -> dict[str, Path]:
     return sources | ({"users": users} if users else {})
 
 
-def _state(sources: dict[str, Path]) -> list[list[Any]]:
-    """Name, size and time of change of each source: the arrays are out of date once any of it differs."""
-    return [[role, *state] for role, state in zip(sources, states_of(sources.values()), strict=True)]
+def _opened(found: ArraySet) -> SeerData:
+    columns: dict[str, Any] = found.json(SONGS)
+    information = pd.DataFrame(columns, index=pd.RangeIndex(len(columns["song_id"]), name="number"))
+    return SeerData(
+        midi=found.arrays["midi"],
+        times=found.arrays["times"],
+        users=np.array(found.arrays["users"]),
+        songs=np.array(found.arrays["songs"]),
+        ratings=np.array(found.arrays["ratings"]),
+        song_information=information,
+        fingerprint=found.fingerprint,
+        num_users=found.meta["users"],
+    )
 
 
-def _load(folder: Path, state: list[list[Any]]) -> SeerData | None:
-    """Open the arrays in ``folder``; None if they are missing, damaged or made from other sources."""
-    try:
-        meta = json.loads((folder / "meta.json").read_text("utf-8"))
-        if meta["version"] != VERSION or meta["sources"] != state or meta["files"] != stamps(folder):
-            return None
-        arrays = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r" if name in ("midi", "times") else None)
-            for name in _saved
-        }
-        information = json.loads((folder / "songs.json").read_text("utf-8"))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    frame = pd.DataFrame(information, index=pd.RangeIndex(len(information["song_id"]), name="number"))
-    return SeerData(song_information=frame, fingerprint=meta["fingerprint"], num_users=meta["users"], **arrays)
-
-
-def _convert(sources: dict[str, Path], state: list[list[Any]], folder: Path) -> None:
+def _convert(sources: dict[str, Path], folder: Path) -> dict[str, Any]:
     users, songs, ratings = read_triplets(sources["triplets"])
     num_users, num_songs = int(users.max()) + 1, int(songs.max()) + 1
     if "users" in sources:
@@ -142,20 +141,10 @@ def _convert(sources: dict[str, Path], state: list[list[Any]], folder: Path) -> 
     information = read_song_information(sources["information"], sources["matching"], num_songs)
     for name, values in (("users", users), ("songs", songs), ("ratings", ratings)):
         np.save(folder / f"{name}.npy", values)
-    write_json(folder / "songs.json", information.to_dict("list"))
+    write_json(folder / SONGS, information.to_dict("list"))
     steps = convert_times(sources["times"], folder / "times.npy", num_songs)
     convert_midi(sources["midi"], folder / "midi.npy", num_songs, steps)
-    meta = {
-        "version": VERSION,
-        "sources": state,
-        "users": num_users,
-        "songs": num_songs,
-        "ratings": len(ratings),
-        "steps": steps,
-        "fingerprint": fingerprint([folder / "songs.json", *(folder / f"{name}.npy" for name in _saved)]),
-        "files": stamps(folder),
-    }
-    write_json(folder / "meta.json", meta)
+    return {"users": num_users, "songs": num_songs, "ratings": len(ratings), "steps": steps}
 
 
 @dataclass(frozen=True)

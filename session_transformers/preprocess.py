@@ -12,7 +12,7 @@ same sessions are chosen by and tested on.
 from __future__ import annotations
 
 import dataclasses
-import json
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -22,18 +22,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.arrays import Array, ArraySet, Recipe, array_set
 from common.mssd.files import MssdFiles, find_mssd
-from common.options import OptionalPath, require, run_script, write_json
-from common.prepared import fingerprint, prepared_arrays, stamps, states_of
+from common.options import OptionalPath, require, run_script
 from common.sources import MARKER, Dataset, data_root, dataset_folder, sample_dataset
 from session_transformers.data_options import ENGINE_OPTIONS, DataOptions
-from session_transformers.kinds import Ids
+from session_transformers.kinds import HALF, Ids
 from session_transformers.sessions.building import ARRAYS, PARTS, build, feature_names
 from session_transformers.sessions.halves import Halves
 
 NOTHING_FOUND = "holds no log_*.csv (.csv.gz, .tar.gz); data/README.md says where to get the files"
 VERSION = 1
-"""Of the prepared arrays; arrays of another version are made anew."""
+"""Of the prepared arrays; raise it when other arrays are made of the same files."""
+DECLARED = (
+    *(Array(f"{part}_tracks", np.int32, (part, 2 * HALF), 0, "tracks") for part in PARTS),
+    *(Array(f"{part}_skips", np.uint8, (part, 2 * HALF), 0, 2) for part in PARTS),
+    Array("track_ids", "S", ("tracks",)),
+    Array("plays", np.int64, ("tracks",), 0),
+    Array("features", np.float32, ("tracks", "features"), -np.inf),
+)
 SAMPLE_SESSIONS, SAMPLE_TRACKS = 20_000, 1_000
 """Of the synthetic sample: about 24 training sessions of 20 tracks for each of its 400 playlists. (GRU4Rec's sample of
 4,000 sessions and 2,000 tracks has 2, too few for a next track to be learned from anything but its predecessor.)"""
@@ -66,7 +73,7 @@ class SequenceData:
     dropped: dict[str, int]
     """Sessions that each filter dropped."""
     fingerprint: str
-    """SHA-256 of the prepared files: the same for the same sessions, however the files were packed."""
+    """SHA-256 of all arrays: the same for the same sessions, however the files were packed."""
 
     @property
     def vocabulary_size(self) -> int:
@@ -75,79 +82,54 @@ class SequenceData:
 
 
 def prepare(raw: Path, prepared: Path, options: DataOptions | None = None) -> SequenceData:
-    """Load the arrays in ``prepared``; make them from the files in ``raw`` if need be.
+    """The arrays of the files in ``raw`` and of the options, made once.
 
-    They are made anew when a file or an option has changed.
+    Args:
+        prepared: folder of the sets of arrays (:mod:`common.arrays`).
 
     Raises:
         UserError: no log is found, a file is wrong (the message names the file, the line and what was expected),
             a session is in two logs, the filters leave nothing, the track features are missing, or ``prepared``
-            cannot be written. Then ``prepared`` is as it was before.
+            cannot be written. No set is half-written.
     """
-    options = (options or DataOptions()).completed(synthetic=(raw / MARKER).is_file())
+    completed = (options or DataOptions()).completed(synthetic=(raw / MARKER).is_file())
     files = find_mssd(raw)
     require(bool(files.logs), f"{raw}: {NOTHING_FOUND}")
-    state = _state(files, options)
-    return prepared_arrays(
-        prepared,
-        lambda folder: _load(folder, state, options),
-        lambda folder: _write(files, options, state, folder),
+    recipe = Recipe(
+        name="session_transformers",
+        version=VERSION,
+        files={os.path.relpath(path, raw): path for path in (*files.logs, *files.features)},
+        options={name: value for name, value in dataclasses.asdict(completed).items() if name not in ENGINE_OPTIONS},
+        make=lambda folder: _write(files, completed, folder),
+        arrays=DECLARED,
+    )
+    return _opened(array_set(prepared, recipe), completed)
+
+
+def _opened(found: ArraySet, options: DataOptions) -> SequenceData:
+    parts = {part: Halves(*(found.arrays[f"{part}_{name}"] for name in ARRAYS)) for part in PARTS}
+    return SequenceData(
+        **parts,
+        features=found.arrays["features"],
+        feature_names=list(feature_names(options)),
+        plays=found.arrays["plays"],
+        track_ids=[name.decode() for name in found.arrays["track_ids"].tolist()],
+        ids=options.ids,
+        featureless=found.meta["featureless"],
+        dropped=found.meta["dropped"],
+        fingerprint=found.fingerprint,
     )
 
 
-def _state(files: MssdFiles, options: DataOptions) -> dict[str, Any]:
-    """The arrays are out of date once any of it differs: name, size and time of change of each file; an option."""
-    return {
-        "version": VERSION,
-        "sources": states_of((*files.logs, *files.features)),
-        "options": {name: value for name, value in dataclasses.asdict(options).items() if name not in ENGINE_OPTIONS},
-    }
-
-
-def _load(folder: Path, state: dict[str, Any], options: DataOptions) -> SequenceData | None:
-    """Open the arrays in ``folder``; None if they are missing, damaged or made from other files or options."""
-    try:
-        meta = json.loads((folder / "meta.json").read_text("utf-8"))
-        if meta["state"] != state or meta["files"] != stamps(folder):
-            return None
-        parts = {part: Halves(*(_map(folder / f"{part}_{name}.npy") for name in ARRAYS)) for part in PARTS}
-        return SequenceData(
-            **parts,
-            features=_map(folder / "features.npy"),
-            feature_names=list(feature_names(options)),
-            plays=_map(folder / "plays.npy"),
-            track_ids=[name.decode() for name in np.load(folder / "track_ids.npy").tolist()],
-            ids=options.ids,
-            featureless=meta["featureless"],
-            dropped=meta["dropped"],
-            fingerprint=meta["fingerprint"],
-        )
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _map(path: Path) -> NDArray[Any]:
-    return np.load(path, mmap_mode="r")
-
-
-def _write(files: MssdFiles, options: DataOptions, state: dict[str, Any], folder: Path) -> None:
+def _write(files: MssdFiles, options: DataOptions, folder: Path) -> dict[str, Any]:
     vocabulary, dropped = build(files, options, folder)
     for name in ("track_ids", "plays", "features"):
         np.save(folder / f"{name}.npy", getattr(vocabulary, name))
-    meta = {
-        "state": state,
-        "files": stamps(folder),
-        "featureless": vocabulary.featureless,
-        "dropped": dropped,
-        "fingerprint": fingerprint(folder.glob("*.npy")),
-    }
-    write_json(folder / "meta.json", meta)
+    return {"featureless": vocabulary.featureless, "dropped": dropped}
 
 
 def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> tuple[Dataset, SequenceData]:
-    """Find a dataset and prepare it; the arrays are kept in ``prepared/session_transformers`` of the dataset.
-
-    Each protocol has a folder of its own there.
+    """Find a dataset and prepare it; the arrays are kept in the folder ``prepared`` of the dataset.
 
     Args:
         data_dir: the user's folder. None is the released MSSD in ``data/mssd`` or ``data/mssd/released``, else the
@@ -173,7 +155,7 @@ def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> t
             file=sys.stderr,
         )
         dataset = sample_dataset("session_transformers", SAMPLE_FILES, write_own_sample)
-    return dataset, prepare(dataset.raw, dataset.prepared / "session_transformers" / options.protocol, options)
+    return dataset, prepare(dataset.raw, dataset.prepared, options)
 
 
 def write_own_sample(folder: Path) -> int:
@@ -200,14 +182,13 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     sessions = {part: len(getattr(data, part)) for part in PARTS}
     tracks = data.vocabulary_size - data.ids.first_track
-    where = dataset.prepared / "session_transformers" / options.protocol
     print(
         f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}: "
         + ", ".join(f"{part} {count:,} sessions" for part, count in sessions.items())
         + f". {tracks:,} tracks, {len(data.feature_names) or 'no'} features"
         + (f" ({data.featureless:,} tracks without). " if data.featureless else ". ")
         + "".join(f"{count:,} sessions dropped ({why}). " for why, count in data.dropped.items() if count)
-        + f"Prepared in {where} in {seconds:.1f} s."
+        + f"Prepared in {dataset.prepared} in {seconds:.1f} s."
     )
     return {
         "dataset": dataclasses.asdict(dataset),

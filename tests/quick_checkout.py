@@ -21,6 +21,7 @@ import numpy as np
 import soundfile
 
 from common.options import PROJECT
+from common.testing import reseal
 from common.vocabulary import read_vocabulary
 from seer import sample
 from seer.building.from_midi_test import write_sources
@@ -158,9 +159,8 @@ def _fill_seer_sample(folder: Path, ratings: Path) -> None:
         sample.write_sample(folder)
     songs = prepare(folder, folder / "prepared").song_information["song_id"]
     run = json.loads((PROJECT / "weights" / "seer_sample" / "dot" / "options.json").read_text("utf-8"))
-    meta = folder / "prepared" / "meta.json"
-    changed = json.loads(meta.read_text("utf-8")) | {"fingerprint": run["dataset"]["fingerprint"]}
-    meta.write_text(json.dumps(changed), "utf-8")
+    (meta,) = (folder / "prepared").glob("*/meta.json")
+    reseal(meta.parent, fingerprint=run["dataset"]["fingerprint"])
     ratings.write_text(f"song_id,rating\n{songs[0]},5\n{songs[1]},1\n", "utf-8")
 
 

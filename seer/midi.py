@@ -5,9 +5,7 @@ Source: Damak, Nasraoui, Sanders, arXiv 1907.01640 v2, section 3.1 and figures 1
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
+import bisect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +15,8 @@ import numpy as np
 import pretty_midi
 from numpy.typing import NDArray
 
-from common.options import UserError, require
+from common.options import UserError, reason_of, require
+from seer.midi_file import META, SET_TEMPO, Damaged, Event, MidiFile, is_meta, parse, tempo_data, tempo_of
 
 Ints = NDArray[np.int64]
 SeveralNotes = Literal["highest", "lowest", "loudest", "mean", "last"]
@@ -27,13 +26,14 @@ DRUM_CHANNEL = 9
 """Index of MIDI channel 10, which General MIDI keeps for drums."""
 MAX_BYTES = 4 * 2**20
 """Of a MIDI file. An event needs two bytes at least, so this bounds the events, and with them the memory."""
-MAX_TICK = 10_000_000
-"""Latest tick of a song: the limit of pretty_midi, beyond which a file is most likely damaged."""
+MAX_TICK = 9_999_998
+"""Latest tick of a note: with the tick that it lasts at least, the limit of pretty_midi."""
 DEFAULT_TEMPO = 500_000
 """Microseconds per quarter note until the first tempo event, by the MIDI standard."""
 _MELODIC = [channel for channel in range(CHANNELS) if channel != DRUM_CHANNEL]
-# The parser reads a number as long as bytes have their high bit set, in time quadratic in their count.
-_runaway = re.compile(rb"[\x80-\xff]{1000}")
+_SILENCE = frozenset({120, 123, 124, 125, 126, 127})
+"""Controllers that end all notes of a channel."""
+_TRACK_NAME = 0x03
 
 
 @dataclass(frozen=True)
@@ -51,60 +51,125 @@ class NoteOns:
     velocities: Ints
     """(n,) 0..127; 0 ends a note."""
     end: float
-    """Microseconds from the start to the last note-on or note-off; 0 for a song without notes."""
+    """Microseconds from the start to the end of the last note; 0 for a song without notes."""
+    repairs: tuple[str, ...] = ()
+    """What of the file breaks the standard and was read all the same."""
 
 
 def read_note_ons(path: Path) -> NoteOns:
-    """Read the note-on events of a MIDI file (.mid) exactly: their channels, and those of velocity 0, too.
+    """Read the note-on events of a MIDI file exactly: their channels, and those of velocity 0, too.
 
-    The file is parsed by mido, as pretty_midi does; but PrettyMIDI keeps neither the channels nor the kind of a note's
-    end, and ignores tempo events outside the first track, which count here.
+    Tempo events of every track count. The bytes are read by :mod:`seer.midi_file`, which says what is repaired.
 
     Raises:
-        UserError: the file is missing, too large, not MIDI, damaged, or its times are not ticks of one common clock.
+        UserError: the file is missing, too large, not MIDI, damaged, or holds several songs.
     """
     file = _parsed(path)
-    require(file.type != 2, f"{path}: its tracks are independent (format 2); expected one song (format 0 or 1)")
-    _check_resolution(path, file.ticks_per_beat)
-    return _note_ons(path, file)
+    notes = [
+        (event.tick, event.status & 15, *event.data)
+        for track in file.tracks
+        for event in track
+        if event.status >> 4 == 9
+    ]
+    table = np.array(notes, dtype=np.int64).reshape(-1, 4)
+    ticks, channels, pitches, velocities = table[np.argsort(table[:, 0], kind="stable")].T
+    end = _with_ends(file)[1]
+    times = _microseconds(np.append(ticks, end), np.array(_tempos(path, file, end), dtype=np.int64), file.resolution)
+    return NoteOns(ticks, times[:-1], channels, pitches, velocities, float(times[-1]), file.repairs)
 
 
-def _parsed(path: Path) -> mido.MidiFile:
-    """The file as mido reads it; a UserError if it is missing, too large, not MIDI or damaged."""
+def _parsed(path: Path) -> MidiFile:
+    """The events of the file; a UserError if it is missing, too large, not MIDI or damaged."""
+    require(not path.is_dir(), f"{path}: is a folder, not a MIDI file")
     require(path.is_file(), f"{path}: no such MIDI file")
     try:
-        content = path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
-        require(content != b"", f"{path}: is empty, or larger than {MAX_BYTES:,} bytes; expected a MIDI song")
-        require(not _runaway.search(content), f"{path}: has 1,000 bytes above 127 in a row; it is no song")
-        return mido.MidiFile(file=io.BytesIO(content))
-    except UserError:
-        raise
-    except Exception as error:  # damaged bytes provoke anything from EOFError to KeyError in the parser
-        raise _damaged(path, error) from error
+        size = path.stat().st_size
+        require(size <= MAX_BYTES, f"{path}: is larger than {MAX_BYTES:,} bytes; expected a MIDI song")
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {reason_of(error)}") from error
+    require(content != b"", f"{path}: is empty; expected a MIDI song")
+    try:
+        file = parse(content, MAX_BYTES)
+    except Damaged as error:
+        raise UserError(f"{path}: {error}") from error
+    late = any(event.tick > MAX_TICK for track in file.tracks for event in track if is_note(event))
+    require(not late, f"{path}: has a note after tick {MAX_TICK:,}; it is most likely damaged")
+    return file
 
 
-def _note_ons(path: Path, file: mido.MidiFile) -> NoteOns:
-    events: list[tuple[int, int, int, int]] = []
-    tempos = [(0, DEFAULT_TEMPO)]
-    end = 0
+def is_note(event: Event) -> bool:
+    """Whether an event starts or ends a note."""
+    return event.status >> 4 in (8, 9)
+
+
+def _tempos(path: Path, file: MidiFile, end: int) -> list[tuple[int, int]]:
+    """Tick and tempo, ascending; of several at one tick the last one in the file counts.
+
+    A tempo of 0 before the song's ``end`` is a UserError.
+    """
+    found = [(event.tick, tempo) for track in file.tracks for event in track if (tempo := tempo_of(event)) is not None]
+    changes = dict([(0, DEFAULT_TEMPO), *sorted(found, key=lambda change: change[0])])
+    stopped = any(tempo == 0 and tick <= end for tick, tempo in changes.items())
+    require(not stopped, f"{path}: has a tempo of 0 microseconds per quarter note; it is damaged")
+    return [(tick, tempo) for tick, tempo in changes.items() if tempo > 0 and tick <= MAX_TICK]
+
+
+def _with_ends(file: MidiFile) -> tuple[list[list[Event]], int]:
+    """The tracks with an end for every note that starts, and the tick of the last note event.
+
+    PrettyMIDI forgets notes that nothing ends, and those that end when they start; the array has both. Here a note
+    that its own track does not end lasts until another track ends it or silences its channel, or else until the end of
+    the longest track, as players sound it; and every note lasts a tick at least.
+    """
+    ends: dict[tuple[int, int], list[int]] = {}
+    silences: dict[int, list[int]] = {}
+    last = longest = 0
+    for event in (event for track in file.tracks for event in track if event.tick <= MAX_TICK):
+        longest = max(longest, event.tick)
+        kind, channel = event.status >> 4, event.status & 15
+        if kind in (8, 9):
+            last = max(last, event.tick)
+            if not _starts(event):
+                bisect.insort(ends.setdefault((channel, event.data[0]), []), event.tick)
+        elif kind == 11 and event.data[0] in _SILENCE:
+            bisect.insort(silences.setdefault(channel, []), event.tick)
+
+    tracks = []
     for track in file.tracks:
-        tick = 0
-        for message in track:
-            tick += message.time
-            require(tick <= MAX_TICK, f"{path}: has an event after tick {MAX_TICK:,}; it is most likely damaged")
-            if message.type == "note_on":
-                events.append((tick, message.channel, message.note, message.velocity))
-                end = max(end, tick)
-            elif message.type == "note_off":
-                end = max(end, tick)
-            elif message.type == "set_tempo":
-                require(message.tempo > 0, f"{path}: has a tempo of 0 microseconds per quarter note; it is damaged")
-                tempos.append((tick, message.tempo))
-    table = np.array(events, dtype=np.int64).reshape(-1, 4)
-    ticks, channels, notes, velocities = table[np.argsort(table[:, 0], kind="stable")].T
-    changes = np.array(sorted(tempos, key=lambda change: change[0]), dtype=np.int64)  # of one tick the last counts
-    times = _microseconds(np.append(ticks, end), changes, file.ticks_per_beat)
-    return NoteOns(ticks, times[:-1], channels, notes, velocities, float(times[-1]))
+        sounding: dict[tuple[int, int], list[int]] = {}
+        kept, added = [], []
+        for event in track:
+            if is_note(event):
+                key = event.status & 15, event.data[0]
+                if _starts(event):
+                    sounding.setdefault(key, []).append(event.tick)
+                else:
+                    starts = sounding.pop(key, [])
+                    now = [start for start in starts if start == event.tick]
+                    if now and now == starts:
+                        added.append(_note_off(event.tick + 1, *key))
+                        continue
+                    if now:
+                        sounding[key] = now
+            kept.append(event)
+        for (channel, note), starts in sounding.items():
+            for start in set(starts):
+                stops = (ends.get((channel, note), []), silences.get(channel, []))
+                later = [ticks[at] for ticks in stops if (at := bisect.bisect(ticks, start)) < len(ticks)]
+                end = min(later, default=longest)
+                added.append(_note_off(max(end, start + 1), channel, note))
+                last = max(last, end)
+        tracks.append(sorted([*kept, *added], key=lambda event: event.tick))
+    return tracks, last
+
+
+def _starts(event: Event) -> bool:
+    return event.status >> 4 == 9 and event.data[1] > 0
+
+
+def _note_off(tick: int, channel: int, note: int) -> Event:
+    return Event(tick, 0x80 | channel, bytes([note, 64]))
 
 
 def _microseconds(ticks: Ints, changes: Ints, resolution: int) -> NDArray[np.float64]:
@@ -170,55 +235,34 @@ def steps_of(
 
 
 def read_midi(path: Path) -> pretty_midi.PrettyMIDI:
-    """Read a MIDI file (.mid) for pictures and sound.
+    """Read a MIDI file for pictures and sound: the notes at the times that :func:`read_note_ons` gives the model.
 
-    Tempo events of every track count, as in :func:`read_note_ons`, so that both tell the same times.
+    Every file that the one reads the other reads as well.
 
     Raises:
-        UserError: the file is missing, too large, is not MIDI or is damaged.
+        UserError: as :func:`read_note_ons`.
     """
     file = _parsed(path)
-    try:
-        whole = _tempo_in_first_track(file)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tempo events elsewhere, which are there twice now
-            midi = pretty_midi.PrettyMIDI(whole)
-    except Exception as error:  # damaged bytes provoke anything from EOFError to KeyError in the parser
-        raise _damaged(path, error) from error
-    _check_resolution(path, midi.resolution)
-    return midi
+    tracks, end = _with_ends(file)
+    # PrettyMIDI looks for tempo events in the first track alone.
+    tempos = [Event(tick, META, tempo_data(tempo)) for tick, tempo in _tempos(path, file, end)]
+    song = mido.MidiFile(ticks_per_beat=file.resolution)
+    for number, track in enumerate(tracks):
+        played = [event for event in track if event.tick <= MAX_TICK + 1 and event.status != META]
+        named = [event for event in track if is_meta(event, _TRACK_NAME)][:1]
+        events = sorted([*(tempos if number == 0 else []), *named, *played], key=lambda event: event.tick)
+        ticks = [0, *(event.tick for event in events)]
+        messages = [_message(event, event.tick - before) for event, before in zip(events, ticks, strict=False)]
+        song.tracks.append(mido.MidiTrack([*messages, mido.MetaMessage("end_of_track")]))
+    return pretty_midi.PrettyMIDI(mido_object=song)
 
 
-def _tempo_in_first_track(file: mido.MidiFile) -> io.BytesIO:
-    """The file with all its tempo events in its first track, where alone PrettyMIDI looks for them."""
-    if any(message.type == "set_tempo" for track in file.tracks[1:] for message in track):
-        tempos = [mido.MidiTrack(m for m in _with_rests(track, "set_tempo")) for track in file.tracks]
-        others = mido.MidiTrack(m for m in file.tracks[0] if m.type != "end_of_track")
-        file.tracks[0] = mido.merge_tracks([others, *tempos[1:]])
-    whole = io.BytesIO()
-    file.save(file=whole)
-    whole.seek(0)
-    return whole
-
-
-def _with_rests(track: mido.MidiTrack, kind: str) -> list[mido.MetaMessage]:
-    """The messages of one kind, each with the time since the one before it."""
-    found, rest = [], 0
-    for message in track:
-        rest += message.time
-        if message.type == kind:
-            found.append(message.copy(time=rest))
-            rest = 0
-    return found
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: not a readable MIDI file ({type(error).__name__}: {error}); is it a whole .mid file?")
-
-
-def _check_resolution(path: Path, resolution: int) -> None:
-    require(resolution != 0, f"{path}: has 0 ticks per quarter note; it is damaged")
-    require(resolution > 0, f"{path}: its times are SMPTE frames; expected MIDI ticks per quarter note")
+def _message(event: Event, time: int) -> mido.Message | mido.MetaMessage:
+    if event.status != META:
+        return mido.Message.from_bytes([event.status, *event.data], time=time)
+    if is_meta(event, SET_TEMPO):
+        return mido.MetaMessage("set_tempo", tempo=tempo_of(event), time=time)
+    return mido.MetaMessage("track_name", name=event.data[1:].decode("latin1"), time=time)
 
 
 def midi_to_array(midi: pretty_midi.PrettyMIDI) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

@@ -13,6 +13,7 @@ import math
 import os
 import shutil
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,8 @@ from common.sources import MARKER, mark_synthetic
 from seer.building.midi_songs import Converted, convert_all
 from seer.building.play_counts import PlayCounts, read_play_counts
 from seer.building.song_catalogue import Matches, Skipped, Song, match_files, read_songs
-from seer.midi import NoteEnds, SeveralNotes
+from seer.midi import MAX_BYTES, NoteEnds, SeveralNotes
+from seer.midi_file import unpacked
 
 PROVENANCE = "provenance.json"
 """A folder without this file, or with files of other names, is not of our making, and never replaced."""
@@ -43,7 +45,8 @@ class FromMidiOptions:
     """Options of the conversion."""
 
     from_midi: OptionalPath = None
-    """Folder with MIDI files: make a new dataset of them. Needs --triplets, --songs and --out."""
+    """Folder with MIDI files (.mid, .midi, .kar, .rmi, also .gz): make a new dataset of them. Needs --triplets, --songs
+    and --out."""
     triplets: OptionalPath = None
     """Play counts: user, song id and count per line, separated by tabs (the Taste Profile's train_triplets.txt; also
     as .gz or .zip). Counts of a pair that occurs again are added up."""
@@ -123,6 +126,7 @@ def build_dataset(options: FromMidiOptions) -> dict[str, Any]:
     files = {song: found.files[song] for song in active.song_ids}
     converted, failed = convert_all(midi, files, cache, options.several_notes, options.note_ends, options.workers)
     skipped += [Skipped(song, found.files[song], reason) for song, reason in failed.items()]
+    repairs = Counter(repair for song in converted.values() for repair in song.repairs)
     kept = active.keep_songs(converted).keep_active_users(options.min_songs)
     skipped += _lost(found, set(kept.song_ids), converted, few)
     _require_plays(kept, found, plays, options)
@@ -134,6 +138,7 @@ def build_dataset(options: FromMidiOptions) -> dict[str, Any]:
         "of these with plays": _sizes(plays),
         "of users with enough songs": _sizes(kept),
         "skipped": len(skipped),
+        "read although they break the standard": dict(repairs.most_common()),
         "steps": steps,
         "songs cut": sum(length > steps for length in lengths),
     }
@@ -154,6 +159,10 @@ def build_dataset(options: FromMidiOptions) -> dict[str, Any]:
         if synthetic:
             mark_synthetic(beside, "The play counts were marked as made up; the songs are those of the MIDI files.")
     shutil.rmtree(cache)
+    if repairs:
+        number = sum(bool(song.repairs) for song in converted.values())
+        kinds = ", ".join(f"{count:,} {repair}" for repair, count in repairs.most_common())
+        print(f"{midi}: {number:,} MIDI files break the standard and were read as players read them ({kinds}).")
     print(f"{out}: {len(kept.song_ids):,} songs of {steps:,} steps; {len(skipped):,} skipped, see skipped.csv.")
     return counts
 
@@ -182,6 +191,8 @@ def _join(matches: Matches, songs: Iterator[Song], path: Path) -> Found:
     """Give each song its file: its own, or that of its track with the best score (then the first track)."""
     best: dict[str, tuple[float, str, Song]] = {}
     tracks: set[str] = set()
+    used: set[str] = set()
+    files: dict[str, str] = {}
     for song in songs:
         if song.track_id in matches.tracks:
             score, file = matches.tracks[song.track_id]
@@ -189,14 +200,16 @@ def _join(matches: Matches, songs: Iterator[Song], path: Path) -> Found:
             candidate = (-score, song.track_id, song)
             if song.song_id not in best or candidate[:2] < best[song.song_id][:2]:
                 best[song.song_id] = candidate
-                matches.files[song.song_id] = file
-        elif song.song_id in matches.files and song.song_id not in best:
+                files[song.song_id] = file
+        elif song.song_id not in best and (spelling := matches.spelling(song.song_id)):
             best[song.song_id] = (0.0, song.track_id, song)
+            files[song.song_id] = matches.files[spelling]
+            used.add(spelling)
     known = {song: row for song, (_, _, row) in best.items()}
     reason = f"not in {path.name}"
-    skipped = [Skipped(song, file, reason) for song, file in matches.files.items() if song not in known]
+    skipped = [Skipped(song, file, reason) for song, file in matches.files.items() if song not in used]
     skipped += [Skipped("", file, reason) for track, (_, file) in matches.tracks.items() if track not in tracks]
-    return Found(known, matches.files, [*matches.skipped, *skipped])
+    return Found(known, files, [*matches.skipped, *skipped])
 
 
 def _require_plays(left: PlayCounts, found: Found, plays: PlayCounts, options: FromMidiOptions) -> None:
@@ -264,13 +277,18 @@ def _write_tables(folder: Path, plays: PlayCounts, songs: list[Song]) -> None:
 
 def _write_csv(path: Path, table: pd.DataFrame, index: bool = True) -> None:
     # A carriage return is put into no quotes where lines end with a line feed, and would read as the end of a row.
-    table.replace("\r", " ", regex=True).to_csv(path, index=index, encoding="utf-8", lineterminator="\n")
+    text = table.replace("\r", " ", regex=True)
+    # The name of a file may be no UTF-8.
+    text.to_csv(path, index=index, encoding="utf-8", lineterminator="\n", errors="backslashreplace")
 
 
 def _link_files(folder: Path, files: list[Path]) -> None:
     folder.mkdir()
     for number, file in enumerate(files):
         target = folder / f"{number}.mid"
+        if file.suffix.lower() == ".gz":
+            target.write_bytes(unpacked(file.read_bytes(), MAX_BYTES))
+            continue
         try:
             target.hardlink_to(file.resolve())
         except OSError:  # another file system, or somebody else's file

@@ -6,11 +6,13 @@ import csv
 import filecmp
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+import unicodedata
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from seer.building.from_midi import FromMidiOptions, build_dataset
 from seer.midi import midi_to_array, read_midi, read_note_ons
 from seer.preprocess import PreprocessOptions, main, prepare
 
+CASES = Path(__file__).parents[1] / "testdata" / "midi"
 SONGS = 'song_id,title,artist_name,release,year\nSB,Té,"B, the",R,1999\nSA,Ta,A,R,\nSC,Tc,C,R,0\nSX,Tx,X,R,0\n'
 TRIPLETS = "bob\tSC\t1\nann\tSA\t2\nbob\tSA\t9\nann\tSB\t4\neve\tSB\t5\nbob\tS0\t1\n"
 
@@ -212,11 +215,58 @@ def test_bad_files_are_skipped_with_reasons(tmp_path: Path) -> None:
     build_dataset(options(folder))
     found = skipped(folder / "out")
     assert [row[:2] for row in found] == [*((f"S{n}", f"S{n}.mid") for n in range(1, 8)), ("SA", "sub/SA.mid")]
-    reasons = ["is empty", "not a readable", "has no note", "not a readable", "all its notes lie at time 0"]
+    reasons = ["is empty", "no MIDI header", "has no note", "is cut off", "all its notes lie at time 0"]
     reasons += ["played only by users with fewer than 2 songs", "not in triplets.txt", "the song has a file: SA.mid"]
     for row, reason in zip(found, reasons, strict=True):
         assert reason in row[2] and str(tmp_path) not in row[2]
     assert (folder / "out/triplets.txt").read_bytes() == b"1 2 1\n0 0 2\n1 0 5\n0 1 4\n"
+
+
+def test_every_ending_of_a_midi_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_sources(tmp_path)
+    for path in (folder / "midi").iterdir():
+        path.unlink()
+    names = {"SA.MID": "plain.mid", "SB.Kar": "karaoke.kar", "SC.mid.gz": "zipped.mid.gz", "SX.RMI": "riff.rmi"}
+    for name, case in names.items():
+        shutil.copy(CASES / case, folder / "midi" / name)
+    shutil.copy(CASES / "databyte.mid", folder / "midi" / "SD.smf")
+    (folder / "midi" / "SE.mid").mkdir()
+    (folder / "midi" / "SF.midi").symlink_to(folder / "nowhere")
+    for name in ("a.txt", "b.TXT", "README", "SA.mid.zip", os.fsdecode(b"S\xff.mid")):
+        (folder / "midi" / name).write_text("x")
+    (folder / "songs.csv").write_text(SONGS + "SD,T,A,R,0\n", "utf-8")
+    (folder / "triplets.txt").write_text("".join(f"ann\tS{letter}\t1\n" for letter in "ABCDX"))
+    counts = build_dataset(options(folder))
+    assert counts["songs with MIDI and metadata"] == 5 and counts["steps"] == 8
+    assert counts["read although they break the standard"] == {"values above 127": 1}
+    out = capsys.readouterr().out
+    assert "1 MIDI files break the standard and were read as players read them (1 values above 127)" in out
+    assert [(song, file, reason[:7]) for song, file, reason in skipped(folder / "out")] == [
+        ("", "*.txt", "2 files"),
+        ("", "*.zip", "a file "),
+        ("", "no ending", "a file "),
+        ("SE", "SE.mid", "is a fo"),
+        ("SF", "SF.midi", "leads t"),
+        (r"S\udcff", r"S\udcff.mid", "not in "),
+    ]
+    for number in range(5):  # one kind of file for all that follows
+        assert (folder / f"out/midi/{number}.mid").read_bytes()[:4] in (b"MThd", b"RIFF")
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("in_table", ["NFC", "NFD"])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_accents_are_written_in_two_ways(tmp_path: Path, on_disk, in_table, mapped) -> None:
+    """macOS takes letters and their accents apart."""
+    name, other = (unicodedata.normalize(form, "Säo Pé") for form in (on_disk, in_table))
+    folder = write_sources(tmp_path, {name: FILES["SA"], "SB": FILES["SB"]}, SONGS + f"{other},T,A,R,0\n")
+    (folder / "triplets.txt").write_text(f"ann\t{name}\t2\nann\tSB\t1\n", "utf-8")
+    if mapped:
+        (folder / "midi" / "mapping.csv").write_text(f"song_id,file\n{other},{other}.mid\nSB,SB.mid\n", "utf-8")
+    assert build_dataset(options(folder))["of users with enough songs"] == {"users": 1, "songs": 2, "ratings": 2}
+    assert skipped(folder / "out") == []
+    with (folder / "out/song_information.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["song_id"] for row in csv.DictReader(file)} == {other, "SB"}
 
 
 def test_the_new_folder_may_be_the_current_one_or_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,6 +456,6 @@ def test_songs_read_before_are_not_read_again(tmp_path: Path, monkeypatch) -> No
     build_dataset(options(folder))
     assert read == ["SA"]
     steps, _ = midi_to_array(read_midi(folder / "midi/SC.mid"))
-    assert len(steps) == 0  # PrettyMIDI forgets a note that never ends; the dataset does not
+    assert steps[0, 18:20].tolist() == [36, 127]  # a note that never ends is drawn, and in the dataset
     arrays = np.array(json.loads(content(folder / "out/midi_array.zip"))).reshape(3, -1, 32)
     assert arrays[0].tolist() == arrays[1].tolist() and arrays[2, 0, 18:20].tolist() == [36, 127]

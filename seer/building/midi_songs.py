@@ -19,7 +19,7 @@ from common.options import UserError, reason_of, replacing
 from common.workers import in_processes
 from seer.midi import NoteEnds, SeveralNotes, read_note_ons, steps_of
 
-VERSION = 1
+VERSION = 2
 """Of the conversion; songs kept by another version are converted anew."""
 
 
@@ -32,6 +32,8 @@ class Converted:
     steps: int
     seconds: float
     """Until its last note."""
+    repairs: tuple[str, ...] = ()
+    """What of the file breaks the standard and was read all the same."""
 
 
 def convert_all(
@@ -78,7 +80,7 @@ def _convert(folder: Path, file: str, cache: Path, several_notes: SeveralNotes, 
     path = folder / file
     try:
         if not path.is_file():
-            return "no such file"
+            return "is a folder" if path.is_dir() else "no such file"
         state = path.stat()
         key = repr((VERSION, file, state.st_size, state.st_mtime_ns, several_notes, note_ends))
         target = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
@@ -96,13 +98,15 @@ def _convert(folder: Path, file: str, cache: Path, several_notes: SeveralNotes, 
     if note_ons.end <= 0:
         return "all its notes lie at time 0"
     with replacing(target) as stream:
-        np.savez_compressed(stream, steps=steps, times=times, seconds=note_ons.end / 1e6)
-    return Converted(target, len(steps), note_ons.end / 1e6)
+        np.savez_compressed(
+            stream, steps=steps, times=times, seconds=note_ons.end / 1e6, repairs=np.array(note_ons.repairs, str)
+        )
+    return Converted(target, len(steps), note_ons.end / 1e6, note_ons.repairs)
 
 
 def _read_kept(path: Path) -> Converted | None:
     try:
         with np.load(path, allow_pickle=False) as kept:
-            return Converted(path, len(kept["steps"]), float(kept["seconds"]))
+            return Converted(path, len(kept["steps"]), float(kept["seconds"]), tuple(kept["repairs"].tolist()))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +84,10 @@ def read_play_counts(path: Path, songs: Collection[str]) -> tuple[PlayCounts, in
     Raises:
         UserError: the file cannot be read, is empty, or a line is malformed (the first one is named).
     """
-    number_of = {song.encode(): number for number, song in enumerate(sorted(songs))}
+    numbers = {song: number for number, song in enumerate(sorted(songs))}
+    # Accents may be written in another way there: macOS takes them apart (NFD).
+    number_of = {normalize(form, song).encode(): number for form in ("NFC", "NFD") for song, number in numbers.items()}
+    number_of |= {song.encode(): number for song, number in numbers.items()}
     user_of: dict[bytes, int] = {}
     users, plays, counts = array("q"), array("q"), array("q")
     number = 0

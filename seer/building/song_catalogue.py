@@ -8,12 +8,15 @@ import json
 import math
 import re
 import sqlite3
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from common.options import UserError, require
 from seer.building.play_counts import LONGEST_LINE, open_lines
+from seer.midi_file import ENDINGS, song_name
 from seer.tables import integer, positive, read_bytes, read_table
 
 SEPARATOR = b"<SEP>"
@@ -53,6 +56,11 @@ class Matches(NamedTuple):
     tracks: dict[str, tuple[float, str]]
     """MSD track id -> (score, file)."""
     skipped: list[Skipped]
+
+    def spelling(self, song: str) -> str | None:
+        """The song's id as ``files`` writes it: macOS takes letters and accents apart (NFD); None if it has no file."""
+        ways = (song, *(unicodedata.normalize(form, song) for form in ("NFC", "NFD")))
+        return next((way for way in ways if way in self.files), None)
 
 
 def read_songs(path: Path) -> Iterator[Song]:
@@ -121,7 +129,8 @@ def match_files(folder: Path, mapping: Path | None) -> Matches:
     ``mapping`` is a CSV table with the columns song_id and file (relative to ``folder``), or Lakh's
     ``match_scores.json`` ({track id: {md5: score}}; the files lie in A/B/C/TRABC.../md5.mid, below ``lmd_matched/``
     or not; the best score wins, of equal scores the first md5). Without it, ``mapping.csv`` or ``match_scores.json``
-    in the folder is taken (the latter also from beside it); else the name of each .mid file is its song's id.
+    in the folder is taken (the latter also from beside it); else the name of each MIDI file, without its ending, is its
+    song's id. Files of other endings are counted.
 
     Raises:
         UserError: ``mapping`` cannot be read.
@@ -135,13 +144,22 @@ def match_files(folder: Path, mapping: Path | None) -> Matches:
 
 def _matches_by_name(folder: Path) -> Matches:
     matches = Matches("the name of each file is a song id", {}, {}, [])
+    others: Counter[str] = Counter()
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in (".mid", ".midi") and path.is_file():
-            file = path.relative_to(folder).as_posix()
-            if path.stem in matches.files:
-                matches.skipped.append(Skipped(path.stem, file, f"the song has a file: {matches.files[path.stem]}"))
-            else:
-                matches.files[path.stem] = file
+        file, song = path.relative_to(folder).as_posix(), song_name(path.name)
+        if song is None:
+            others[path.suffix.lower() or "no ending"] += path.is_file()
+        elif not path.is_file():
+            matches.skipped.append(Skipped(song, file, "is a folder" if path.is_dir() else "leads to no file"))
+        elif same := matches.spelling(song):
+            matches.skipped.append(Skipped(song, file, f"the song has a file: {matches.files[same]}"))
+        else:
+            matches.files[song] = file
+    for ending, count in sorted((+others).items()):
+        files = "a file" if count == 1 else f"{count:,} files"
+        name = f"*{ending}" if ending[0] == "." else ending
+        reason = f"{files} whose ending is not that of a MIDI file ({', '.join(ENDINGS)}, also with .gz)"
+        matches.skipped.append(Skipped("", name, reason))
     return matches
 
 
@@ -150,6 +168,7 @@ def _mapped_files(folder: Path, mapping: Path) -> Matches:
     songs = table.unique("song_id")
     matches = Matches(f"{mapping.name} names a file for each of {len(songs):,} songs", {}, {}, [])
     for song, file in zip(songs, table.columns["file"], strict=True):
+        file = _on_disk(folder, file)
         reason = _unusable(folder, file)
         if reason:
             matches.skipped.append(Skipped(song, file, reason))
@@ -158,12 +177,19 @@ def _mapped_files(folder: Path, mapping: Path) -> Matches:
     return matches
 
 
+def _on_disk(folder: Path, file: str) -> str:
+    """The path as the disk has it, which may write accents in another way than the table."""
+    ways = (file, *(unicodedata.normalize(form, file) for form in ("NFC", "NFD")))
+    return next((way for way in ways if not _unusable(folder, way)), file)
+
+
 def _unusable(folder: Path, file: str) -> str:
     parts = Path(file).parts
     if not parts or Path(file).is_absolute() or ".." in parts or "\0" in file:
         return "leads out of the folder; expected a path relative to it"
     try:
-        return "" if (folder / file).is_file() else "no such file"
+        path = folder / file
+        return "" if path.is_file() else "is a folder" if path.is_dir() else "no such file"
     except OSError as error:  # a name that is too long
         return f"no such file ({error.strerror})"
 

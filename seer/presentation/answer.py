@@ -79,7 +79,7 @@ def answer(options: RecommendOptions, path: Path, dataset: Dataset, data: SeerDa
         cards, sources = [], set()
         for rank, one in enumerate(found, 1):
             notes = song_notes(midi_dir, one.song, np.asarray(data.midi[one.song]), np.asarray(data.times[one.song]))
-            sources.add(notes.source if midi_dir is None else notes.source.replace(f"{one.song}.mid", "of the song"))
+            sources.add(notes.source)
             cards.append(_card(beside, rank, one, notes.midi, explainer, data, synthesiser))
         played = f" Sound: {synthesiser.description}." if synthesiser else ""
         content = page.Content(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from common.options import UserError
 from seer.midi import CHANNELS, DRUM_CHANNEL, read_midi
+from seer.midi_file import song_name
 
 LONGEST_SECONDS = 2.0
 """At the latest then a note ends whose end is lost in the array."""
@@ -39,7 +40,7 @@ def clock(seconds: float) -> str:
 
 
 def song_notes(folder: Path | None, number: int, steps: NDArray[Any], times_us: NDArray[Any]) -> SongNotes:
-    """The notes of song ``number``: those of ``<folder>/<number>.mid`` if there is such a file, else of the array.
+    """The notes of song ``number``: those of ``<folder>/<number>.mid`` (or .kar, ...) if it is there, else the array's.
 
     Args:
         folder: MIDI files by song number; None if there are none.
@@ -49,15 +50,22 @@ def song_notes(folder: Path | None, number: int, steps: NDArray[Any], times_us: 
     Raises:
         UserError: the MIDI file is damaged.
     """
-    path = None if folder is None else folder / f"{number}.mid"
-    if path is None or not path.is_file():
+    path = None if folder is None else _file_of(folder, number)
+    if path is None:
         source = "the dataset's array: note lengths are a guess, all instruments sound as a piano"
         return SongNotes(array_to_midi(steps, times_us), source)
     try:
         midi = read_midi(path)
     except UserError as error:
         raise UserError(f"{error}; replace the file, or remove it to use the dataset's array instead") from error
-    return SongNotes(midi, f"the MIDI file {path.name}")
+    return SongNotes(midi, "the MIDI file of the song")
+
+
+def _file_of(folder: Path, number: int) -> Path | None:
+    usual = folder / f"{number}.mid"
+    if usual.is_file():
+        return usual
+    return next((path for path in sorted(folder.glob(f"{number}.*")) if song_name(path.name) and path.is_file()), None)
 
 
 def array_to_midi(steps: NDArray[Any], times_us: NDArray[Any]) -> pretty_midi.PrettyMIDI:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +9,12 @@ import pytest
 from pretty_midi import Instrument, Note, PrettyMIDI
 
 from common.options import UserError
-from seer.midi import midi_to_array
+from seer.midi import midi_to_array, read_note_ons, steps_of
 from seer.presentation.notes import array_to_midi, clock, song_notes
+from seer.presentation.pictures import piano_roll
+from seer.presentation.sound import clip, midi_bytes
+
+CASES = Path(__file__).parents[1] / "testdata" / "midi"
 
 
 def array(*events: tuple[int, int, int, float], padding: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -76,12 +82,36 @@ def test_file_or_array(tmp_path: Path) -> None:
     midi.instruments[0].notes = [Note(90, 72, 0.0, 1.0)]
     midi.write(str(tmp_path / "12.mid"))
     from_file = song_notes(tmp_path, 12, steps, times)
-    assert from_file.source == "the MIDI file 12.mid"
+    assert from_file.source == "the MIDI file of the song"
     assert from_file.midi.instruments[0].program == 40
     for folder, number in ((tmp_path, 13), (None, 12), (tmp_path / "missing", 12)):
         song = song_notes(folder, number, steps, times)
         assert "guess" in song.source
         assert song.midi.instruments[0].notes[0].pitch == 60
+
+
+@pytest.mark.parametrize("name", ["12.MID", "12.kar", "12.mid.gz"])
+def test_endings(tmp_path: Path, name: str) -> None:
+    steps, times = array((0, 60, 90, 0.0))
+    (tmp_path / "12.txt").write_text("no song")
+    shutil.copy(CASES / "plain.mid", tmp_path / name)
+    assert song_notes(tmp_path, 12, steps, times).source == "the MIDI file of the song"
+    assert "guess" in song_notes(tmp_path, 1, steps, times).source
+
+
+@pytest.mark.parametrize("path", sorted(CASES.iterdir()), ids=lambda path: path.name)
+def test_what_is_heard_is_drawn_and_sounds(tmp_path: Path, path: Path) -> None:
+    """A file that the model can read never ends the answer."""
+    (tmp_path / "0.mid").write_bytes(path.read_bytes())
+    steps, times = steps_of(read_note_ons(path), note_ends="drop")
+    song = song_notes(tmp_path, 0, steps, times)
+    picture = piano_roll(song.midi, [0.0], [3.0], (0.0, 1.0), None, "A")
+    assert f"{len(steps)} notes" in picture.text
+    section = PrettyMIDI(io.BytesIO(midi_bytes(clip(song.midi, 1.0, 2.0))))
+    sounding = [note for instrument in section.instruments for note in instrument.notes]
+    assert len(sounding) == (7 if path.name == "hanging-notes.mid" else 4)  # three started before, and never end
+    heard = times[(times >= 1e6) & (times < 2e6)] / 1e6 - 1
+    assert {round(note.start, 3) for note in sounding} == set(heard.round(3).tolist())
 
 
 def test_damaged_file(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import common  # noqa: F401 (first of all: from then on Ctrl-C ends an import in one line)
+
 __all__ = ["MusicRecommender"]
 
 

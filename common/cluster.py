@@ -14,6 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import console
 from common.options import UserError, require
 
 HOW = (
@@ -45,10 +46,15 @@ def this_worker() -> Worker:
     try:
         found = json.loads(os.environ["TF_CONFIG"])
         cluster, task = found["cluster"], found["task"]
-        known = [(kind, place) for kind in ("chief", "worker") for place in range(len(cluster.get(kind, [])))]
+        addresses = {kind: list(cluster.get(kind, [])) for kind in ("chief", "worker")}
+        for address in (address for kind in addresses.values() for address in kind):
+            host, _, port = address.rpartition(":")
+            if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+                raise ValueError(f"{address!r:.60} is not host:port")
+        known = [(kind, place) for kind, of in addresses.items() for place in range(len(of))]
         return Worker(known.index((task["type"], int(task["index"]))), len(known))
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{HOW} ({type(error).__name__}: {error})") from None
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise UserError(f"{HOW} ({type(error).__name__}: {error!s:.200})") from None
 
 
 def own_folder(run_dir: Path | None, resume: bool) -> Path | None:
@@ -72,6 +78,7 @@ def own_folder(run_dir: Path | None, resume: bool) -> Path | None:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     if resume:
         shutil.copytree(run_dir, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("tensorboard", ".*"))
-    print(f"worker {worker.number} of {worker.of}: results are printed and kept by worker 0, in {run_dir}", flush=True)
+    said = f"worker {worker.number} of {worker.of}: results are printed and kept by worker 0, in {run_dir}"
+    console.say(said, flush=True)
     sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (until the end; it would print the same)
     return folder

@@ -14,7 +14,7 @@ import shlex
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 from rich.cells import cell_len
@@ -83,8 +83,9 @@ def notify(*lines: object) -> None:
     _write(sys.stderr, lines, "\n", True)
 
 
-def _write(stream: TextIO, lines: Iterable[object], end: str, flush: bool) -> None:
-    stream.write(encodable("\n".join(visible(line) for line in lines) + end, stream))
+def _write(stream: TextIO, lines: Sequence[object], end: str, flush: bool) -> None:
+    if lines:
+        stream.write(encodable("\n".join(visible(line) for line in lines) + end, stream))
     if flush:
         stream.flush()
 
@@ -142,7 +143,7 @@ def markdown_table(columns: Sequence[str], rows: Rows) -> str:
     cells = [[markdown(cell) for cell in row] for row in (columns, *rows)]
     right = [_is_numeric(column) for column in zip(*rows, strict=True)] or [False] * len(columns)
     rule = "|" + "".join("---:|" if numeric else "---|" for numeric in right)
-    lines = ["| " + " | ".join(row) + " |" for row in cells]
+    lines = ["|" + "|".join(f" {cell} " if cell else " " for cell in row) + "|" for row in cells]
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
 

@@ -11,13 +11,13 @@ import fcntl
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from common import console
 from common.options import UserError
 
 Opened = TypeVar("Opened")
@@ -106,7 +106,7 @@ def _own(work: Path, folder: Path) -> Iterator[Path | None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"{folder}: another process is making it; waiting for that", file=sys.stderr, flush=True)
+            console.notify(f"{folder}: another process is making it; waiting for that")
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError:  # a file system without locks: each process makes its own, and the last one's stays
             private = _private(folder)

@@ -10,18 +10,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import inspect
 import io
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import IO, Annotated, Any, ClassVar, Literal, NoReturn, TypeVar, get_args, get_origin
 
 import tyro
+
+from common import console, stop_at_once
 
 Options = TypeVar("Options")
 PROJECT = Path(__file__).resolve().parent.parent
@@ -30,6 +34,15 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 _FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _NO_PLACE = (errno.EBUSY, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
+
+
+def _paragraphs(text: str) -> str:
+    """Help without the line ends of the source: one line for each paragraph."""
+    return "\n\n".join(" ".join(part.split()) for part in re.split(r"\n[ \t]*\n", text.strip()))
+
+
+# tyro keeps the line ends of indented lines, which every docstring of a field has.
+tyro._strings.remove_single_line_breaks = _paragraphs
 
 # Options that may be left open: their help says what happens then, so no "(default: None)" is shown.
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
@@ -183,9 +196,10 @@ def _are_of_training(options: Any) -> bool:
 
 def _parse(options: type[Options], arguments: Sequence[str], description: str | None) -> Options:
     printed = io.StringIO()
+    about = _paragraphs(inspect.cleandoc(description)) if description else None
     try:
         with contextlib.redirect_stderr(printed):
-            return tyro.cli(options, args=arguments, description=description)
+            return tyro.cli(options, args=arguments, description=about)
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -197,25 +211,39 @@ def _parse(options: type[Options], arguments: Sequence[str], description: str | 
 
 
 def run_script(main: Callable[[Options], object], options: type[Options]) -> None:
-    """Run ``main`` on the parsed command line; mistakes of the user end in one line and exit status 2."""
+    """Run ``main`` on the parsed command line; mistakes of the user end in one line and exit status 2.
+
+    The folder that ``--run-dir`` names is claimed at once, before TensorFlow is imported and data are prepared.
+    """
+    from common import rundir  # that module needs this one
+
+    if signal.getsignal(signal.SIGINT) is stop_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # from now on Ctrl-C is told below
     try:
-        main(parse(options, description=main.__doc__))
+        chosen = parse(options, description=main.__doc__)
+        with rundir.claimed(chosen):
+            main(chosen)
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        _end(" ".join(str(error).split()))
     except BrokenPipeError:  # nobody reads on, as after "| head": what is printed is of no use any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at the end
         sys.exit(1)
     except OSError as error:
         if error.errno not in _FULL_OR_CLOSED + _NO_PLACE and not _is_short(error):
             raise  # a fault of the program, not of the place it writes to
-        print(
-            f"error: {error.filename or 'writing'}: {reason_of(error)}; what was whole before is kept", file=sys.stderr
-        )
-        sys.exit(2)
+        _end(f"{error.filename or 'writing'}: {reason_of(error)}; what was whole before is kept")
+    except UnicodeEncodeError as error:
+        if not any(0xD800 <= ord(character) <= 0xDFFF for character in error.object):
+            raise
+        _end(f"{error.object}: is not text in {sys.getfilesystemencoding()}; give that file or folder another name")
     except KeyboardInterrupt as stop:  # its text, if any, says what is kept and how to go on
-        print(f"interrupted; {stop}" if str(stop) else "interrupted", file=sys.stderr)
+        console.notify(f"interrupted; {stop}" if str(stop) else "interrupted")
         sys.exit(130)
+
+
+def _end(message: str) -> NoReturn:
+    console.notify(f"error: {message}")
+    sys.exit(2)
 
 
 def _is_short(error: OSError) -> bool:
@@ -254,9 +282,11 @@ def replacing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 def write_json(path: Path, content: object) -> None:
     """Write ``content`` (dataclasses, arrays, paths and tuples allowed) as readable JSON, atomically; NaN is null."""
     plain = json.loads(json.dumps(content, default=_plain), parse_constant=lambda name: None)
+    text = json.dumps(plain, indent=1, ensure_ascii=False)
+    # A name of a file that is no UTF-8 holds halves of characters, which stand as \\udcXX.
+    text = re.sub("[\ud800-\udfff]", lambda half: json.dumps(half[0])[1:-1], text)
     with replacing(path, "w") as file:
-        json.dump(plain, file, indent=1, ensure_ascii=False)
-        file.write("\n")
+        file.write(f"{text}\n")
 
 
 def _plain(value: Any) -> Any:

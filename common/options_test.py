@@ -147,6 +147,17 @@ def help_of(options, capsys):
     return " ".join(capsys.readouterr().out.replace("│", " ").split())
 
 
+def test_help_has_no_line_ends_of_the_source(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    text = help_of(TrainingOptions, capsys)
+    for field in (
+        "mirrored trains on all GPUs of this machine, each batch split between them; multiworker on several",
+        "else the synthetic sample, which is written on first use.",
+        "of a run). With --epochs 0 each",
+    ):
+        assert field in text or field.replace(" of a run", " of a run") in text, text
+
+
 def test_help_tells_every_option(capsys):
     text = help_of(TrainingOptions, capsys)
     assert text.count("What it does.") == 1 and "default: None" not in text and "{None}" not in text

@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common import console
 from common.options import PROJECT, UserError, replacing, require, run_script
 from common.reporting.figures import DASH, Figure, Files, fill
 
@@ -168,7 +169,7 @@ def main(options: PagesOptions, root: Path = PROJECT) -> list[Path]:
     require(
         not (changed and options.check), f"{names}: a table differs from its figures; python -m common.pages writes it"
     )
-    print(f"Tables written anew in {names}" if changed else "All tables are as their figures are")
+    console.say(f"Tables written anew in {names}" if changed else "All tables are as their figures are")
     return changed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -12,8 +13,8 @@ from common.options import UserError, require
 
 Presets = Mapping[str, Mapping[str, Any]]
 """Name of a preset -> its options by name."""
-NOT_IN_A_PRESET = ("preset", "resume", "run_dir")
-"""Options that tell one run from another."""
+NOT_IN_A_PRESET = ("preset", "resume", "no_resume", "run_dir", "help", "h")
+"""Options that tell one run from another, or ask for help."""
 
 
 def as_arguments(options: Mapping[str, Any]) -> list[str]:
@@ -69,12 +70,28 @@ def options_of(preset: str, named: Presets) -> Mapping[str, Any]:
     if not isinstance(options, dict):
         raise UserError(f'--preset {path}: expected an object {{"options": {{name: value, ...}}}}')
     for name, value in options.items():
-        require(name not in NOT_IN_A_PRESET, f"--preset {path}: {name} is of a single run; give it on the command line")
+        require(
+            re.fullmatch(r"[a-zA-Z][\w.-]*", name) is not None and not name.lower().startswith("tyro"),
+            f"--preset {path}: {name!r} is no name of an option",
+        )
+        single = name.lower().replace("-", "_").rpartition(".")[2] in NOT_IN_A_PRESET
+        require(not single, f"--preset {path}: {name} is of a single run; give it on the command line")
         plain = (
             isinstance(value, bool) or _is_simple(value) or (isinstance(value, list) and all(map(_is_simple, value)))
         )
         require(plain, f"--preset {path}: {name} is {value!r:.60}; expected a number, a text, true, false, or a list")
+        for one in value if isinstance(value, list) else ():
+            hidden = isinstance(one, str) and one.startswith("-") and not _is_number(one)
+            require(not hidden, f"--preset {path}: {name} holds {one!r:.60}, which would be an option of its own")
     return options
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_simple(value: object) -> bool:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import math
+import re
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +17,16 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from rich.console import Console
-from rich.table import Table
 
+from common import console
 from common.options import replacing, write_json
 from common.reporting.run_metrics import deviation_words
+from common.rundir import release
 
+plt.rcParams["text.parse_math"] = False  # a dollar sign in a name is one
+_LOWER = {"rmse", "mae", "loss", "perplexity"}
+_HIGHER = {"map", "ndcg", "mrr", "recall", "precision", "hit", "f", "auc", "coverage", "accuracy", "maa", "r"}
+"""Words in the names of figures that say which is better."""
 Rows = Mapping[str, Mapping[str, float]]
 """Name of a model or source -> its figures; a missing figure or NaN is shown as a dash."""
 Cells = Mapping[str, Mapping[str, float | str]]
@@ -37,24 +43,30 @@ def _text(value: float | str | None) -> str:
 
 def print_table(title: str, rows: Cells, columns: Sequence[str]) -> None:
     """Print ``rows`` on the console."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for column in columns:
-        table.add_column(column, justify="right")
-    for name, figures in rows.items():
-        table.add_row(name, *(_text(figures.get(column)) for column in columns))
-    # A terminal narrower than the table would fold its cells; a file or pipe has no width at all.
-    cells = [max([len(column), *(len(_text(row.get(column))) for row in rows.values())]) for column in columns]
-    wide = 30 + sum(width + 5 for width in cells) + max((len(name) for name in rows), default=0)
-    console = Console()
-    Console(width=max(wide, console.width) if not console.is_terminal else None).print(table)
+    console.print_table(title, ["", *columns], _cells(rows, columns))
 
 
 def markdown_table(rows: Cells, columns: Sequence[str]) -> str:
     """``rows`` as a Markdown table."""
-    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
-    lines += [f"| {name} | " + " | ".join(_text(r.get(c)) for c in columns) + " |" for name, r in rows.items()]
-    return "\n".join(lines) + "\n"
+    return console.markdown_table(["", *columns], _cells(rows, columns))
+
+
+def _cells(rows: Cells, columns: Sequence[str]) -> list[list[str]]:
+    return [[name, *(_text(figures.get(column)) for column in columns)] for name, figures in rows.items()]
+
+
+def which_is_better(columns: Sequence[str]) -> str:
+    """In words, of those columns whose names say what they measure; empty if none does.
+
+    >>> which_is_better(["rmse", "map@10", "epoch"])
+    'Higher is better; of rmse lower.'
+    """
+    words = {column: set(re.split(r"[^a-z]+", column.lower())) for column in columns}
+    lower = [column for column in columns if words[column] & _LOWER]
+    higher = [column for column in columns if words[column] & _HIGHER and column not in lower]
+    if not higher:
+        return "Lower is better." if lower else ""
+    return f"Higher is better; of {', '.join(lower)} lower." if lower else "Higher is better."
 
 
 def plot_comparison(path: Path, title: str, rows: Rows, columns: Sequence[str], ours: Collection[str] = ()) -> None:
@@ -63,19 +75,21 @@ def plot_comparison(path: Path, title: str, rows: Rows, columns: Sequence[str], 
     down = -(-len(columns) // across)
     size = (3.2 * across + 1.6, (0.34 * len(rows) + 0.9) * down + 0.5)
     figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, sharey=True, layout="constrained")
-    names = list(rows)[::-1]
+    names, ours = list(rows)[::-1], set(ours)
     for axis in axes.flat[len(columns) :]:
         axis.set_visible(False)
     for axis, column in zip(axes.flat, columns, strict=False):
         values = [rows[name].get(column, math.nan) for name in names]
         colours = ["#e45756" if name in ours else "#4c78a8" for name in names]
-        bars = axis.barh(names, [0 if math.isnan(v) else v for v in values], color=colours)
+        bars = axis.barh(
+            [console.visible(name) for name in names], [0 if math.isnan(v) else v for v in values], color=colours
+        )
         axis.bar_label(bars, [_text(v) for v in values], padding=3, fontsize=8)
         axis.set_title(column, fontsize=10)
         axis.margins(x=0.25)
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(console.visible(title), fontsize=11)
     _save(figure, path)
 
 
@@ -100,7 +114,7 @@ def plot_histories(path: Path, title: str, histories: Mapping[str, History], mar
     for axis, name in zip(axes.flat, names, strict=False):
         for number, (run, history) in enumerate(histories.items()):
             epochs, values = [row["epoch"] for row in history], [row[name] for row in history]
-            axis.plot(epochs, values, marker="o", markersize=3, color=f"C{number}", label=run)
+            axis.plot(epochs, values, marker="o", markersize=3, color=f"C{number}", label=console.visible(run))
         if marked_epoch:
             axis.axvline(marked_epoch, color="#e45756", linestyle="--", linewidth=1, label="best epoch")
         if marked_epoch or len(histories) > 1:
@@ -110,7 +124,7 @@ def plot_histories(path: Path, title: str, histories: Mapping[str, History], mar
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(console.visible(title), fontsize=11)
     _save(figure, path)
 
 
@@ -135,7 +149,7 @@ def finish(
     ours: Collection[str] = (),
     appendix: str = "",
 ) -> dict[str, Any]:
-    """End a run: print its tables, write ``report.md``, ``comparison.png`` and, last, ``metrics.json``.
+    """End a run: write ``report.md``, ``comparison.png`` and, last, ``metrics.json``; then print its tables.
 
     Whoever finds ``metrics.json`` may take the run for finished.
 
@@ -143,7 +157,7 @@ def finish(
         folder: of the run.
         headline: of the tables; deviations from the corrected protocol, and that the data are synthetic, are added.
         result: what ``metrics.json`` is to hold.
-        parts: the tables.
+        parts: the tables; their titles and notes are plain text.
         picture: the rows and columns to draw; None for no picture.
         ours: rows of the picture that are no baselines.
         appendix: Markdown that is not printed, at the end of ``report.md``.
@@ -154,22 +168,24 @@ def finish(
     words = deviation_words(result)
     headline += f", {words}" if words and words not in headline else ""
     headline += " (synthetic data)" if result["dataset"]["synthetic"] else ""
-    blocks = [f"# {headline}"]
+    blocks = [f"# {console.markdown(headline)}"]
     for part in parts:
-        print_table(f"{headline}. {part.title}" if part.title else headline, part.rows, part.columns)
-        blocks += [f"## {part.title}"] if part.title else []
-        blocks += [markdown_table(part.rows, part.columns), *part.notes]
-        if part.notes:
-            print("\n".join(part.notes))
-    if without := without_value(parts):
-        print(without)
-        blocks.append(without)
+        blocks += [f"## {console.markdown(part.title)}"] if part.title else []
+        blocks += [markdown_table(part.rows, part.columns), which_is_better(part.columns)]
+        blocks += map(console.markdown, part.notes)
+    without = without_value(parts)
+    blocks.append(console.markdown(without))
     with replacing(folder / "report.md", "w") as file:
         file.write("\n\n".join(block.strip("\n") for block in (*blocks, appendix) if block) + "\n")
     if picture:
         plot_comparison(folder / "comparison.png", headline, picture.rows, picture.columns, ours)
     write_json(folder / "metrics.json", result)
-    print(f"Written to {folder}")
+    release(folder)
+    for part in parts:  # last of all: what is printed may find nobody who reads it
+        print_table(f"{headline}. {part.title}" if part.title else headline, part.rows, part.columns)
+        console.say(*filter(None, [which_is_better(part.columns), *part.notes]))
+    console.say(*filter(None, [without]))
+    console.say(f"Written to {folder}")
     return dict(result)
 
 
@@ -186,7 +202,8 @@ def without_value(parts: Sequence[Part]) -> str:
 
 
 def _save(figure: plt.Figure, path: Path) -> None:
-    with replacing(path) as file:
+    with replacing(path) as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # it is drawn as a box
         figure.savefig(file, format="png", dpi=120)
     plt.close(figure)
 

@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import pages
+from common import console, pages
 from common.options import PROJECT, OptionalPath, UserError, require, run_script, write_json
 from common.reporting.record import machine
 from common.reporting.run_metrics import by_seed, run_figures, run_intervals
@@ -69,9 +69,9 @@ def main(options: ResultsOptions, root: Path = PROJECT) -> list[str]:
     for paper, name, spec in chosen(options, root):
         table = f"{paper}/{name}"
         if spec.get("data") and options.data_dir is None:
-            print(f"{table}: needs {spec['data']}: --only {table} --data-dir FOLDER")
+            console.say(f"{table}: needs {spec['data']}: --only {table} --data-dir FOLDER")
             continue
-        print(f"{table}:", flush=True)
+        console.say(f"{table}:", flush=True)
         runs, data = options.runs.resolve(), options.data_dir and options.data_dir.resolve()
         folder = runs / paper / "results" / spec.get("out", name)
         # The sample even where the released files are installed: these tables are of the sample.
@@ -79,7 +79,7 @@ def main(options: ResultsOptions, root: Path = PROJECT) -> list[str]:
         try:
             found = (rows_of if "script" in spec else output_of)(spec, folder, data, environment)
         except UserError as error:  # the others need not wait for it
-            print(f"\nerror: {table}: {error}", file=sys.stderr, flush=True)
+            console.notify("", f"error: {table}: {error}")
             failed.append(table)
             continue
         write_json(root / paper / "results" / f"{name}.json", found)
@@ -128,12 +128,12 @@ def finished(command: list[str], folder: Path, file: str, environment: Mapping[s
         write_json(note, command)
         resume = ["--resume"] if (folder / "options.json").is_file() else []
         started = time.perf_counter()
-        print(f"  {shlex.join(['python', *command, *resume])}", end=" ", flush=True)
+        console.say(f"  {shlex.join(['python', *command, *resume])}", end=" ", flush=True)
         process = [sys.executable, str(PROJECT / command[0]), *command[1:], *resume]
         done = subprocess.run(process, capture_output=True, text=True, cwd=PROJECT, env=environment)
         last = done.stderr.strip().splitlines()[-1:] or ["no message"]
         require(done.returncode == 0, f"{shlex.join(command)}: {last[0]}")
-        print(f"({time.perf_counter() - started:.0f} s)", flush=True)
+        console.say(f"({time.perf_counter() - started:.0f} s)", flush=True)
     try:
         return dict(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:

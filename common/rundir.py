@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass
@@ -17,6 +19,78 @@ from common.presets import as_arguments
 _MAY_DIFFER = {"data_dir", "engine", "epochs", "resume", "run_dir"}
 """Options that a resumed run may change (the data themselves are compared by their fingerprint, whichever
 engine read them)."""
+
+_HELD: dict[Path, int] = {}
+"""Run directories that this process has claimed -> the open folder, which is locked."""
+
+
+def claim(folder: Path, resume: bool = False) -> None:
+    """Take a run directory for this process until it ends or :func:`release` is called; made if it is missing.
+
+    Of several processes that want it at once exactly one gets it: the folder itself is locked. Where the file system
+    has no locks nothing is certain.
+
+    Raises:
+        UserError: another process has it; or, unless ``resume``, it already holds something.
+    """
+    place = folder.resolve()
+    try:
+        if place not in _HELD:
+            _HELD[place] = _locked(folder)
+        if resume:
+            return
+        # A run that was killed while it began leaves this file half-written, and nothing else.
+        empty = all(path.name.startswith(".options.json.") for path in folder.iterdir())
+    except OSError as error:
+        raise UserError(f"--run-dir {folder}: {reason_of(error)}") from None
+    if not empty:
+        release(folder)
+        raise UserError(f"--run-dir {folder} is not empty; choose another folder, or add --resume to continue its run")
+
+
+def _locked(folder: Path) -> int:
+    while True:
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise UserError(f"--run-dir {folder}: another run is at work there; choose another folder") from None
+        except OSError:  # a file system without locks
+            return handle
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), folder.stat()):
+                return handle
+        os.close(handle)  # it was removed meanwhile
+
+
+def release(folder: Path) -> None:
+    """Give a claimed run directory back; if nothing was written there it is removed."""
+    handle = _HELD.pop(folder.resolve(), None)
+    if handle is not None:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only if it is empty
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def claimed(options: object) -> Iterator[None]:
+    """Claim the run directory that options of a training name for the time of the block.
+
+    That of several workers is the first one's, which claims it when it opens the run.
+    """
+    if not isinstance(options, TrainingOptions) or options.run_dir is None or options.distribute == "multiworker":
+        yield
+        return
+    folder = options.run_dir
+    if not options.resume or folder.is_dir():
+        claim(folder, options.resume)
+    try:
+        yield
+    finally:
+        release(folder)
 
 
 def open_run(paper: str, name: str, options: TrainingOptions, facts: dict[str, Any]) -> Path:
@@ -32,13 +106,15 @@ def open_run(paper: str, name: str, options: TrainingOptions, facts: dict[str, A
         UserError: the directory already holds a run and ``--resume`` is not given, or it is given and the run was
             started with other options or on other data.
     """
-    folder = options.run_dir or PROJECT / "runs" / paper / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    own = "".join(c if c.isprintable() else "-" for c in name)  # a dataset's folder may be called anything
+    folder = options.run_dir or PROJECT / "runs" / paper / f"{own}-{time.strftime('%Y%m%d-%H%M%S')}"
     if options.distribute == "multiworker":
         folder = own_folder(options.run_dir, options.resume) or folder
     file = folder / "options.json"
     now = json.loads(json.dumps(asdict(options), default=str))
     if options.resume:
         before = _read_started(folder)
+        claim(folder, resume=True)
         for key, value in now.items():
             same = key in _MAY_DIFFER or before["options"].get(key) == value
             old = before["options"].get(key)
@@ -53,12 +129,8 @@ def open_run(paper: str, name: str, options: TrainingOptions, facts: dict[str, A
             if left.is_file():
                 left.unlink()
         return folder
+    claim(folder)
     try:
-        require(
-            # A run that was killed while it began leaves this file half-written, and nothing else.
-            not folder.exists() or all(path.name.startswith(".options.json.") for path in folder.iterdir()),
-            f"--run-dir {folder} is not empty; choose another folder, or add --resume to continue its run",
-        )
         for left in list(folder.glob(".options.json.*")):
             left.unlink()
         write_json(file, {"options": now} | facts)

@@ -10,14 +10,35 @@ import importlib.metadata
 import os
 import platform
 import warnings
+from pathlib import Path
 from typing import Any
 
+from common.options import TrainingOptions, UserError, require
 from common.quiet import silent_stderr
 
+
+def _settings() -> Path:
+    """The file of Keras's settings."""
+    return Path(os.environ.get("KERAS_HOME", "~/.keras"), "keras.json")
+
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+_backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+require(
+    _backend == "tensorflow", f"KERAS_BACKEND is {_backend}: the commands run on tensorflow; unset it or set it to that"
+)
+os.environ["KERAS_BACKEND"] = _backend
 with silent_stderr():  # TensorFlow's C++ code logs there before it reads any setting
-    import keras
+    try:
+        import keras
+    except (
+        ValueError,
+        AttributeError,
+        TypeError,
+        OSError,
+        RecursionError,
+    ) as error:  # of what keras.json says; a missing one is well
+        raise UserError(f"Keras cannot start with its settings in {_settings()}: {error}; mend or delete it") from None
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")
@@ -26,7 +47,23 @@ with silent_stderr():  # TensorFlow's C++ code logs there before it reads any se
 import numpy as np
 
 from common.cluster import this_worker
-from common.options import TrainingOptions, require
+
+
+def require_keras_settings() -> None:
+    """Refuse settings of Keras that would change the networks, such as ``floatx`` in its file keras.json.
+
+    Raises:
+        UserError: one is not Keras's own default.
+    """
+    for name, found, wanted in (
+        ("floatx", keras.config.floatx(), "float32"),
+        ("epsilon", keras.config.epsilon(), 1e-7),
+        ("image_data_format", keras.config.image_data_format(), "channels_last"),
+    ):
+        require(found == wanted, f"{_settings()}: {name} is {found}; it must be {wanted}: set that or delete the file")
+
+
+require_keras_settings()
 
 
 def configure(options: TrainingOptions) -> None:

@@ -1,6 +1,7 @@
 """Seeds, precision and devices."""
 
 import os
+import subprocess
 import sys
 
 import keras
@@ -17,6 +18,29 @@ from common.quiet import silent_stderr
 def float32():
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("backend", ["foo", "jax", "torch"])
+def test_another_backend_is_one_line(backend):
+    environment = os.environ | {"KERAS_BACKEND": backend}
+    code = "from common.options import TrainingOptions, run_script\n"
+    code += "def main(options):\n import common.runtime\nrun_script(main, TrainingOptions)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith(f"error: KERAS_BACKEND is {backend}: the commands run on tensorflow")
+
+
+def test_settings_that_change_the_networks_are_one_line(monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", "/k")
+    for name, odd in (("floatx", "float64"), ("epsilon", 1e-3), ("image_data_format", "channels_first")):
+        usual = getattr(keras.config, name)()
+        getattr(keras.config, f"set_{name}")(odd)
+        try:
+            with pytest.raises(UserError, match=f"^/k/keras.json: {name} is {odd}; it must be {usual}"):
+                runtime.require_keras_settings()
+        finally:
+            getattr(keras.config, f"set_{name}")(usual)
+    runtime.require_keras_settings()
 
 
 @pytest.mark.parametrize("asked", ["float32", "mixed_float16", "mixed_bfloat16"])

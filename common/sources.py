@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import math
 import os
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from common import console
 from common.folders import replacing_folder
 from common.options import PROJECT, UserError, reason_of, require
 
@@ -97,10 +97,9 @@ def dataset_folder(
     elif found := [place for place in (home, home / "released", home / "Data") if not missing_files(place, required)]:
         raw, name = found[0], "released"
     else:
-        print(
+        console.notify(
             f"The released files are missing in {home} (data/README.md says where to get them): "
-            f"the synthetic sample in {home / 'sample'} is used.",
-            file=sys.stderr,
+            f"the synthetic sample in {home / 'sample'} is used."
         )
         return sample_dataset(paper, required, write_sample)
     if raw.is_relative_to(data_root()):

@@ -19,6 +19,7 @@ from typing import IO, Annotated, Any
 
 import tyro
 
+from common import console
 from common.options import PROJECT, OptionalInt, OptionalPath, UserError, flag, require, run_script
 from common.tuning.search_space import Space, load_space
 from common.tuning.study import done, finish, open_study, readable, search
@@ -78,7 +79,9 @@ def main(options: TuneOptions) -> dict[str, Any]:
         given = (options.fixed, folder, options.data_dir, options.epochs, options.seed)
         trials = Trials(space, metric, *given, lock)
         study = open_study(folder, space.metrics[metric], _begun(options, space, metric))
-        print(f"Searching {space.name} by {metric}: {done(study)} of {options.trials} trials are done", flush=True)
+        console.say(
+            f"Searching {space.name} by {metric}: {done(study)} of {options.trials} trials are done", flush=True
+        )
         try:
             with readable(folder / "study.db"):
                 search(study, trials, options.trials)

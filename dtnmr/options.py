@@ -36,6 +36,8 @@ class DtnmrOptions(TrainingOptions, DataOptions):
     data_dir: OptionalPath = None
     """Folder with train.csv, test.csv, songs.csv and members.csv as Kaggle ships them; the same as --db. Default: the
     released files below data/kkbox, else the synthetic sample, which is written on first use."""
+    precision: Literal["auto", "float32"] = "auto"
+    """Arithmetic of the layers: float32 alone."""
     epochs: OptionalInt = None
     """Passes over the training examples; 0 evaluates the given weights (seed: 1; paper: not found). Default: 10,
     released: 1."""
@@ -98,7 +100,6 @@ class DtnmrOptions(TrainingOptions, DataOptions):
             f"--cutoffs are {' '.join(map(str, self.cutoffs))}; name different numbers from 1 on in ascending order",
         )
         require(len(self.weights) <= 1, "--weights names several files; name one")
-        require(self.precision in ("auto", "float32"), f"--precision {self.precision}: DTNMR computes in float32")
         require(
             self.negatives is None or self.loss != "full-softmax",
             "--loss full-softmax compares with all songs and draws no --negatives; leave one of them out",

@@ -62,6 +62,8 @@ class GruOptions(TrainingOptions, DataOptions):
     preset: Annotated[str | None, choice(*PRESETS, "FILE")] = None
     """Official best settings for a dataset, those of the Spotify project, or a JSON file such as the preset.json of a
     search; single options override them."""
+    precision: Literal["auto", "float32"] = "auto"
+    """Arithmetic of the layers: float32 alone."""
     epochs: OptionalInt = None
     """Passes over the training sessions (official: 10)."""
     batch_size: OptionalInt = None
@@ -124,7 +126,6 @@ class GruOptions(TrainingOptions, DataOptions):
             dropout_hidden=(0, 0.99),
         )
         require(len(self.weights) <= 1, "--weights names several files; name one")
-        require(self.precision in ("auto", "float32"), f"--precision {self.precision}: GRU4Rec computes in float32")
         require(self.protocol == "corrected", "--protocol released: GRU4Rec has one protocol, the official one")
 
     @property

@@ -117,7 +117,7 @@ def test_mistakes_end_in_one_line(cli, data, tmp_path):
         (("--data-dir", data, "--epochs", 0, "--weights", broken), "cannot be read as npz"),
         (("--data-dir", data, "--epochs", 0, "--weights", other), "not weights of GRU4Rec"),
         (("--data-dir", data, "--epochs", 0, "--weights", shapeless), "other shapes than the official ones"),
-        ((*run, "--precision", "mixed_float16"), "computes in float32"),
+        ((*run, "--precision", "mixed_float16"), "invalid choice"),
         ((*run, "--distribute", "multiworker"), "needs TF_CONFIG"),
         ((*run, "--batch-size", 10**6), "--batch-size is 1000000"),
         ((*run, "--drop-featureless"), "belongs to mssd"),

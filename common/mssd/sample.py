@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtr
 
+from common import console
 from common.mssd.files import FEATURE_COLUMNS, LOG_COLUMNS
 from common.mssd.world import CONTEXTS, ENDS, LATENT, Play, World, choose, draw_ids, draw_sessions, draw_world
 from common.options import replacing, require, run_script
@@ -219,7 +220,7 @@ def main(options: SessionSampleOptions) -> dict[str, Any]:
     started = time.perf_counter()
     rows = write_sample(options.out, options)
     seconds = round(time.perf_counter() - started, 1)
-    print(
+    console.say(
         f"{options.out}: synthetic, {options.sessions:,} sessions, {rows:,} events, {options.tracks:,} tracks, "
         f"{options.days} days ({seconds} s)"
     )

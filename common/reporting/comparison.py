@@ -17,8 +17,9 @@ from typing import Annotated
 
 import tyro
 
+from common import console
 from common.options import OptionalPath, replacing, require
-from common.report import Cells, markdown_table, plot_comparison, print_table
+from common.report import Cells, markdown_table, plot_comparison, print_table, which_is_better
 from common.reporting.figures import Figure
 from common.reporting.paired import TEST_COLUMNS, paired_tests
 from common.reporting.run_metrics import run_intervals
@@ -49,25 +50,33 @@ def main(options: ReportOptions) -> list[Group]:
     """Compare runs of any papers: tables, paired tests, pictures."""
     groups = grouped([run for path in options.runs for run in read_runs(path)])
     text = "# Comparison of runs\n\n"
+    shown: list[tuple[str, Cells, Sequence[str]]] = []
     for number, group in enumerate(groups, 1):
         parts: list[tuple[str, Cells, Sequence[str]]] = [
             (group.title, *table_of(group)),
             ("What differs", *differences(group)),
             ("Paired tests", paired_tests(group), TEST_COLUMNS),
         ]
-        text += f"## {group.title}\n\n"
+        text += f"## {console.markdown(group.title)}\n\n"
         for title, rows, columns in parts:
             if rows and columns:
-                print_table(title, rows, columns)
+                shown.append((title, rows, columns))
                 text += f"{title}:\n\n" * (title != group.title) + f"{markdown_table(rows, columns)}\n"
+                better = which_is_better(columns) if title == group.title else ""
+                text += f"{better}\n\n" if better else ""
         if options.out is not None and group.columns:
             plot_comparison(options.out / f"{number}.png", group.title, means(group), group.columns, list(group.rows))
-            text += f"![{group.title}]({number}.png)\n\n"
-    print(NOTE)
+            text += f"![{console.markdown(group.title)}]({number}.png)\n\n"
     if options.out is not None:
         with replacing(options.out / "report.md", "w") as file:
             file.write(f"{text}{NOTE}\n")
-        print(f"Written to {options.out}")
+    for title, rows, columns in shown:  # last of all: what is printed may find nobody who reads it
+        print_table(title, rows, columns)
+        better = which_is_better(columns) if title in {group.title for group in groups} else ""
+        console.say(*[better, ""] if better else [])
+    console.say(NOTE)
+    if options.out is not None:
+        console.say(f"Written to {options.out}")
     return groups
 
 

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
+from common import console
 from common.options import PROJECT, write_json
 from common.reporting.figures import read_figures
 
@@ -103,9 +104,9 @@ def record(name: str, options: Any, figures: Mapping[str, Any], around: Mapping[
         before = read_figures(path).get("options", {})
         other = [f"{key} {value}, not {chosen.get(key)}" for key, value in before.items() if value != chosen.get(key)]
         if other:
-            print(f"Not recorded: {path} is of other options ({'; '.join(other)}); delete it to record these.")
+            console.say(f"Not recorded: {path} is of other options ({'; '.join(other)}); delete it to record these.")
             return False
     facts = {"script": f"benchmarks/{name}.py", "options": chosen, "date": time.strftime("%Y-%m-%d")}
     write_json(path, facts | {"seconds": seconds, "machine": around, "versions": versions(), "figures": figures})
-    print(f"Recorded in {path}")
+    console.say(f"Recorded in {path}")
     return True

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from common import console
 from common.options import UserError, replacing, require, write_json
 from common.tuning.search_space import Direction
 from common.tuning.trials import Failed, Trials
@@ -105,7 +104,7 @@ def _make(study: Study, trials: Trials, trial: Trial) -> None:
 
     chosen = trials.choose(trial)
     trial.set_user_attr("chosen", chosen)
-    print(f"Trial {trial.number}: {_listed(chosen)}", flush=True)
+    console.say(f"Trial {trial.number}: {_listed(chosen)}", flush=True)
     twin = next((old for old in _complete(study) if old.params == trial.params), None)
     try:
         if twin:
@@ -117,13 +116,13 @@ def _make(study: Study, trials: Trials, trial: Trial) -> None:
             _same_dataset(study, found["dataset"], trials.run_dir(trial.number))
         trial.set_user_attr("found", found)
         study.tell(trial, found["value"])
-        print(f"Trial {trial.number}: {trials.metric} {found['value']:.6g}, {said}", flush=True)
+        console.say(f"Trial {trial.number}: {trials.metric} {found['value']:.6g}, {said}", flush=True)
     except (Failed, UserError) as error:
         trial.set_user_attr("error", str(error))
         study.tell(trial, state=TrialState.FAIL)
         if isinstance(error, UserError):
             raise
-        print(f"Trial {trial.number}: failed: {error}", flush=True)
+        console.say(f"Trial {trial.number}: failed: {error}", flush=True)
     finally:
         write_trials(study, trials)
     if _complete(study):
@@ -206,24 +205,21 @@ def finish(study: Study, trials: Trials) -> dict[str, Any]:
     """
     ranked = best_first(study)
     require(bool(ranked), f"all {done(study)} trials failed; {trials.folder / 'trials.csv'} says why")
-    table = Table(title=f"{trials.space.name}: the best of {done(study)} trials", title_justify="left")
-    for column in ("trial", trials.metric, "epoch"):
-        table.add_column(column, justify="right")
-    table.add_column("options")
-    for trial in ranked[:SHOWN]:
-        found, chosen = trial.user_attrs["found"], trial.user_attrs["chosen"]
-        table.add_row(str(trial.number), f"{found['value']:.6g}", str(found["epoch"]), _listed(chosen))
-    console = Console()
-    Console(width=console.width if console.is_terminal else 160).print(table)
     file, paper = trials.folder / "preset.json", trials.space.paper
     preset = preset_of(study, trials)
     write_json(file, preset)
+    rows = [(trial, trial.user_attrs["found"], trial.user_attrs["chosen"]) for trial in ranked[:SHOWN]]
+    console.print_table(
+        f"{trials.space.name}: the best of {done(study)} trials",
+        ["trial", trials.metric, "epoch", "options"],
+        [[str(t.number), f"{found['value']:.6g}", str(found["epoch"]), _listed(chosen)] for t, found, chosen in rows],
+    )
     _warn_of_chance(trials, preset["found"]["value"])
     command = ["python", f"{paper}/train.py", "--preset", str(file)]
     command += ["--data-dir", str(trials.data_dir)] if trials.data_dir else []
     command += ["--seed", str(trials.seed)] if trials.seed != 1 else []
     said = shlex.join([*command, *trials.arguments])
-    print(f"Trial {ranked[0].number} is the best. To train with its options: {said}")
+    console.say(f"Trial {ranked[0].number} is the best. To train with its options: {said}")
     return preset
 
 
@@ -232,7 +228,7 @@ def _warn_of_chance(trials: Trials, value: float) -> None:
     chance = trials.space.chance.get(trials.metric)
     if chance is None or (value <= chance if trials.space.metrics[trials.metric] == "minimize" else value >= chance):
         return
-    print(
+    console.say(
         f"Even the best trial is worse than chance: {trials.metric} is {value:.4g}, and {chance:.4g} for a model that "
         "knows nothing. Train longer (--epochs), or search smaller learning rates."
     )

@@ -150,7 +150,7 @@ def markdown_table(columns: Sequence[str], rows: Rows) -> str:
 def print_table(title: str, columns: Sequence[str], rows: Rows) -> None:
     """Print a table that is no wider than the terminal (80 columns where there is none).
 
-    Names are broken at blanks alone, numbers never. A table that is too wide is transposed, or split into several, each
+    Names are broken at blanks alone, those of rows only if they must be, numbers never. A table that is too wide is transposed, or split into several, each
     with the first column; where even that is too wide, each row becomes a list.
     """
     width = max(shutil.get_terminal_size().columns, 20)
@@ -162,14 +162,14 @@ def print_table(title: str, columns: Sequence[str], rows: Rows) -> None:
 
 
 def _laid_out(columns: list[str], rows: list[list[str]], width: int) -> list[str]:
-    needed = _needed(columns, rows)
+    needed = _needed(columns, rows, width)
     if _total(needed) <= width:
         return _rendered(columns, rows, width)
     turned = [list(row) for row in zip(columns[1:], *(row[1:] for row in rows), strict=True)]
     head = [columns[0], *(row[0] for row in rows)]
-    if rows and len(rows) < len(columns) - 1 and _total(_needed(head, turned)) <= width:
+    if rows and len(rows) < len(columns) - 1 and _total(_needed(head, turned, width)) <= width:
         return _rendered(head, turned, width)
-    if any(_total([needed[0], other]) > width for other in needed[1:]) or 2 * needed[0] > width:
+    if any(_total([needed[0], other]) > width for other in needed[1:]):
         return _lists(columns, rows)
     lines: list[str] = []
     rest = list(range(1, len(columns)))
@@ -182,13 +182,16 @@ def _laid_out(columns: list[str], rows: list[list[str]], width: int) -> list[str
     return lines
 
 
-def _needed(columns: Sequence[str], rows: Rows) -> list[int]:
+def _needed(columns: Sequence[str], rows: Rows, width: int) -> list[int]:
     """The least width of each column: that of its numbers, or of the longest word."""
     found = []
     for place, column in enumerate(columns):
         cells = [row[place] for row in rows]
         texts = cells if _is_numeric(cells) else [word for cell in cells for word in cell.split(" ")]
         found.append(max(map(cell_len, (*column.split(" "), *texts)), default=0))
+    first = max((cell_len(row[0]) for row in rows), default=0)
+    if first > found[0] and all(_total([first, other]) <= width for other in found[1:]):
+        found[0] = first  # a name of a row stays in one line if it can
     return found
 
 
@@ -201,7 +204,7 @@ def _is_numeric(cells: Sequence[str]) -> bool:
 
 
 def _rendered(columns: list[str], rows: list[list[str]], width: int) -> list[str]:
-    widths = _needed(columns, rows)
+    widths = _needed(columns, rows, width)
     wanted = [max(cell_len(row[place]) for row in (columns, *rows)) for place in range(len(columns))]
     for _ in range(width - _total(widths)):  # what is left goes to where most is missing
         missing = [want - has for want, has in zip(wanted, widths, strict=True)]

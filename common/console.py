@@ -150,8 +150,8 @@ def markdown_table(columns: Sequence[str], rows: Rows) -> str:
 def print_table(title: str, columns: Sequence[str], rows: Rows) -> None:
     """Print a table that is no wider than the terminal (80 columns where there is none).
 
-    Names are broken at blanks alone, those of rows only if they must be, numbers never. A table that is too wide is transposed, or split into several, each
-    with the first column; where even that is too wide, each row becomes a list.
+    Names are broken at blanks alone, those of rows only if they must be, and numbers never. A table that is too wide is
+    transposed, or split into several, each with the first column; where even that is too wide, each row becomes a list.
     """
     width = max(shutil.get_terminal_size().columns, 20)
     columns = [visible(column) for column in columns]
@@ -167,7 +167,11 @@ def _laid_out(columns: list[str], rows: list[list[str]], width: int) -> list[str
         return _rendered(columns, rows, width)
     turned = [list(row) for row in zip(columns[1:], *(row[1:] for row in rows), strict=True)]
     head = [columns[0], *(row[0] for row in rows)]
-    if rows and len(rows) < len(columns) - 1 and _total(_needed(head, turned, width)) <= width:
+    if (
+        rows
+        and len(rows) < len(columns) - 1
+        and _total([max(map(cell_len, columns)), *map(cell_len, head[1:])]) <= width
+    ):
         return _rendered(head, turned, width)
     if any(_total([needed[0], other]) > width for other in needed[1:]):
         return _lists(columns, rows)

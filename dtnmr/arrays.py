@@ -105,7 +105,8 @@ def _texts_fit(data: KkboxData) -> bool:
         set(data.values) == {*SONG_FEATURES, *USER_FEATURES, "behaviour"}
         and all(isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in lists)
         and all(type(number) is int for number in data.counts.values())
-        and 0 < data.longest_length < float("inf")
+        and -float("inf") < data.longest_length < float("inf")
+        and data.longest_length != 0
         and type(data.longest_history) is int
         and data.longest_history >= 1
     )
@@ -142,7 +143,7 @@ def _numbers_fit(data: KkboxData) -> bool:
         (data.owners, 0, data.users),
         (data.trained, 0, lengths + 1),
         (data.plays, 0, np.inf),
-        (data.lengths, 0, np.inf),
+        (data.lengths, -np.inf, np.inf),  # released: a length below 0 is taken as it is
     ]
     for points in (getattr(data, name) for name in _POINTS):
         bounds += [(points.playlists, 0, playlists), (points.positions, 0, lengths[points.playlists])]

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import lsqr
 
-from dtnmr.dataset import SONG_FEATURES, KkboxData, Rows
+from dtnmr.dataset import SONG_FEATURES, KkboxData, Rows, training_part
 from dtnmr.evaluation import Scores
-from dtnmr.factors import train_bpr
+from dtnmr.factors import FACTORS, train_bpr
 from dtnmr.queries import Queries, of_users
 
 NEIGHBOURS = 200
@@ -116,8 +116,9 @@ def artist_markov(data: KkboxData) -> Scores:
     moves = sparse.csr_array(sharing.T @ follows @ sharing)
     moves = _rows_to_one(moves)
     weight = np.maximum(data.plays, 0.5)
-    within = _rows_to_one(sparse.csr_array(sharing.T * weight[None, :]))
-    overall = BACK_OFF * weight / weight.sum()
+    played = np.asarray((sharing.T @ data.plays).ravel())  # (artists,) in training: new songs change no other's score
+    within = sparse.csr_array(sharing.T * (1 / np.where(played > 0, played, 1))[:, None] * weight[None, :])
+    overall = BACK_OFF * weight / data.plays.sum()
 
     def scores(queries: Queries) -> NDArray[Any]:
         histories = queries.histories
@@ -153,12 +154,20 @@ def item_knn(data: KkboxData) -> Scores:
 
 
 def bpr_mf(data: KkboxData, seed: int) -> Scores:
-    """Matrix factorisation by BPR (:mod:`dtnmr.factors`); a new user gets the songs of highest bias."""
-    model = train_bpr(matrix(of_users(data).histories, data.songs), seed)
+    """Matrix factorisation by BPR (:mod:`dtnmr.factors`); a new user gets the songs of highest bias.
+
+    It learns from users and songs with a training play alone; songs without one get no factors and the lowest bias.
+    """
+    known = training_part(data)
+    users, songs = np.unique(known.owners), np.flatnonzero(data.plays) if not data.released else np.arange(data.songs)
+    model = train_bpr(matrix(of_users(known).histories, known.songs)[users], seed)
+    of_user, of_song = np.zeros((data.users + 1, FACTORS), np.float32), np.zeros((data.songs, FACTORS), np.float32)
+    of_user[users], of_song[songs] = model.users, model.songs  # the last row is that of somebody unknown
+    bias = np.full(data.songs, model.bias.min(initial=0), np.float32)
+    bias[songs] = model.bias
 
     def scores(queries: Queries) -> NDArray[Any]:
-        found = np.where(queries.users[:, None] >= 0, model.users[queries.users], 0) @ model.songs.T
-        return found + model.bias
+        return of_user[queries.users] @ of_song.T + bias
 
     return scores
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from common.options import parse
+from common.tables import Column, open_table
 from conftest import GOLDEN
-from dtnmr.csvtables import read_table
 from dtnmr.evaluation import RELEASED_ACCURACY, make_task, point_values
 from dtnmr.experiment import recommender
 from dtnmr.kkbox import kkbox_files
@@ -24,8 +24,8 @@ SEEDS = (1, 2)
 
 def frozen(data, behaviour):
     """Numbers of the test points, and their candidates besides the label."""
-    tables = read_table(kkbox_files(FOLDER / "csv")["songs"], {"song_id": ("song_id",)}, "str")
-    ids = [name for table in tables for name in table.song_id]
+    with open_table(kkbox_files(FOLDER / "csv")["songs"], {"song_id": Column("text")}, multiline=True) as table:
+        ids = table.frame().song_id.tolist()
     numbers = {name: number for number, name in enumerate(data.song_ids)}
     index = np.array(behaviour["test_point_index"])
     negatives = np.zeros((len(data.test), len(behaviour["negative_song_rows"][0])), np.int32)

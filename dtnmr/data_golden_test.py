@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from common.table_sources import Source, open_source
 from conftest import GOLDEN
-from dtnmr.csvtables import opened
 from dtnmr.data_options import DataOptions
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES
 from dtnmr.encoding import encode_song, encode_user, heard_bits
@@ -26,7 +26,7 @@ def read(name):
 
 def rows_by_id(part):
     """Id -> row of songs.csv or members.csv, counted from 0."""
-    with opened(kkbox_files(FOLDER / "csv")[part]) as stream:
+    with open_source(Source(kkbox_files(FOLDER / "csv")[part])) as stream:
         rows = list(csv.reader(io.TextIOWrapper(stream, "utf-8")))[1:]
     return {row[0]: number for number, row in enumerate(rows)}
 

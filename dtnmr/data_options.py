@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from common.options import OptionalPath, flag, require, require_between
+from dtnmr.filters import LONGEST_NAME
 
 Protocol = Literal["corrected", "released"]
 MOST = 2**31 - 1
@@ -27,8 +28,9 @@ class DataOptions:
     top: float = 0.001
     """Keep a song only if its plays in the training file are more than this share of those of the song played most."""
     min_playlist_len: int = 20
-    """Songs of a training playlist that are only history: examples begin with the song after them. Released protocol:
-    playlists must be longer than this."""
+    """Users with a shorter playlist are left out (of training songs; of test songs if they have no others). The first
+    songs, as many as this, are only history: examples begin with the song after them. Released protocol: playlists
+    must be longer than this."""
     max_playlist_len: int = 200
     """Corrected protocol: only the last so many songs of a training playlist give examples, and a history has fewer
     songs than this. Released protocol: longer playlists, and those of just this length, are left out."""
@@ -38,9 +40,19 @@ class DataOptions:
     """Songs at the end of a history that are the short-term preference."""
     long_term_len: int = 20
     """Songs at the end of a history that are the long-term preference; a tested song needs as many before it."""
+    max_song_seconds: float = 360.0
+    """Songs of this length or longer are left out; 0 is no limit."""
+    min_age: int = 16
+    """The youngest age that is believed."""
+    max_age: int = 59
+    """The oldest age that is believed. Other ages are unknown, as is KKBOX's 0; unknown is a value like any age."""
+    age_filter: bool = False
+    """Corrected protocol: leave out users whose age is unknown. The released protocol always does."""
     name_filter: bool = False
-    """Corrected protocol: drop songs of artists and composers whose names have no blank, more than 25 characters, or
-    Chinese, Japanese, Korean or Thai letters. The released protocol always does."""
+    """Corrected protocol: drop songs of artists and composers whose names have no blank, more than --max-name-length
+    characters, or Chinese, Japanese, Korean or Thai letters. The released protocol always does."""
+    max_name_length: int = LONGEST_NAME
+    """Characters of the longest name that --name-filter lets pass."""
     keep_new_songs: bool = True
     """Corrected protocol: keep songs that only the test file names, although --top could not let them pass, so that
     they can be recommended. The released protocol never does."""
@@ -55,6 +67,13 @@ class DataOptions:
             max_playlist_len=(2, MOST),
             subset_size=(2, MOST),
             short_term_len=(1, MOST),
+            min_age=(0, MOST),
+            max_age=(0, MOST),
+            max_name_length=(1, MOST),
+        )
+        require(
+            0 <= self.max_song_seconds < float("inf"),
+            f"--max-song-seconds is {self.max_song_seconds}; it must be 0 or more",
         )
         for name in ("top", "validation_share"):
             value = getattr(self, name)
@@ -62,6 +81,7 @@ class DataOptions:
         self._in_order("min_playlist_len", "max_playlist_len", below=True)
         self._in_order("short_term_len", "long_term_len")
         self._in_order("long_term_len", "min_playlist_len")
+        self._in_order("min_age", "max_age")
 
     def _in_order(self, small: str, large: str, below: bool = False) -> None:
         first, second = getattr(self, small), getattr(self, large)
@@ -73,7 +93,8 @@ class DataOptions:
 
     def shaping(self, protocol: Protocol) -> dict[str, Any]:
         """The options that the prepared arrays depend on."""
-        names = ["top", "min_playlist_len", "max_playlist_len", "long_term_len"]
+        names = ["top", "min_playlist_len", "max_playlist_len", "long_term_len", "max_song_seconds"]
+        names += ["min_age", "max_age", "max_name_length"]
         if protocol == "corrected":
-            names += ["name_filter", "keep_new_songs", "validation_share"]
+            names += ["age_filter", "name_filter", "keep_new_songs", "validation_share"]
         return {"protocol": protocol} | {name: getattr(self, name) for name in names}

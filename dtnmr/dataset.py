@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -60,8 +60,8 @@ class KkboxData:
     Attributes:
         song_ids: number -> song_id of songs.csv.
         user_ids: number -> msno of members.csv.
-        lengths: (songs,) float32, length / longest length of a kept song, rounded to 4 places: the first column of a
-            song's encoding.
+        lengths: (songs,) float32, length / ``longest_length``, rounded to 4 places: the first column of a song's
+            encoding.
         song_bits: songs -> sorted distinct columns of the multi-hot blocks :data:`SONG_FEATURES`, numbered from 0
             across the blocks (the length is not among them).
         user_bits: users -> columns of the one-hot blocks :data:`USER_FEATURES`, numbered from 0 across the blocks.
@@ -76,7 +76,8 @@ class KkboxData:
         trained: (playlists,) int32: how many songs at the start of a playlist are of the training file.
         train, validation, test: examples. Those of ``train`` and ``validation`` lie within the training part.
         plays: (songs,) int64 plays in the training playlists (validation included): the popularity.
-        longest_length: seconds of the longest kept song, to encode new songs.
+        longest_length: seconds of the longest song played in training (released: of the longest one that is popular
+            and short enough, whatever its names).
         released: whether everything was made as the released code does.
         fingerprint: SHA-256 over the files and options the arrays were made of.
         counts: figures for reports (rows read, dropped and why, ...).
@@ -131,3 +132,44 @@ class KkboxData:
     def user_width(self) -> int:
         """Columns of the one-hot blocks of a user (the block of heard songs, ``song_width`` wide, comes besides)."""
         return sum(len(self.values[name]) for name in USER_FEATURES)
+
+
+def training_part(data: KkboxData) -> KkboxData:
+    """What training and the choice of the best epoch may see: songs and playlists of the training file alone.
+
+    Users and columns stay as they are; songs are numbered among those that have a training play. So what only the
+    test file names changes no draw, no order and no shape. Data of the released protocol stay whole: its negatives
+    are drawn from all songs kept, which are those of the training file anyhow.
+    """
+    if data.released:
+        return data
+    songs, playlists = np.flatnonzero(data.plays > 0), np.flatnonzero(data.trained > 0)
+    place_of_song, place_of_playlist = (np.full(size, -1, np.int32) for size in (data.songs, len(data.owners)))
+    place_of_song[songs] = np.arange(len(songs))
+    place_of_playlist[playlists] = np.arange(len(playlists))
+    starts, lengths = data.songs_played.indptr[playlists], data.trained[playlists].astype(np.int64)
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    plays = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], lengths)
+    bits = [data.song_bits[song] for song in songs]
+
+    def renumbered(points: Points) -> Points:
+        return Points(place_of_playlist[points.playlists], np.asarray(points.positions))
+
+    nothing = Points(np.empty(0, np.int32), np.empty(0, np.int32))
+    return replace(
+        data,
+        song_ids=[data.song_ids[song] for song in songs],
+        lengths=np.asarray(data.lengths)[songs],
+        song_bits=Rows(
+            np.concatenate([[0], np.cumsum([len(row) for row in bits])]).astype(np.int64),
+            np.concatenate([np.empty(0, np.int32), *bits]),
+        ),
+        songs_played=Rows(indptr, place_of_song[data.songs_played.values[plays]]),
+        behaviours=Rows(indptr, np.asarray(data.behaviours.values[plays])),
+        owners=np.asarray(data.owners)[playlists],
+        trained=np.asarray(data.trained)[playlists],
+        train=renumbered(data.train),
+        validation=renumbered(data.validation),
+        test=nothing,
+        plays=np.asarray(data.plays)[songs],
+    )

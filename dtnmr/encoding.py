@@ -7,29 +7,24 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES, Integers, KkboxData, Rows
-from dtnmr.filters import split_values
+from dtnmr.filters import UNKNOWN_AGE, values_of
 
 Values = Mapping[str, Sequence[str]]
 """Feature -> its values in the order of their columns."""
-MERGED_TABS = ("null", "settings")
-"""Tabs that the released code means to replace by the empty text."""
-
-
-def values_of(feature: str, text: str) -> list[str]:
-    """The values in a field: several with ``|`` between them for a song's features, else the text itself."""
-    return split_values(text) if feature in SONG_FEATURES else [text]
-
-
-def sorted_values(feature: str, texts: Iterable[str]) -> list[str]:
-    """All distinct values in fields, sorted (the released code's order changes with every process)."""
-    return sorted({value for text in set(texts) for value in values_of(feature, text)})
 
 
 class Encoder:
-    """Numbers the columns of the blocks of some features, one block behind the other."""
+    """Numbers the columns of the blocks of some features, one block behind the other.
 
-    def __init__(self, values: Values, features: Sequence[str]) -> None:
+    Args:
+        values: feature -> its values.
+        features: those of the blocks, in order.
+        released: split fields as the released code does (:func:`dtnmr.filters.values_of`).
+    """
+
+    def __init__(self, values: Values, features: Sequence[str], released: bool = False) -> None:
         self._columns: dict[str, dict[str, int]] = {}
+        self._released = released
         start = 0
         for feature in features:
             self._columns[feature] = {value: start + place for place, value in enumerate(values[feature])}
@@ -49,7 +44,7 @@ class Encoder:
         """The columns of many rows, given as the texts of their fields."""
         names = list(texts)
         found = [
-            self.bits({name: values_of(name, text) for name, text in zip(names, fields, strict=True)})
+            self.bits({name: values_of(name, text, self._released) for name, text in zip(names, fields, strict=True)})
             for fields in zip(*texts.values(), strict=True)
         ]
         return make_rows(found)
@@ -80,20 +75,29 @@ def encode_song(
     are left out; :func:`unknown_values` names them.
     """
     fields = dict(zip(SONG_FEATURES, (genres, artists, composers, language), strict=True))
-    row = {name: split_values(value) if isinstance(value, str) else list(value) for name, value in fields.items()}
+    row = {
+        name: values_of(name, value, data.released) if isinstance(value, str) else list(value)
+        for name, value in fields.items()
+    }
     length = scaled_length(length_seconds, data.longest_length)
     return length, Encoder(data.values, SONG_FEATURES).bits(row)
 
 
 def encode_user(data: KkboxData, age: int | str, gender: str, city: int | str) -> Integers:
-    """The columns, as in ``data.user_bits``, of a user who need not be in ``data``; unknown values are left out."""
-    row = dict(zip(USER_FEATURES, ([str(age)], [gender], [str(city)]), strict=True))
+    """The columns, as in ``data.user_bits``, of a user who need not be in ``data``; unknown values are left out.
+
+    In the corrected protocol an age that nobody of the training data has counts as unknown, which is a value, too.
+    """
+    given = dict(zip(USER_FEATURES, (str(age), gender, str(city)), strict=True))
+    row = {name: values_of(name, text, data.released) for name, text in given.items()}
+    if not data.released and not set(row["age"]) & set(data.values["age"]):
+        row["age"] = [UNKNOWN_AGE]
     return Encoder(data.values, USER_FEATURES).bits(row)
 
 
 def unknown_values(data: KkboxData, feature: str, values: str | Sequence[str]) -> list[str]:
     """Those of ``values`` that have no column, to be named to the user."""
-    given = values_of(feature, values) if isinstance(values, str) else values
+    given = values_of(feature, values, data.released) if isinstance(values, str) else values
     return [value for value in given if value not in data.values[feature]]
 
 

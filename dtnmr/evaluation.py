@@ -84,6 +84,9 @@ def make_task(data: KkboxData, seed: int, most_points: int = 0, negatives: Integ
     pairs = np.unique(user * data.songs + song)  # a song counts once, and not at all if it is no candidate
     pairs = np.setdiff1d(pairs, heard[0] * data.songs + heard[1], assume_unique=False)
     user, song = pairs // data.songs, pairs % data.songs
+    if data.released:  # users whose playlist is too short or too long are left out
+        used = np.isin(user, data.owners[data.test.playlists])
+        user, song = user[used], song[used]
     evaluated = np.unique(user)
     keep = np.isin(heard[0], evaluated)
 

@@ -21,7 +21,7 @@ from common.sources import Dataset
 from common.vocabulary import digest, save_vocabulary
 from common.weights import save_own_weights
 from dtnmr.baselines import make_baselines
-from dtnmr.dataset import KkboxData
+from dtnmr.dataset import KkboxData, training_part
 from dtnmr.evaluation import Scores, evaluate, make_task, means, point_values
 from dtnmr.losses import make_loss
 from dtnmr.model import DTNMR, Architecture
@@ -33,6 +33,7 @@ from dtnmr.reporting import report
 from dtnmr.row_optimizers import make_optimizer
 from dtnmr.scoring import Scorer
 from dtnmr.stored import WEIGHTS, columns, load_model, save_data, titles_in
+from dtnmr.tally import rows_of, warnings_of
 from dtnmr.training import DEAD, Batches, Trainer, fit
 
 MONITOR = "val_next_mrr"
@@ -44,6 +45,9 @@ def run(options: DtnmrOptions, dataset: Dataset, data: KkboxData) -> dict[str, A
     """Train (or, with ``--epochs 0``, load weights), evaluate, compare with the baselines, write the run directory."""
     started = time.perf_counter()
     options = options.completed(dataset.synthetic)
+    warnings = warnings_of(data)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     runtime.configure(dataclasses.replace(options, precision="float32"))
     assert options.batch_size
     check_rows(options.batch_size, runtime.strategy(options.distribute).num_replicas_in_sync)
@@ -81,6 +85,8 @@ def run(options: DtnmrOptions, dataset: Dataset, data: KkboxData) -> dict[str, A
             for title, learn in make_baselines(data, options.seed).items():
                 outcomes[title] = evaluate(learn(), task, options.cutoffs)
     summary = {
+        "rows": rows_of(data).as_json(),
+        "warnings": warnings,
         "test_users": int(task.known.sum()),
         "new_users": int((~task.known).sum()),
         "test_points": {"evaluated": len(task.points), "in_all": task.points_in_all},
@@ -139,11 +145,12 @@ def recommender(scorer: Scorer) -> Scores:
 
 
 def train(model: DTNMR, options: DtnmrOptions, data: KkboxData, folder: Path) -> Progress:
-    """Train; with validation examples the weights of the best epoch stay, else those of the last one."""
+    """Train on the training file alone; with validation examples the weights of the best epoch stay, else the last."""
     assert options.epochs is not None and options.batch_size and options.loss and options.optimizer
     if options.epochs == 0:
         return Progress()
     assert options.learning_rate is not None
+    data = training_part(data)
     optimizer = make_optimizer(options.optimizer, model.named, options.learning_rate)
     negatives, pool = None, None
     if options.loss == "full-softmax":

@@ -1,25 +1,19 @@
-"""Which songs and users are kept, and what the names of artists must look like (rules of the released code)."""
+"""Text rules: how a field of songs.csv or members.csv is split, and which names and numbers are accepted."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
-from dtnmr.dataset import SONG_FEATURES
-from dtnmr.kkbox import Members, Songs
-
-Mask = NDArray[np.bool_]
-LONGEST_SECONDS = 360.0
-YOUNGEST, OLDEST = 15, 60
-"""All three bounds are excluded: songs are shorter, users are 16 to 59 years old."""
 LONGEST_NAME = 25
+UNKNOWN_AGE = "unknown"
+"""Corrected protocol: the value of an age that nobody has, such as KKBOX's 0 of members who did not tell theirs."""
+MILLISECONDS = 1000
 _FOREIGN = re.compile("[\u4e00-\u9fff\u3040-\u30ff\uac00-\ud7a3\u0e00-\u0e7f]")
 """Chinese characters, kana, Hangul, Thai."""
+_WHOLE = re.compile(r"\s*(-?[0-9]+)(?:\.0*)?\s*")
 
 
 def split_values(text: str) -> list[str]:
@@ -31,57 +25,65 @@ def split_values(text: str) -> list[str]:
     return [part.strip() for part in text.split("|")]
 
 
-def accepted_name(name: str) -> bool:
+def values_of(feature: str, text: str, released: bool = False) -> list[str]:
+    """The values in a field.
+
+    Corrected: several, with ``|`` between them, for a song's features, else one; languages and cities are numbers,
+    which Kaggle's files write in two ways. Released: all fields are split, and only names are stripped.
+
+    >>> values_of("language", "52.0"), values_of("city", "5"), values_of("gender", "a|b"), values_of("genre", "1| 2")
+    (['52'], ['5'], ['a|b'], ['1', '2'])
+    >>> values_of("language", "52.0", released=True), values_of("genre", "1| 2", released=True)
+    (['52.0'], ['1', ' 2'])
+    """
+    if released:
+        return split_values(text) if feature in ("artist", "composer") else text.split("|")
+    if feature in ("age", "gender"):
+        return [text]
+    values = [text] if feature == "city" else split_values(text)
+    return [_whole(value) for value in values] if feature in ("language", "city") else values
+
+
+def _whole(text: str) -> str:
+    found = _WHOLE.fullmatch(text)
+    return found[1] if found else text
+
+
+def accepted_name(name: str, longest: int = LONGEST_NAME) -> bool:
     """Whether the released code keeps songs by an artist or composer of this name.
 
     >>> [accepted_name(name) for name in ("Aria Novak", "BLACKPINK", "", "BTS 방탄", "Björk Gudm")]
     [True, False, False, False, True]
     """
-    return any(map(str.isspace, name)) and len(name) <= LONGEST_NAME and not _FOREIGN.search(name)
+    return any(map(str.isspace, name)) and len(name) <= longest and not _FOREIGN.search(name)
 
 
-@dataclass(frozen=True)
-class KeptSongs:
-    """What the filters leave of some songs."""
+def whole_number(text: str) -> int | None:
+    """A whole number as Python's ``int`` reads it, which the released code uses; None where that is an error.
 
-    kept: Mask
-    """(songs,)"""
-    after: dict[str, Mask]
-    """Feature -> songs left once that feature is dealt with; the released code collects the feature's values then,
-    so those of songs that a later filter drops stay among them."""
-    counts: dict[str, int]
-    """Songs that each filter drops."""
-
-
-def filter_songs(songs: Songs, popular: Mask, name_filter: bool) -> KeptSongs:
-    """Apply the filters one after the other, in the order of the released code.
-
-    Args:
-        popular: (songs,) those whose number of plays is high enough.
-        name_filter: whether all artists and composers of a song must have an :func:`accepted_name`.
+    >>> [whole_number(text) for text in ("25", " +25", "2_5", "\uff12\uff15", "25.0", "")]
+    [25, 25, 25, 25, None, None]
     """
-    left, after, counts = np.ones(len(songs.ids), bool), {}, {}
-
-    def drop(reason: str, passed: Mask) -> None:
-        nonlocal left
-        counts[reason] = int((left & ~passed).sum())
-        left = left & passed
-
-    drop("songs played too rarely", popular)
-    drop("songs of six minutes or more, or of no known length", songs.seconds < LONGEST_SECONDS)
-    for feature in SONG_FEATURES:
-        if name_filter and feature in ("artist", "composer"):
-            drop(f"songs filtered by name ({feature})", _accepted(songs.texts[feature]))
-        after[feature] = left
-    return KeptSongs(left, after, counts)
+    try:
+        return int(text)
+    except ValueError:
+        return None
 
 
-def _accepted(texts: Sequence[str]) -> Mask:
-    verdicts = {text: all(map(accepted_name, split_values(text))) for text in set(texts)}
-    return np.array([verdicts[text] for text in texts], bool)
+def released_seconds(text: str) -> float:
+    """Seconds of a length in milliseconds as the released code reads it; infinite where that is an error."""
+    number = whole_number(text)
+    try:
+        return math.inf if number is None else number / MILLISECONDS
+    except OverflowError:
+        return math.inf
 
 
-def filter_users(members: Members) -> tuple[Mask, dict[str, Any]]:
-    """(users,) those of an age that can be believed, and how many go."""
-    kept = (members.ages > YOUNGEST) & (members.ages < OLDEST)
-    return kept, {f"users not of {YOUNGEST + 1} to {OLDEST - 1} years": int((~kept).sum())}
+def known_age(text: object, least: int, most: int) -> str:
+    """An age within bounds as a plain number, :data:`UNKNOWN_AGE` for all else.
+
+    >>> [known_age(text, 16, 59) for text in ("25", "25.0", "0", "", "1051")]
+    ['25', '25', 'unknown', 'unknown', 'unknown']
+    """
+    number = float(pd.to_numeric(text, errors="coerce"))
+    return str(int(number)) if least <= number <= most and number == math.floor(number) else UNKNOWN_AGE

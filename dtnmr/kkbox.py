@@ -1,13 +1,16 @@
-"""The csv files of KKBOX's WSDM Cup 2018 challenge, as Kaggle ships them, read in pieces of bounded size.
+"""The csv files of KKBOX's WSDM Cup 2018 challenge, as Kaggle ships them, read by :mod:`common.tables`.
 
-A broken file (a missing column, a line with too few or too many values, none at all, text that is not UTF-8) is a
-mistake that names the file and the line. What the released files themselves contain is dealt with and counted: ages
-and lengths that are no numbers, ids that come twice, plays of songs and users that have no entry.
+A broken file (a missing column, a line with too few or too many values, broken quoting, text that is not UTF-8) is a
+mistake that names the file and the line. What the released files themselves contain (ages and lengths that are no
+numbers, ids that come twice, plays of songs and users that have no entry) is read as it stands;
+:mod:`dtnmr.selection` deals with it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +20,44 @@ from numpy.typing import NDArray
 
 from common.options import UserError, require
 from common.sources import find_file
-from dtnmr.csvtables import read_table, unmarked
-from dtnmr.dataset import SONG_FEATURES, Integers
+from common.tables import Column, open_table
+from dtnmr.dataset import Integers
 
 NAMES = ("train.csv", "test.csv", "songs.csv", "members.csv")
 REQUIRED = tuple((name, f"{name}.gz", f"{name}.zip") for name in NAMES)
 """The files of the dataset, by all the names that will do."""
-MILLISECONDS = 1000.0
-_PLAYS = {"msno": ("msno",), "song_id": ("song_id",), "source_system_tab": ("source_system_tab",)}
-_MEMBERS = {name: (name,) for name in ("msno", "bd", "gender", "city")}
-_SONGS = {
-    "song_id": ("song_id",),
-    "length": ("song_length", "song_len"),  # the released code reads the second, Kaggle's file has the first
-    "genre": ("genre_ids",),
-    "artist": ("artist_name",),
-    "composer": ("composer",),
-    "language": ("language",),
-}
+_MAY_BE_EMPTY = Column("text", empty=True)
+
+
+def songs_columns(exact: bool) -> dict[str, Column]:
+    """What is read of songs.csv, or of a file of new songs.
+
+    Args:
+        exact: take ids as they stand, as the released code does; else a whole column such as 101.0 is of integers.
+    """
+    return {
+        "id": _id("song_id", exact),
+        # The released code reads the second, Kaggle's file has the first.
+        "length": replace(_MAY_BE_EMPTY, names=("song_length", "song_len")),
+        "genre": replace(_MAY_BE_EMPTY, names=("genre_ids",)),
+        "artist": replace(_MAY_BE_EMPTY, names=("artist_name",)),
+        "composer": _MAY_BE_EMPTY,
+        "language": _MAY_BE_EMPTY,
+    }
+
+
+def _members_columns(exact: bool) -> dict[str, Column]:
+    age = replace(_MAY_BE_EMPTY, names=("bd",))
+    return {"id": _id("msno", exact), "age": age, "gender": _MAY_BE_EMPTY, "city": _MAY_BE_EMPTY}
+
+
+def _plays_columns(exact: bool) -> dict[str, Column]:
+    tab = replace(_MAY_BE_EMPTY, names=("source_system_tab",))
+    return {"user": _id("msno", exact), "song": _id("song_id", exact), "tab": tab}
+
+
+def _id(name: str, exact: bool) -> Column:
+    return Column("text" if exact else "id", names=(name,), empty=True)
 
 
 class Numbering:
@@ -43,10 +67,11 @@ class Numbering:
         self.numbers: dict[str, int] = {}
 
     def __call__(self, column: pd.Series) -> Integers:
-        """The numbers of a categorical column's values."""
-        texts, numbers = column.cat.categories, self.numbers
+        """The numbers of a column's values."""
+        codes, texts = pd.factorize(column.to_numpy(object))
+        numbers = self.numbers
         known = np.fromiter((numbers.setdefault(text, len(numbers)) for text in texts), np.int32, len(texts))
-        return known[column.cat.codes.to_numpy()]
+        return known[codes]
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -78,35 +103,29 @@ class Names:
 
 
 @dataclass(frozen=True)
-class Members:
-    """members.csv in the order of the file, without users listed before.
+class Entries:
+    """Rows of songs.csv or members.csv in the order of the file, an id being listed as often as it is there.
 
-    ``texts`` holds ``age`` (as ``ages``), ``gender`` and ``city`` of each user; ``ages`` is -1 where it is no whole
-    number.
+    Attributes:
+        texts: id and features of the rows that are read, as they stand in the file.
+        numbers: (rows read,) number of the id in the plays; -1 if it is in none.
     """
 
-    ids: list[str]
-    ages: NDArray[np.int64]
-    texts: dict[str, list[str]]
-    counts: dict[str, int]
+    texts: pd.DataFrame
+    numbers: Integers
 
 
 @dataclass(frozen=True)
-class Songs:
-    """The songs of songs.csv that are played, in the order of the file, without songs listed before.
+class Raw:
+    """The files as read; ``files`` holds the rows and blank lines of each, ``first_song`` the first id of songs.csv."""
 
-    Attributes:
-        ids: song_id of each.
-        numbers: (songs,) their numbers in :class:`Names`.
-        seconds: (songs,) lengths; NaN where the file has no positive number.
-        texts: feature of SONG_FEATURES -> its text in the file, such as ``465|458``.
-    """
-
-    ids: list[str]
-    numbers: Integers
-    seconds: NDArray[np.float64]
-    texts: dict[str, list[str]]
-    counts: dict[str, int]
+    names: Names
+    train: Plays
+    test: Plays
+    members: Entries
+    songs: Entries
+    files: dict[str, tuple[int, int]]
+    first_song: str
 
 
 def kkbox_files(folder: Path) -> dict[str, Path]:
@@ -126,64 +145,54 @@ def kkbox_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def read_plays(path: Path, names: Names) -> Plays:
-    """Read train.csv or test.csv.
+def read_files(files: dict[str, Path], exact: bool = False) -> Raw:
+    """Read the four files of :func:`kkbox_files`; what is recognised in them is told on the console.
+
+    Args:
+        exact: as of :func:`songs_columns`.
 
     Raises:
-        UserError: the file is broken, or holds no row.
+        UserError: a file is broken, or holds no row.
     """
-    pieces: list[tuple[Integers, ...]] = []
-    for table in read_table(path, _PLAYS, "category"):
-        pieces.append((names.users(table.msno), names.songs(table.song_id), names.tabs(table.source_system_tab)))
-    require(bool(pieces), f"{path}: holds no row below its header; expected one for each play")
-    return Plays(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
+    names = Names(Numbering(), Numbering(), Numbering())
+    counts: dict[str, tuple[int, int]] = {}
+    first: dict[str, str] = {}
+
+    def frames(part: str, columns: dict[str, Column]) -> Iterator[pd.DataFrame]:
+        with open_table(files[part], columns, separator=",", multiline=True) as table:
+            for note in table.notes:
+                print(note, file=sys.stderr)
+            require(table.rows > 0, f"{files[part]}: holds no row below its header; expected one or more")
+            counts[part] = table.rows, sum(file.blanks for file in table.files)
+            yield from table.chunks()
+
+    def plays(part: str) -> Plays:
+        pieces = [
+            (names.users(frame.user), names.songs(frame.song), names.tabs(frame.tab))
+            for frame in frames(part, _plays_columns(exact))
+        ]
+        return Plays(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
+
+    def entries(part: str, columns: dict[str, Column], known: dict[str, int]) -> Entries:
+        pieces = []
+        for frame in frames(part, columns):
+            ids = frame.id.tolist()
+            first.setdefault(part, ids[0])
+            # Two million songs are listed, and a sixth of them is played.
+            wanted = [part == "members" or _is_known(name, known) for name in ids]
+            pieces.append(frame[np.array(wanted, bool)])
+        table = pd.concat(pieces, ignore_index=True)
+        return Entries(table, np.array([known.get(name, -1) for name in table.id.tolist()], np.int32))
+
+    train, test = plays("train"), plays("test")
+    members = entries("members", _members_columns(exact), names.users.numbers)
+    songs = entries("songs", songs_columns(exact), names.songs.numbers)
+    return Raw(names, train, test, members, songs, counts, first["songs"])
 
 
-def read_members(path: Path) -> Members:
-    """Read members.csv.
+def _is_known(song: str, played: dict[str, int]) -> bool:
+    """Whether a song is played, or its id has several parts with ``|`` between them, all of which are.
 
-    Raises:
-        UserError: the file is broken, or holds no row.
+    The released code takes the latter for popular, too.
     """
-    table, twice = _without_repeats(list(read_table(path, _MEMBERS, "str")), "msno", path)
-    numbers = pd.to_numeric(table.bd, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    whole = np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**31)
-    ages = np.where(whole, numbers, -1).astype(np.int64)
-    texts = {"age": [str(age) for age in ages.tolist()], "gender": table.gender.tolist(), "city": table.city.tolist()}
-    counts = {"members": len(table), "members listed again": twice, "ages that are no number": int((~whole).sum())}
-    return Members(table.msno.tolist(), ages, texts, counts)
-
-
-def read_songs(path: Path, played: Numbering) -> Songs:
-    """Read the entries in songs.csv of the songs that are ``played``.
-
-    Raises:
-        UserError: the file is broken, or holds no row.
-    """
-    pieces, rows = [], 0
-    for table in read_table(path, _SONGS, "str"):
-        rows += len(table)
-        numbers = [played.numbers.get(song, -1) for song in table.song_id.tolist()]
-        pieces.append(table.assign(number=np.array(numbers, np.int32)).query("number >= 0"))
-    table, twice = _without_repeats(pieces, "song_id", path)
-    seconds = pd.to_numeric(table.length, errors="coerce").to_numpy(np.float64, na_value=np.nan) / MILLISECONDS
-    wrong = ~(np.isfinite(seconds) & (seconds > 0))
-    texts = {name: unmarked(table[name]) for name in SONG_FEATURES}
-    # Kaggle's file has 52.0 for 52, as there are songs without a language.
-    texts["language"] = texts["language"].str.replace(r"^(-?\d+)\.0$", r"\1", regex=True)
-    counts = {"songs in the file": rows, "songs listed again": twice, "lengths that are no number": int(wrong.sum())}
-    return Songs(
-        table.song_id.tolist(),
-        table.number.to_numpy(np.int32),
-        np.where(wrong, np.nan, seconds),
-        {name: column.tolist() for name, column in texts.items()},
-        counts,
-    )
-
-
-def _without_repeats(pieces: list[pd.DataFrame], key: str, path: Path) -> tuple[pd.DataFrame, int]:
-    """The first row of every id, and how many rows go."""
-    require(bool(pieces), f"{path}: holds no row below its header; expected one for each {key}")
-    table = pd.concat(pieces, ignore_index=True)
-    again = table[key].duplicated()
-    return table[~again].reset_index(drop=True), int(again.sum())
+    return song in played or ("|" in song and all(part in played for part in song.split("|")))

@@ -68,8 +68,8 @@ def _chained(first: Rows, second: Rows) -> Rows:
     )
 
 
-def released_points(playlists: Playlists, options: DataOptions) -> tuple[Points, Points, int]:
-    """Examples of the released code: training, test, and how many are left out as it cannot use them.
+def released_points(playlists: Playlists, options: DataOptions) -> tuple[Points, Points, tuple[int, int]]:
+    """Examples of the released code: training, test, and how many of each are left out as it cannot use them.
 
     Playlists longer than the least and shorter than the greatest length give one for each song after the least
     length. The released code looks the song up in the playlist: the history ends before its FIRST play. Where a
@@ -91,7 +91,7 @@ def released_points(playlists: Playlists, options: DataOptions) -> tuple[Points,
     return (
         _points(rows[usable & train], positions[usable & train]),
         _points(rows[usable & ~train], positions[usable & ~train]),
-        int((~usable).sum()),
+        (int((~usable & train).sum()), int((~usable & ~train).sum())),
     )
 
 

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import tyro
 from rich.console import Console
 from rich.table import Table
 
 from common.options import OptionalPath, UserError, reason_of, require, run_script
 from common.prepared import fingerprint, prepared_arrays
+from common.row_counts import print_json
 from common.sources import Dataset, data_root, dataset_folder
 from dtnmr.arrays import FILES, digest_of, load, read_state, save
 from dtnmr.building import build
 from dtnmr.data_options import DataOptions, Protocol
 from dtnmr.dataset import KkboxData
 from dtnmr.kkbox import REQUIRED, kkbox_files
+from dtnmr.tally import others, rows_of, warnings_of
 
-VERSION = 1
+VERSION = 2
 """Of the prepared arrays; arrays of another version are made anew."""
 
 
@@ -124,6 +128,8 @@ class PreprocessOptions(DataOptions):
     """The same as --db."""
     protocol: Protocol = "corrected"
     """corrected: histories go on from training to test, nothing comes from the test; released: as the released code."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object instead of a table: rows of each file, used and left out by reason, and sizes."""
 
 
 def main(options: PreprocessOptions) -> dict[str, Any]:
@@ -140,21 +146,30 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
         "bits of a song, with its length": data.song_width + 1,
         "bits of a user, with the songs heard": data.user_width + data.song_width,
     }
-    synthetic = " (synthetic)" if dataset.synthetic else ""
-    table = Table(title=f"{dataset.name}{synthetic}, {options.protocol} protocol", title_justify="left")
-    table.add_column("")
-    table.add_column("number", justify="right")
-    for name, number in (data.counts | sizes).items():
-        table.add_row(name, f"{number:,}", end_section=[name] == list(data.counts)[-1:])
-    Console().print(table)
-    print(f"Prepared in {options.cache or dataset.prepared / options.protocol} in {seconds:.1f} s.")
-    return {
+    rows = rows_of(data)
+    for warning in warnings_of(data):
+        print(f"warning: {warning}", file=sys.stderr)
+    found = {
         "dataset": dataclasses.asdict(dataset),
         "counts": data.counts,
+        "rows": rows.as_json(),
         "sizes": sizes,
         "fingerprint": data.fingerprint,
         "seconds": seconds,
     }
+    if options.json:
+        print_json(rows)
+        return found
+    synthetic = " (synthetic)" if dataset.synthetic else ""
+    table = Table(title=f"{dataset.name}{synthetic}, {options.protocol} protocol", title_justify="left")
+    table.add_column("")
+    table.add_column("number", justify="right")
+    for name, number in (others(data.counts) | sizes).items():
+        table.add_row(name, f"{number:,}")
+    Console().print(table)
+    print("\n".join(rows.lines()))
+    print(f"Prepared in {options.cache or dataset.prepared / options.protocol} in {seconds:.1f} s.")
+    return found
 
 
 if __name__ == "__main__":

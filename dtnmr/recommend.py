@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,24 +19,18 @@ from rich.text import Text
 
 from common.options import OptionalInt, OptionalPath, require, run_script
 from common.session_text import printable
-from dtnmr.csvtables import read_table, unmarked
+from common.tables import open_table
 from dtnmr.dataset import SONG_FEATURES, Integers, KkboxData, Rows
 from dtnmr.encoding import encode_song, encode_user, make_rows, unknown_values
-from dtnmr.kkbox import MILLISECONDS
+from dtnmr.filters import MILLISECONDS, UNKNOWN_AGE
+from dtnmr.kkbox import songs_columns
 from dtnmr.queries import of_users
 from dtnmr.stored import WEIGHTS, load_model, read_data, titles
 
-NEW_SONG = {
-    "song_id": ("song_id",),
-    "length": ("song_length", "song_len"),
-    "genre": ("genre_ids",),
-    "artist": ("artist_name",),
-    "composer": ("composer",),
-    "language": ("language",),
-}
-"""Columns of songs.csv that are read of new songs."""
 LONGEST_SECONDS = 86_400.0
 """A new song that lasts longer is taken for a mistake in its file."""
+EXAMPLES = 3
+"""Values named as examples where many are left out."""
 Text_ = Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")]
 
 
@@ -144,40 +139,45 @@ def _new_user(options: RecommendOptions, data: KkboxData, songs: Integers) -> In
     given = {name: str(value) for name, value in told.items() if value is not None}
     for name, value in given.items():
         for odd in unknown_values(data, name, value):
-            _tell(f"--{name} {printable(odd)}: no user of the training data has it; it is left out")
+            other = name == "age" and UNKNOWN_AGE in data.values[name]
+            then = "it counts as unknown" if other else "it is left out"
+            _tell(f"--{name} {printable(odd)}: no user of the training data has it; {then}")
     bits = encode_user(data, *(given.get(name, "\0") for name in ("age", "gender", "city")))
     require(
-        len(bits) + len(songs) > 0,
+        len(songs) > 0 or (bool(given) and len(bits) > 0),
         "nothing that is told of the user is known to the run; give --songs that are in its dataset",
     )
     return bits
 
 
 def with_new_songs(data: KkboxData, file: Path) -> KkboxData:
-    """``data`` with the songs of ``file`` behind its own; values without a column are named, and left out.
+    """``data`` with the songs of ``file`` behind its own; values without a column are left out, which is summed up.
 
     Raises:
         UserError: the file is broken, a length is no positive number, or there is no new song in it.
     """
     ids, lengths, bits = list(data.song_ids), [], []
     known, new = set(ids), set[str]()
-    for table in read_table(file, NEW_SONG, "str"):
-        for row in table.apply(unmarked).to_dict("records"):
-            song = str(row["song_id"])
+    there, again = [], []
+    unknown: dict[str, list[str]] = {name: [] for name in SONG_FEATURES}  # a value for each song that has it
+    with open_table(file, songs_columns(data.released), separator=",", multiline=True) as table:
+        for row in table.frame().to_dict("records"):
+            song = str(row["id"])
             if song in known or song in new:
-                why = "is among the songs of the run already" if song in known else "is listed again"
-                _tell(f"{file}: {printable(song)} {why}; it is skipped")
+                (there if song in known else again).append(song)
                 continue
             new.add(song)
             fields = {name: str(row[name]) for name in SONG_FEATURES}
-            fields["language"] = fields["language"].removesuffix(".0")
             for name, text in fields.items():
-                for odd in unknown_values(data, name, text):
-                    _tell(f"{file}: {printable(song)}: the {name} {printable(odd)!r} is unknown; it is left out")
+                unknown[name] += unknown_values(data, name, text)
             length, columns = encode_song(data, _seconds(file, song, str(row["length"])), **_of_song(fields))
             ids.append(song)
             lengths.append(length)
             bits.append(columns)
+    _sum_up(f"{file}: songs skipped, as they are among those of the run already", there)
+    _sum_up(f"{file}: songs skipped, as they are listed again", again)
+    for name, values in unknown.items():
+        _sum_up(f"{file}: values of {name} left out, as the run does not know them", values)
     require(bool(bits), f"{file}: holds no song that the run does not have")
     of_new = make_rows(bits)
     rows = Rows(
@@ -191,6 +191,15 @@ def with_new_songs(data: KkboxData, file: Path) -> KkboxData:
         song_bits=rows,
         plays=np.concatenate([data.plays, np.zeros(len(bits), np.int64)]),
     )
+
+
+def _sum_up(what: str, values: list[str]) -> None:
+    """Tell how many ``values`` there are, and the most frequent ones; nothing if there are none."""
+    if values:
+        counts = Counter(values)
+        examples = ", ".join(f"{printable(value)!r}" for value, _ in counts.most_common(EXAMPLES))
+        more = f" ({len(counts):,} different ones)" if len(counts) < len(values) else ""
+        _tell(f"{what}: {len(values):,}{more}, such as {examples}")
 
 
 def _of_song(fields: dict[str, str]) -> dict[str, str]:

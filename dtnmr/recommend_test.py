@@ -103,10 +103,23 @@ def test_new_songs_are_ranked_by_their_metadata(finished, tmp_path, capsys):
     assert len(scores) == 37 and {one["song"] for one in found["recommended"] if one["new"]} == {"n1", "n2", "s35"}
     assert scores["n1"] == pytest.approx(scores["n2"]) and found["recommended"][0]["artists"]
     err = capsys.readouterr().err
-    assert "s5 is among the songs of the run already" in err and "genre 'g9' is unknown" in err
-    assert "artist 'nobody' is unknown" in err
+    assert "songs skipped, as they are among those of the run already: 1, such as 's5'" in err
+    assert "values of genre left out, as the run does not know them: 1, such as 'g9'" in err
+    assert "values of artist left out, as the run does not know them: 1, such as 'nobody'" in err
     heard = recommend(folder, "--songs", "n1", "--new-songs", file, "--json")
     assert heard["heard"] == ["n1"] and "n1" not in dict(listed(heard))
+
+
+def test_unknown_values_of_many_new_songs_are_summed_up(finished, tmp_path, capsys):
+    file = tmp_path / "new.csv"
+    file.write_text(SONGS + "".join(f"n{n},200000,x{n % 7}|g1,artist {n},|composer 2,,{n % 3}\n" for n in range(300)))
+    recommend(finished[0], "--age", 20, "--new-songs", file, "--json")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4, lines
+    assert lines[0].endswith(
+        "values of genre left out, as the run does not know them: 300 (7 different ones), such as 'x0', 'x1', 'x2'"
+    )
+    assert "artist left out, as the run does not know them: 298, such as 'artist 0'" in lines[1]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +147,11 @@ def test_odd_lines_of_new_songs_are_told(finished, tmp_path, capsys):
     found = recommend(finished[0], "--age", 20, "--new-songs", file, "--top-k", 99)
     assert [one["song"] for one in found["recommended"]].count("n1") == 1
     err = capsys.readouterr().err
-    assert "n1 is listed again; it is skipped" in err and "\\x1f" not in err and "language" not in err
+    assert (
+        "songs skipped, as they are listed again: 1, such as 'n1'" in err
+        and "\\x1f" not in err
+        and "language" not in err
+    )
 
 
 def test_ids_that_are_no_text_are_skipped_and_printed_as_json(finished, capsys):
@@ -151,6 +168,11 @@ def test_titles_where_the_dataset_has_them(tmp_path, capsys):
     assert titles(run)["s3"] == "[red]Title 3[/]" and "other" not in titles(run)
     found = recommend(run, "--user", "u1", "--top-k", 2)
     assert found["recommended"][0]["title"].startswith("[red]Title ") and "[red]Title " in capsys.readouterr().out
+    info = raw / "song_extra_info.csv"
+    info.write_text(info.read_text().replace("s5,", 's5,"').replace("s9,", 's9,"'))  # whatever comes between is lost
+    with pytest.raises(UserError, match=r"song_extra_info\.csv, line 7: a quotation mark opens a value"):
+        read_titles(info, {"s3"})
+    info.write_text("song_id,name,isrc\n" + rows)
     packed = raw / "song_extra_info.csv.gz"
     packed.write_bytes(gzip.compress((raw / "song_extra_info.csv").read_bytes()))
     assert read_titles(packed, {"s3"}) == {"s3": "[red]Title 3[/]"}

@@ -76,7 +76,7 @@ def report(
         "versions": runtime.versions(),
     }
     shown: dict[str, Mapping[str, float]] = {**rows, "paper (no figure known)": {}}
-    table = Part(shown, columns, notes=[NOTE])
+    table = Part(shown, columns, notes=[*(f"Warning: {warning}." for warning in summary["warnings"]), NOTE])
     groups = {f"{title}: {group}": found for title, of in apart.items() for group, found in of.items()}
     cold = Part(groups, ["users", *of_users], "Songs without a play in training, and users without one")
     return finish(folder, f"DTNMR, {name}", result, [table, cold], Part(rows, columns), [ours])

@@ -12,6 +12,7 @@ from common.options import PROJECT, UserError
 from common.sources import MARKER
 from dtnmr.data_options import DataOptions
 from dtnmr.encoding import unknown_values
+from dtnmr.filters import UNKNOWN_AGE
 from dtnmr.preprocess import load_dataset
 from dtnmr.sample import KkboxSampleOptions, ceiling, write_sample
 from dtnmr.sample_world import draw_plays, draw_world, probabilities
@@ -39,13 +40,14 @@ def test_prepared_it_has_new_songs_and_users_and_odd_entries(sample):
     dataset, data = load_dataset(DataOptions(db=sample), "corrected")
     assert dataset.synthetic
     for reason in (
-        "train: plays of songs without an entry", "users not of 16 to 59 years",
-        "songs of six minutes or more, or of no known length", "new songs, without a training play",
-        "new users, without a training play", "test: plays of songs that the user has heard in training",
+        "train: of a song not in songs.csv", "songs: of no length, or not shorter than --max-song-seconds",
+        "new songs, without a training play", "new users, without a training play",
+        "test: of a song that the user has heard in training",
     ):  # fmt: skip
         assert data.counts[reason] > 0, reason
     assert len(data.train) > 1000 and len(data.test) > 500 and len(data.validation) > 100
     assert (data.plays == 0).sum() == data.counts["new songs, without a training play"]
+    assert UNKNOWN_AGE in data.values["age"] and "0" not in data.values["age"]
     assert "" in data.values["genre"] and "" in data.values["composer"] and "" in data.values["gender"]
     assert unknown_values(data, "artist", "Nobody At All|" + data.values["artist"][0]) == ["Nobody At All"]
 
@@ -53,7 +55,7 @@ def test_prepared_it_has_new_songs_and_users_and_odd_entries(sample):
 def test_the_released_protocol_has_enough_examples(sample):
     _, data = load_dataset(DataOptions(db=sample, min_playlist_len=10, long_term_len=10), "released")
     assert len(data.train) > 500 and len(data.test) > 20
-    assert data.counts["songs filtered by name (artist)"] > 0 and data.counts["songs filtered by name (composer)"] > 0
+    assert data.counts["songs: by name (artist)"] > 0 and data.counts["songs: by name (composer)"] > 0
 
 
 def test_the_law_is_a_distribution_over_songs_not_heard():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import fields
 from pathlib import Path
@@ -13,9 +11,9 @@ from common.folders import replacing_folder
 from common.options import UserError, require, write_json
 from common.rundir import read_run
 from common.sources import find_file
+from common.tables import Column, open_table
 from common.vocabulary import digest, trained_vocabulary
 from dtnmr.arrays import load, save
-from dtnmr.csvtables import opened
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES, KkboxData
 
 if TYPE_CHECKING:  # imported late: a mistake in a run's files is reported without waiting for TensorFlow
@@ -88,17 +86,16 @@ def read_titles(file: Path, songs: set[str]) -> dict[str, str]:
     """song_id -> title of ``songs``, from song_extra_info.csv (song_id, name, isrc).
 
     Raises:
-        UserError: a column is missing, or it is no UTF-8 text, or it cannot be unpacked.
+        UserError: a column is missing, a row is broken, or the file is damaged.
     """
-    try:
-        with opened(file) as stream, io.TextIOWrapper(stream, "utf-8-sig", newline="") as lines:
-            rows = csv.DictReader(lines)
-            names = rows.fieldnames or []
-            missing = [name for name in ("song_id", "name") if name not in names]
-            require(not missing, f"{file}, line 1: the column {', '.join(missing)} is missing among {', '.join(names)}")
-            return {row["song_id"]: row["name"] or "" for row in rows if row["song_id"] in songs}
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file}: cannot be read as csv ({error}); download it again, or move it away") from None
+    columns = {"song": Column("text", names=("song_id",), empty=True), "name": Column("text", empty=True)}
+    with open_table(file, columns, separator=",", multiline=True) as table:
+        return {
+            song: title
+            for frame in table.chunks()
+            for song, title in zip(frame.song.tolist(), frame["name"].tolist(), strict=True)
+            if song in songs
+        }
 
 
 def read_architecture(folder: Path, data: KkboxData) -> Architecture:

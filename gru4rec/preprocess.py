@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.arrays import Array, ArraySet, Recipe, array_set
-from common.mssd.files import FEATURES
+from common.mssd.files import FEATURES, find_released
 from common.options import OptionalPath, UserError, require, run_script
 from common.sessions import Sessions
 from common.sources import Dataset, data_root, dataset_folder
@@ -126,8 +126,9 @@ def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> t
     """Find a dataset and prepare it; the arrays are kept in the folder ``prepared`` of the dataset.
 
     Args:
-        data_dir: the user's folder. None is the released MSSD in ``data/mssd`` or ``data/mssd/released``, else the
-            synthetic sample in ``data/mssd/sample``, which is written on first use.
+        data_dir: the user's folder. None is the released MSSD in ``data/mssd`` or ``data/mssd/released`` (or ``data``
+            itself, see :func:`common.mssd.files.find_released`), else the synthetic sample in ``data/mssd/sample``,
+            which is written on first use.
 
     Raises:
         UserError: ``data_dir`` does not hold what ``options`` ask for, or as :func:`prepare`.
@@ -144,9 +145,8 @@ def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> t
     else:
         require(options.kind in ("auto", "mssd"), f"--kind {options.kind} needs --data-dir: the folder with its files")
         options = dataclasses.replace(options, kind="mssd")
-        home = data_root() / "mssd"
-        found = [place for place in (home, home / "released") if find_session_files(place, options)]
-        dataset = dataset_folder("mssd", found[0] if found else None, [] if found else SAMPLE_FILES, write_sample)
+        found = find_released(data_root())
+        dataset = dataset_folder("mssd", found, [] if found else SAMPLE_FILES, write_sample)
     return dataset, prepare(dataset.raw, dataset.prepared, options)
 
 

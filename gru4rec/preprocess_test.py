@@ -341,6 +341,22 @@ def test_arrays_damaged_in_any_way_are_made_anew(content, tmp_path):
             assert path.read_bytes() == whole, path
 
 
+def test_the_layout_of_the_spotify_project(sample, tmp_path, monkeypatch):
+    """As --data-dir, and lying in data/."""
+    data = tmp_path / "data"
+    for name, place in (("log_*", "training"), ("tf_*", "track_features")):
+        (data / place).mkdir(parents=True)
+        for path in sample.glob(name):
+            shutil.copy(path, data / place)
+    monkeypatch.setenv("ENCORE_DATA", str(data))
+    expected = prepare(sample, tmp_path / "prepared")
+    for folder in (data, None):
+        dataset, found = load_dataset(folder)
+        assert not dataset.synthetic and dataset.name == "data" and dataset.raw == data
+        assert found.item_ids == expected.item_ids and lists(found.test) == lists(expected.test)
+        np.testing.assert_array_equal(found.features, expected.features)
+
+
 def test_missing_files(tmp_path):
     with pytest.raises(UserError, match=r"holds no log_\*.csv .* or train.tsv or yoochoose-clicks.dat"):
         prepare(tmp_path, tmp_path / "prepared")

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.arrays import Array, ArraySet, Recipe, array_set
-from common.mssd.files import MssdFiles, find_mssd
+from common.mssd.files import MssdFiles, find_mssd, find_released
 from common.options import OptionalPath, require, run_script
 from common.sources import MARKER, Dataset, data_root, dataset_folder, sample_dataset
 from session_transformers.data_options import ENGINE_OPTIONS, DataOptions
@@ -132,8 +132,9 @@ def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> t
     """Find a dataset and prepare it; the arrays are kept in the folder ``prepared`` of the dataset.
 
     Args:
-        data_dir: the user's folder. None is the released MSSD in ``data/mssd`` or ``data/mssd/released``, else the
-            synthetic sample in ``data/session_transformers/sample``, which is written on first use.
+        data_dir: the user's folder. None is the released MSSD in ``data/mssd`` or ``data/mssd/released`` (or ``data``
+            itself, see :func:`common.mssd.files.find_released`), else the synthetic sample in
+            ``data/session_transformers/sample``, which is written on first use.
 
     Raises:
         UserError: ``data_dir`` holds no log, or as :func:`prepare`.
@@ -141,17 +142,16 @@ def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> t
     from common.mssd.sample import SAMPLE_FILES, write_sample
 
     options = options or DataOptions()
-    home = data_root() / "mssd"
     if data_dir is not None:
         require(data_dir.is_dir(), f"--data-dir {data_dir}: no such folder")
         require(bool(find_mssd(data_dir).logs), f"--data-dir {data_dir}: {NOTHING_FOUND}")
         dataset = dataset_folder("mssd", data_dir, [], write_sample)
-    elif found := [place for place in (home, home / "released") if find_mssd(place).logs]:
-        dataset = dataset_folder("mssd", found[0], [], write_sample)
+    elif found := find_released(data_root()):
+        dataset = dataset_folder("mssd", found, [], write_sample)
     else:
         print(
-            f"The released logs are missing in {home} (data/README.md says where to get them): a synthetic sample is "
-            "used.",
+            f"The released logs are missing in {data_root() / 'mssd'} (data/README.md says where to get them): a "
+            "synthetic sample is used.",
             file=sys.stderr,
         )
         dataset = sample_dataset("session_transformers", SAMPLE_FILES, write_own_sample)

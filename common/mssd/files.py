@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -35,6 +36,7 @@ FEATURE_COLUMNS = ("track_id", *FEATURES[:15], "mode", *NUMERIC_FEATURES[15:])
 """The 30 columns of a table of track features, in the released order."""
 SINGLE = (-1e30, 1e30)
 """Features that single precision holds with room for their squares' sum in double."""
+_training_name = re.compile(r"training|training_set(_[0-9])?")
 LOG_PATTERNS = ("log_*.csv", "log_*.csv.gz")
 FEATURE_PATTERNS = ("tf_*.csv", "tf_*.csv.gz")
 
@@ -48,8 +50,30 @@ class MssdFiles:
     """May be empty."""
 
 
+def find_released(root: Path) -> Path | None:
+    """The folder with logs below the data root: ``mssd``, ``mssd/released``, or the root itself.
+
+    The root itself must have logs in ``training`` or ``training_set`` (0 to 9), where the two projects that these
+    models come from put them.
+    """
+    home = root / "mssd"
+    found = [place for place in (home, home / "released") if find_mssd(place).logs]
+    if not found and any(_matches(path, LOG_PATTERNS) for place in _training(root) for path in place.iterdir()):
+        found = [root]
+    return found[0] if found else None
+
+
+def _training(folder: Path) -> list[Path]:
+    """The folders of training logs in ``folder``: of the release, and of the projects that were made with it."""
+    return sorted(path for path in folder.glob("training*") if _training_name.fullmatch(path.name) and path.is_dir())
+
+
 def find_mssd(folder: Path) -> MssdFiles:
     """The released files in ``folder`` and in its folders ``training_set`` and ``track_features``, if any.
+
+    The logs may lie in ``training`` (the Spotify project that GRU4Rec's content inputs come from) or ``training_set_0``
+    to ``training_set_9`` (the session project), too. Where there is ``training``, archives beside it are not read: it
+    was unpacked from them; nor is ``testing``, which has parts of the logs a second time.
 
     An archive whose name has ``track_features`` holds the features; other archives hold logs, and the features
     too if there are none besides (the released mini set), but for those called ``training_set``, which have none.
@@ -57,12 +81,13 @@ def find_mssd(folder: Path) -> MssdFiles:
     """
     paths = sorted(
         path
-        for place in (folder, folder / "training_set", folder / "track_features")
+        for place in (folder, *_training(folder), folder / "track_features")
         if place.is_dir()
         for path in place.iterdir()
         if path.is_file()
     )
-    archives = [path for path in paths if is_archive(path)]
+    unpacked = (folder / "training").is_dir()
+    archives = [path for path in paths if is_archive(path) and not (unpacked and path.parent == folder)]
     logs = [path for path in paths if _matches(path, LOG_PATTERNS) and not path.name.startswith("log_input_")]
     logs += [path for path in archives if "track_features" not in path.name]
     features = [path for path in paths if _matches(path, FEATURE_PATTERNS)]

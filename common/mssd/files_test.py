@@ -10,7 +10,7 @@ import pytest
 
 from common.mssd import conversion
 from common.mssd.conversion import read_logs
-from common.mssd.files import FEATURE_COLUMNS, FEATURES, NUMERIC_FEATURES, find_mssd, read_features
+from common.mssd.files import FEATURE_COLUMNS, FEATURES, NUMERIC_FEATURES, find_mssd, find_released, read_features
 from common.mssd.logs import LOG_COLUMNS, Log
 from common.options import UserError
 
@@ -172,6 +172,32 @@ def test_a_track_with_two_different_rows(tmp_path):
         (tmp_path / "tf_1.csv").write_text(FEATURES_HEADER + rows)
         with pytest.raises(UserError, match=r"tf_1.csv: the track . has two rows that differ"):
             read_features(paths, np.array([b"x", b"y"]))
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).touch()
+
+
+def test_the_folders_of_the_projects_are_found(tmp_path: Path) -> None:
+    """The Spotify project that GRU4Rec's content inputs come from, and the session project."""
+    spotify = ("training/log_3.csv.gz", "track_features/tf_0.csv", "log_1.csv.gz")
+    touch(tmp_path / "spotify", *spotify, "testing/log_1.csv.gz", "training_subsample_1.tar.gz", "other.tar.gz")
+    sessions = ("training_set_0/log_0.csv", "training_set_9/log_9.csv", "track_features/tf_1.csv")
+    touch(tmp_path / "sessions", *sessions, "training_sets/log_2.csv")
+    for name, expected in (("spotify", spotify), ("sessions", sessions)):
+        files = find_mssd(tmp_path / name)
+        found = [str(path.relative_to(tmp_path / name)) for path in (*files.logs, *files.features)]
+        assert sorted(found) == sorted(expected)
+
+
+def test_where_released_logs_lie(tmp_path: Path) -> None:
+    touch(tmp_path, "hetrec2011-lastfm-2k.zip", "log_0.csv", "training/readme.txt", "mssd/sample/log_0.csv")
+    assert find_released(tmp_path) is None
+    for name, place in (("training_set_0", ""), ("mssd/released", "mssd/released"), ("mssd/training", "mssd")):
+        touch(tmp_path, f"{name}/log_0.csv")
+        assert find_released(tmp_path) == tmp_path / place
 
 
 def test_released_folders_and_archives_are_found(tmp_path):

@@ -4,15 +4,25 @@ import io
 import logging
 import warnings
 
+import matplotlib.colors
 import matplotlib.image
 import numpy as np
 import pytest
 from pretty_midi import Instrument, Note, PrettyMIDI
 
-from seer.presentation.pictures import HEIGHT, WIDTH, Picture, piano_roll
+from common.options import PROJECT
+from seer.presentation.pictures import HEIGHT, WIDTH, Picture, _palette, piano_roll
 
 GREY = 0.05
 """Colours whose channels differ by less are grey."""
+
+
+def test_the_picture_of_the_readme_has_true_colours() -> None:
+    """With a palette of 128 colours guitar and flute were alike."""
+    image = matplotlib.image.imread(PROJECT / "docs" / "explanation.png")[:, :, :3]
+    for colour in _palette[:3]:
+        near = np.abs(image - matplotlib.colors.to_rgb(colour)).max(axis=2) < 0.01
+        assert near.sum() > 50
 
 
 def song(*notes: Note, program: int = 0, is_drum: bool = False) -> PrettyMIDI:

@@ -96,9 +96,10 @@ class MusicRecommender:
         add_trained_model(run / TRAINED_MODELS, options.completed(dataset.synthetic), dataset)
         users = read_users(layout, len(items.user_factors))
         write_tracks(run, items, users, self.options.users or len(users), Names(layout, items.kind))
+        print(f"Recommended songs: {run / TRACKS}")
         if "inner_test" in result["checks"]:
             print(f"R2 avg: {result['checks']['inner_test']['r2']:.5f}")
-        print(f"MAP@500: {result['metrics']['map@500_released']:.5f} (as released; {run / TRACKS})")
+        print(f"MAP@500: {result['metrics']['map@500_released']:.5f} (as released)")
         return result
 
 

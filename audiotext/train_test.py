@@ -1,8 +1,6 @@
 """The command ``python audiotext/train.py`` as a user runs it: every network, resume, weights, mistakes."""
 
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,7 +9,6 @@ from audiotext.kinds import KINDS, NAMES, TEXT_KINDS
 from audiotext.options import AudioTextOptions
 from audiotext.testing import SIZES, TINY, small_collection
 from audiotext.train import main
-from common.options import PROJECT
 from common.testing import NOISE, arrays_of, in_process, metrics_of
 
 FILES = {
@@ -74,22 +71,6 @@ def test_every_network_leaves_a_whole_run(kind, trained):
     vectors = np.load(run / "predictions.npy")
     assert vectors.shape == (found["dataset"]["counts"]["test_items"], 4)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_a_fresh_checkout_runs_the_whole_chain_and_both_together_beat_each_alone(tmp_path):
-    environment = {"ENCORE_DATA": str(tmp_path / "data"), "PATH": "/usr/bin:/bin"}
-    command = [sys.executable, "audiotext/train.py", "--run-dir", str(tmp_path / "run")]
-    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "sample" in done.stderr and not any(word in done.stderr + done.stdout for word in NOISE), done.stderr
-    found = metrics_of(tmp_path / "run")
-    rows = found["baselines"] | {"ours": found["metrics"]}
-    for other in ("A-SEM alone", "AUDIO alone", "ridge regression (text)", "nearest 20 (text)"):
-        assert rows["ours"]["map@500"] > rows[other]["map@500"] + 0.02, other
-    for other in ("random", "popularity of the artist"):
-        assert rows["ours"]["map@500"] > 2 * rows[other]["map@500"], other
-    assert rows["upper bound (true factors)"]["map@500"] > rows["ours"]["map@500"]
 
 
 def test_a_run_killed_after_its_branches_and_resumed_equals_an_uninterrupted_one(cli, trained, tmp_path):

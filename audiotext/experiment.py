@@ -33,6 +33,7 @@ from common.checkpoint import FILE as CHECKPOINT
 from common.checkpoint import Progress
 from common.options import UserError, require, write_json
 from common.report import plot_curves
+from common.row_counts import RowCounts
 from common.rundir import open_run, resumable
 from common.sources import Dataset
 from common.vocabulary import digest
@@ -105,6 +106,9 @@ def _run(given: AudioTextOptions, dataset: Dataset, layout: Layout, tell: Starte
         "branches": {branch: str(path) for branch, path in inputs.runs.items()},
         "seconds": time.perf_counter() - started,
     }
+    rows = RowCounts.of_json(layout.counted) if layout.counted else RowCounts()
+    warnings = rows.warnings(int(played.count_nonzero()), "pairs of a user and a test item")
+    summary |= {"rows": layout.counted, "warnings": warnings}
     return report(folder, name, options, facts, ranked, NAMES[options.model], summary)
 
 

@@ -67,6 +67,8 @@ class Layout:
     """SHA-256 of files that is known, as they do not change."""
     memory: Path | None = None
     """Folder that remembers the SHA-256 of the other files."""
+    counted: Mapping[str, Any] | None = field(default=None, repr=False)
+    """What became of the rows of the raw files (:meth:`common.row_counts.RowCounts.as_json`); None if not known."""
 
     def path(self, name: str) -> Path:
         """Where the file ``name`` is written: features in ``train_data/``, all else in ``splits/``."""

@@ -33,9 +33,10 @@ from audiotext.text import TfIdf, documents
 from common.arrays import Array, ArraySet, Recipe, array_set
 from common.npyfile import write_header
 from common.options import OptionalPath, UserError, reason_of, replacing, require, run_script, write_json
+from common.row_counts import RowCounts, print_json, short
 from common.sources import Dataset
 
-VERSION = 2
+VERSION = 3
 """Of what is made; sets of another version are made anew."""
 STATE = "prepared.json"
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -96,6 +97,7 @@ def prepare(
         sound=folders.get("audio"),
         contents=contents,
         memory=dataset.prepared,
+        counted=rows_of(sets).as_json(),
     )
 
 
@@ -120,7 +122,10 @@ def _recipe(part: Part, material: _Material, synthetic: bool, protocol: str) -> 
     options, files = material.options, _sources(part, material.folder)
     split = {"split": [options.split_seed, options.test_share]}
     if part == "text":
-        make, depends = (lambda at: {"counts": _make_text(material, Layout(at))}), split | {"terms": options.terms}
+        make, depends = (
+            (lambda at: {"counts": _make_text(material, Layout(at)), **_rows(material, "text")}),
+            split | {"terms": options.terms},
+        )
         return Recipe("texts", VERSION, files, depends, make)
     if part == "factors":
         factors = options.of_factors(synthetic)
@@ -130,7 +135,10 @@ def _recipe(part: Part, material: _Material, synthetic: bool, protocol: str) -> 
             version=VERSION,
             files=files,
             options=split | {"factors": dataclasses.asdict(equal)},
-            make=lambda at: {"counts": _make_factors(material, Layout(at, factors.factors), factors)},
+            make=lambda at: {
+                "counts": _make_factors(material, Layout(at, factors.factors), factors),
+                **_rows(material, "factors"),
+            },
             arrays=_factor_arrays(factors.factors),
         )
     patches = options.of_patches(synthetic, protocol)
@@ -139,7 +147,7 @@ def _recipe(part: Part, material: _Material, synthetic: bool, protocol: str) -> 
         version=VERSION,
         files=files,
         options={"patches": dataclasses.asdict(patches)},
-        make=lambda at: {"counts": _make_audio(material, at, patches)},
+        make=lambda at: {"counts": _make_audio(material, at, patches), **_rows(material, "audio")},
         arrays=(Array("patches", np.float16, ("songs", patches.frames, BINS)),),
         resumes=True,
     )
@@ -274,12 +282,44 @@ def _make_audio(material: _Material, folder: Path, options: PatchOptions) -> dic
 def _counts(raw: RawData, part: Part) -> dict[str, Any]:
     """The counts of the files that a part is made of: of others, which may change without it, it knows nothing."""
 
-    def of(name: str) -> Part:
-        if "audio" in name:
-            return "audio"
-        return "text" if any(word in name for word in ("biograph", "tags", "entities")) else "factors"
+    return {name: count for name, count in raw.counts.items() if _part_of(name) == part}
 
-    return {name: count for name, count in raw.counts.items() if of(name) == part}
+
+def _part_of(name: str) -> Part:
+    """Which part a count, or a file, belongs to."""
+    if "audio" in name:
+        return "audio"
+    return "text" if any(word in name for word in ("biograph", "tag", "entities")) else "factors"
+
+
+def _rows(material: _Material, part: Part) -> dict[str, Any]:
+    """What became of the rows of a part's files, and what was recognised in them."""
+    raw, split = material.raw, material.split
+    mine = {name for name in raw.rows.rows if _part_of(name.rpartition(": ")[2]) == part}
+    files = {name: file for name, file in raw.rows.as_json()["files"].items() if name in mine}
+    parts: dict[str, dict[str, int]] = {}
+    if part == "factors":
+        pairs = raw.plays.getnnz(axis=0)
+        for name, artists, songs in (
+            ("train", split.train_artists, split.train_songs),
+            ("test", split.test_artists, split.test_songs),
+        ):
+            kinds = {"artists": len(artists)} | ({} if raw.artist_level else {"songs": len(songs)})
+            parts[name] = {**kinds, "plays": int(pairs[songs].sum())}
+        plays = next(name for name in mine if name.rpartition(": ")[2].startswith(("plays", "user_artists")))
+        raw.rows.check_used(plays, sum(found["plays"] for found in parts.values()))
+    notes = [note for note in raw.notes if short(note).startswith(tuple(mine))]
+    return {"rows": {"files": files, "parts": parts}, "notes": notes}
+
+
+def rows_of(sets: Mapping[Part, ArraySet]) -> RowCounts:
+    """What became of the rows of all files that sets were made of."""
+    rows = RowCounts()
+    for found in sets.values():
+        of_part = RowCounts.of_json(found.meta["rows"])
+        for name in ("rows", "left_out", "blanks", "parts"):
+            getattr(rows, name).update(getattr(of_part, name))
+    return rows
 
 
 @dataclass(frozen=True)
@@ -295,6 +335,8 @@ class PreprocessOptions(PrepareOptions):
     """What to make: factors from plays, tf-idf from texts, patches from clips. Default: all."""
     protocol: Literal["corrected", "released"] = "corrected"
     """Of the patches: in released ones silence, and what lies beyond the end of a clip, is the loudest value."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object, of the rows of each file and of what they became, instead of sentences."""
 
 
 def main(options: PreprocessOptions) -> dict[str, Any]:
@@ -309,12 +351,24 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
     sets = made(dataset, kind, chosen, options.parts, options.protocol)
     seconds = time.perf_counter() - started
     counted = {name: found.meta["counts"] for name, found in sets.items()}
-    place = options.out or dataset.prepared
+    place, rows = options.out or dataset.prepared, rows_of(sets)
+    result = {
+        "folder": str(place),
+        "dataset": dataset.name,
+        "made": counted,
+        "rows": rows.as_json(),
+        "seconds": seconds,
+    }
+    if options.json:
+        print_json(rows)
+        return result
     print(f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}, dlrs-data in {place}, {seconds:.1f} s")
     for name, counts in counted.items():
         listed = (f"{key}: {value:,}" if isinstance(value, int) else f"{key}: {value}" for key, value in counts.items())
         print(f"{name}: " + "; ".join(listed))
-    return {"folder": str(place), "dataset": dataset.name, "made": counted, "seconds": seconds}
+    notes = [note for found in sets.values() for note in found.meta["notes"]]
+    print(*rows.lines(), *notes, *(f"Warning: {warning}" for warning in rows.warnings()), sep="\n")
+    return result
 
 
 if __name__ == "__main__":

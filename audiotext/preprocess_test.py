@@ -1,5 +1,6 @@
 """From raw material to dlrs-data: what is made, when it is made anew, what is refused."""
 
+import json
 import shutil
 
 import numpy as np
@@ -105,6 +106,28 @@ def test_a_text_that_is_there_no_more_is_not_used_any_more(cli, copied, tmp_path
     (copied / "tags.tsv").unlink()
     assert cli("--data-dir", copied, "--out", out, "--parts", "text")[0] == 0
     assert not any("tags" in path.name for path in out.rglob("X_*"))
+
+
+def test_every_row_of_the_files_is_told_of(cli, raw, copied):
+    def rows(name):
+        return len((raw / name).read_text("utf-8").splitlines()) - 1
+
+    status, stdout, err = cli("--data-dir", raw, *OPTIONS, "--json")
+    assert status == 0, err
+    found = json.loads(stdout)
+    files = {name: rows(name) for name in ("songs.tsv", "plays.tsv", "tags.tsv", "entities.tsv")}
+    assert found["files"] == {name: {"rows": n, "used": n, "left_out": {}} for name, n in files.items()}
+    assert found["parts"]["train"]["songs"] == 38 and found["parts"]["test"] == {
+        "artists": 5, "songs": 10, "plays": files["plays.tsv"] - found["parts"]["train"]["plays"],
+    }  # fmt: skip
+    status, stdout, _ = cli("--data-dir", raw, *OPTIONS)
+    assert status == 0 and f"plays.tsv: {files['plays.tsv']:,} rows = {files['plays.tsv']:,} used" in stdout
+    text = (copied / "plays.tsv").read_text("utf-8").replace("\n", "\n\n", 1).replace("SO000", '"SO000')
+    (copied / "plays.tsv").write_text(text)
+    (copied / "songs.tsv").write_text((copied / "songs.tsv").read_text("utf-8").replace("\nSO000", '\n"SO000'))
+    quoted = json.loads(cli("--data-dir", copied, *OPTIONS, "--parts", "factors", "--json")[1])
+    assert quoted["parts"] == found["parts"] and quoted["files"]["plays.tsv"].pop("blank_lines") == 1
+    assert quoted["files"] == {name: found["files"][name] for name in ("songs.tsv", "plays.tsv")}
 
 
 def test_parts_can_be_chosen(cli, raw, tmp_path):

@@ -2,7 +2,8 @@
 
 A user's score of an item is (user factor as it is) . (item vector of norm 1). All test items are ranked for every user;
 a test item is relevant to the users who played it. The figures of the released code (tartarus: eval.py) have names of
-their own, ``map@500_released``: its users without a relevant item count as zero, and of tied items the last goes first.
+their own, ``map@500_released``: its users without a relevant item count as zero, and its tied items stand as NumPy's
+sort of the time leaves them (:mod:`common.metrics.old_numpy`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from common import metrics
-from common.metrics import Floats, Integers, Ranking
+from common.metrics import Floats, Integers, Ranking, old_numpy
 
 Scores = Callable[[Integers], NDArray[Any]]
 """Numbers of users (u,) -> the score of every item for each of them (u, items)."""
@@ -27,6 +28,8 @@ TOP = 10
 """Length of the list that the catalogue coverage looks at."""
 BLOCK = 256
 """Users that are scored at a time: 66 MB of scores for 64,477 items."""
+LISTED = 500
+"""Length of the longest list that the released code looks at."""
 SMALL = 2000
 """Catalogues below it are scored in float64, which costs nothing there; others in the precision of the factors."""
 
@@ -47,8 +50,8 @@ class Ranked:
     """(n,) items with a higher score."""
     tied: Integers
     """(n,) items with the same score, the item itself included."""
-    later: Integers
-    """(n,) tied items with a higher number: the released code ranks these first."""
+    released_rank: Integers
+    """(n,) rank, from 1, by the released rule; beyond :data:`LISTED` only that it lies beyond."""
     top: Integers
     """(users, up to 10) the first items by the released rule, the best first."""
     never: Floats
@@ -65,11 +68,6 @@ class Ranked:
     def relevant(self) -> Integers:
         """(users,) relevant items of each user."""
         return np.bincount(self.user, minlength=self.users)
-
-    @cached_property
-    def released_rank(self) -> Integers:
-        """(n,) rank, from 1, by the released rule."""
-        return 1 + self.above + self.later
 
 
 def unit_rows(vectors: NDArray[Any]) -> NDArray[Any]:
@@ -132,23 +130,27 @@ def rank_items(
                 for candidates, chance in chances:
                     never[candidates] *= 1 - chance
     user, item = np.repeat(np.arange(len(numbers)), np.diff(known.indptr)), known.indices.astype(np.int64)
-    above, tied, later = counts
-    return Ranked(len(numbers), items, user, item, known.data.astype(float), above, tied, later, top, never)
+    above, tied, rank = counts
+    return Ranked(len(numbers), items, user, item, known.data.astype(float), above, tied, rank, top, never)
 
 
 def _place(scores: NDArray[Any], relevant: Integers) -> tuple[Integers, Integers, list[tuple[Integers, float]]]:
-    """Of one user: above, tied, later of the relevant items; the top 10; the chances of items to be in a top 10."""
+    """Of one user: above, tied, released rank of the relevant items; the top 10; the chances of items to be in one."""
     ordered, own, size = np.sort(scores), scores[relevant], len(scores)
     first, after = np.searchsorted(ordered, own, "left"), np.searchsorted(ordered, own, "right")
-    later = np.zeros(len(own), np.int64)
-    for which in np.flatnonzero(after - first > 1):
-        later[which] = np.count_nonzero(scores[relevant[which] + 1 :] == own[which])
     least = ordered[-min(TOP, size)]
     better, equal = np.flatnonzero(scores > least), np.flatnonzero(scores == least)
-    listed = np.concatenate([better, equal[::-1]])
-    top = listed[np.lexsort((-listed, -scores[listed]))][: min(TOP, size)]
     chances = [(better, 1.0), (equal, (min(TOP, size) - len(better)) / len(equal))]
-    return np.stack([size - after, after - first, later]), top, chances
+    rank, end = 1 + size - after, ordered[-min(LISTED + 1, size) :]
+    if (end[1:] > end[:-1]).all():
+        top = better[np.argsort(-scores[better])].tolist() + equal.tolist()
+    else:  # of the whole list in descending order: reversed, as the released code does
+        listed = old_numpy.argsort(scores, LISTED)[::-1][:LISTED]
+        place = np.zeros(size, np.int64)
+        place[listed] = np.arange(1, len(listed) + 1)
+        rank = np.where(place[relevant] > 0, place[relevant], np.maximum(rank, len(listed) + 1))
+        top = listed.tolist()
+    return np.stack([size - after, after - first, rank]), np.array(top[:TOP], np.int64), chances
 
 
 def figures(ranked: Ranked) -> dict[str, float]:
@@ -177,7 +179,7 @@ def per_user(ranked: Ranked) -> dict[str, Floats]:
 
 
 def released_average_precision(ranked: Ranked, k: int) -> Floats:
-    """(users,) AP@K of the released code: 0 for users without a relevant item."""
+    """(users,) AP@K of the released code, K up to 500: 0 for users without a relevant item."""
     order = np.lexsort((ranked.released_rank, ranked.user))
     rank, user = ranked.released_rank[order], ranked.user[order]
     hits = np.arange(1, len(rank) + 1) - (np.cumsum(ranked.relevant) - ranked.relevant)[user]

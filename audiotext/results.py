@@ -41,7 +41,7 @@ def report(
         **facts,
         "split": _split(facts, options),
         "ranking": f"all {next(iter(ranked.values())).items:,} test items, for the first {ranked[ours].users:,} users",
-        "ties": "expected rank; in *_released the item with the higher number first",
+        "ties": "expected rank; in *_released as NumPy's unstable sort left them until version 1.24",
         "metrics": rows[ours],
         "confidence_95": intervals(ranked, options.seed),
         "tests": comparison(ranked, ours),
@@ -51,8 +51,8 @@ def report(
         "seed": options.seed,
         "versions": runtime.versions(),
     }
-    bounds = interval_table(result["confidence_95"])
-    finish(folder, f"{ours}, {name}", result, [Part(rows, COLUMNS, notes=[NOTE])], Part(rows, PICTURE), [ours], bounds)
+    bounds, notes = interval_table(result["confidence_95"]), [NOTE, *(f"Warning: {w}." for w in summary["warnings"])]
+    finish(folder, f"{ours}, {name}", result, [Part(rows, COLUMNS, notes=notes)], Part(rows, PICTURE), [ours], bounds)
     return result | {"run_dir": str(folder)}
 
 

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common import metrics
-from common.metrics import Ranking
-from common.metrics.released_seer import _quicksort
+from common.metrics import Ranking, old_numpy
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parents[2] / "tests" / "golden")) / "seer" / "expected"
 AT_K = {
@@ -104,11 +103,20 @@ def test_released_ndcg_of_short_lists_is_one_whatever_the_model():
 
 @given(st.lists(st.integers(0, 12), max_size=80))
 def test_emulated_quicksort_sorts(values):
-    order = _quicksort(values)
+    order = old_numpy.argsort(np.array(values, float)).tolist()
     assert sorted(order) == list(range(len(values)))
     assert [values[i] for i in order] == sorted(values)
     if len(values) <= 16:
         assert order == sorted(range(len(values)), key=values.__getitem__)
+
+
+@given(st.integers(0, 400), st.integers(1, 60), st.integers(1, 50), st.integers(0, 2**31))
+def test_emulated_quicksort_is_the_one_that_numpy_still_has(size, levels, last, seed):
+    """Of long double, which no vector instruction sorts: NumPy takes its old code there."""
+    values = np.random.default_rng(seed).integers(0, levels, size).astype(float)
+    expected = np.argsort(values.astype(np.longdouble))
+    np.testing.assert_array_equal(old_numpy.argsort(values), expected)
+    np.testing.assert_array_equal(old_numpy.argsort(values, last)[-last:], expected[-last:])
 
 
 # --- against other implementations --------------------------------------------------------------------------

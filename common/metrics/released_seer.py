@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from common.metrics import old_numpy
 from common.metrics._arrays import (
     Cutoffs,
     Flags,
@@ -90,38 +91,8 @@ def _released_order(rows: SortedRows, by_row: bool) -> Integers:
         here = slice(start, start + size)
         first = np.argsort(rows.order[here]) if by_row else np.arange(size)
         # pandas sorts the reversed values in ascending order and reverses the result
-        again = _quicksort((-rows.tie_start[here][first][::-1]).tolist())
+        again = old_numpy.argsort(-rows.tie_start[here][first][::-1])
         order[here] = rows.order[here][first][::-1][again][::-1]
-    return order
-
-
-def _quicksort(values: list[int]) -> list[int]:
-    """Order that sorts the values as NumPy's introsort, but for its heapsort of inputs that split badly."""
-    order, pending = list(range(len(values))), [(0, len(values) - 1)]
-    while pending:
-        low, high = pending.pop()
-        while high - low > 15:
-            middle = (low + high) // 2
-            for a, b in ((low, middle), (middle, high), (low, middle)):
-                if values[order[b]] < values[order[a]]:
-                    order[a], order[b] = order[b], order[a]
-            pivot = values[order[middle]]
-            left, right = low, high - 1
-            order[middle], order[right] = order[right], order[middle]
-            while True:
-                left, right = left + 1, right - 1
-                while values[order[left]] < pivot:
-                    left += 1
-                while pivot < values[order[right]]:
-                    right -= 1
-                if left >= right:
-                    break
-                order[left], order[right] = order[right], order[left]
-            order[left], order[high - 1] = order[high - 1], order[left]
-            pending.append((left + 1, high))
-            high = left - 1
-        # stable, as NumPy's insertion sort
-        order[low : high + 1] = sorted(order[low : high + 1], key=values.__getitem__)
     return order
 
 

@@ -20,6 +20,7 @@ SCRIPTS = sorted(path for path in (PROJECT / "benchmarks").glob("*.py") if path.
 TINY = {
     "als": {"users": 50, "items": 80, "cells": 300, "sweeps": 1, "repeats": 1},
     "audiotext_ranking": {"users": 50, "items": 600, "factors": 4, "loop_users": 5},
+    "audiotext_ridge": {"songs": 60, "terms": 40, "sound": 30, "factors": 4},
     "gru4rec_evaluation": {"items": 100, "events": 200, "batch_size": 8, "repeats": 1},
     "metrics": {"repeats": 1},
 }

@@ -1,0 +1,71 @@
+"""Ridge regression from text and sound to factors at the released sizes, against conjugate gradients on one matrix."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from scipy import sparse
+
+from audiotext import baselines
+from common.options import run_script
+from common.reporting.record import recording
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of this benchmark."""
+
+    songs: int = 720
+    """Training songs, six of each artist; 80 % are fitted to, 10 % choose the penalty."""
+    terms: int = 10_000
+    """Columns of the text (released: 10,000), of which an artist has 150."""
+    sound: int = 4096
+    """Columns of the sound (released: 4,096)."""
+    factors: int = 200
+    """Factors of a song (paper: 200)."""
+
+
+def main(options: Options) -> dict[str, float]:
+    """Regress from the text and from both, exactly and by conjugate gradients over one sparse matrix."""
+    rng, artists = np.random.default_rng(0), -(-options.songs // 6)
+    of_artist = sparse.random(artists, options.terms, min(1, 150 / options.terms), "csr", random_state=rng)
+    text = sparse.csr_matrix(of_artist)[np.arange(options.songs) // 6]
+    sound = np.maximum(rng.normal(size=(options.songs, options.sound)), 0)
+    sound /= np.linalg.norm(sound, axis=1, keepdims=True)
+    law = (rng.normal(size=(columns, options.factors)) for columns in (options.terms, options.sound))
+    factors = sum(part @ weights for part, weights in zip((text, sound), law, strict=True))
+    factors += 0.5 * rng.normal(size=factors.shape)
+    ends = int(0.8 * options.songs), int(0.9 * options.songs)
+    fitted, held_out = np.arange(ends[0]), np.arange(*ends)
+
+    def regressed(x: Any) -> tuple[Any, float]:
+        return baselines.ridge(x, factors, fitted, held_out, x)
+
+    one = sparse.csr_matrix(sparse.hstack([text, sparse.csr_matrix(sound)]))
+    found: dict[str, float] = {}
+    for name, sides, whole in (("text", text, text), ("both", (text, sound), one)):
+        exact, seconds = _timed(lambda sides=sides: regressed(sides))
+        with mock.patch.object(baselines, "SPARSE", 0):  # conjugate gradients, whatever they take
+            (descended, penalty), others = _timed(lambda whole=whole: regressed(whole))
+        assert penalty == exact[1]
+        found[f"{name}_cpu_seconds"], found[f"{name}_gradients_cpu_seconds"] = seconds, others
+        found[f"{name}_ratio"] = others / seconds
+        found[f"{name}_largest_difference"] = float(np.abs(exact[0] - descended).max())
+    for name, value in found.items():
+        print(f"{name:28s} {value:12,.6g}")
+    return found
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What ``work`` returns, and its seconds of processor time."""
+    started = time.process_time()
+    return work(), time.process_time() - started
+
+
+if __name__ == "__main__":
+    run_script(recording(main, __file__), Options)

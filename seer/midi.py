@@ -1,6 +1,6 @@
 """MIDI to the array that SeER reads: one row per time stamp, a note and a velocity for each of 16 channels.
 
-Source: Damak, Nasraoui, Sanders, arXiv 1907.01640 v2, section 3.1 and figures 1 to 4.
+Source: Damak, Nasraoui, arXiv 1907.01640 v2, section 3.1 and figures 1 to 4.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """SeER: the rating of a song by a user, from an embedding of the user and an RNN over the song's MIDI events.
 
 Damak, Nasraoui, Sanders: "Sequence-Based Explainable Hybrid Song Recommendation", Frontiers in Big Data 4 (2021);
-arXiv 1907.01640. Two models go by that name:
+Damak, Nasraoui: arXiv 1907.01640 (2019). Two models go by that name:
 
 ``concat``  the released final model:  r(u, s) = a' p_u + c' h_s + b    (one Dense layer over [p_u, h_s])
 ``dot``     the model of arXiv v2:     r(u, s) = p_u' h_s               (section 3, "r_us = U_u . h_T")

@@ -289,7 +289,7 @@ def report(
     rows = measured["rows"]
     ours = next(iter(rows))
     result = {
-        "paper": "Khan, Cui, Arora: Sessions Based Music Recommendations Using Deep Learning (2020)",
+        "paper": "Khan, Cui, Arora: Sequential Sessions Based Music Recommendations Using Deep Learning (2020)",
         "model": options.model,
         "task": options.task,
         **facts,

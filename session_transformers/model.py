@@ -1,7 +1,7 @@
 """The session transformers: the second half of a session, or what is skipped in it, from the first half.
 
-Khan, Cui, Arora: "Sessions Based Music Recommendations Using Deep Learning" (2020), after Vaswani et al. 2017
-(arXiv 1706.03762), Devlin et al. 2019 (BERT, arXiv 1810.04805) and Zhu et al. 2020 (BERT-fused, arXiv 2002.06823).
+Khan, Cui, Arora: "Sequential Sessions Based Music Recommendations Using Deep Learning" (2020), after Vaswani et al.
+2017 (arXiv 1706.03762), Devlin et al. 2019 (BERT, arXiv 1810.04805) and Zhu et al. 2020 (BERT-fused, arXiv 2002.06823).
 
     embedding    x = [E_track, E_feature] + E_position (+ E_skip)
     encoder      M = stack of  x + SelfAtt(x)  ->  x + FF(x)                       over the first half

@@ -1,8 +1,8 @@
 """Turn logs of the Music Streaming Sessions Dataset into halves of sessions that load in an instant.
 
-Vocabulary, lengths and halves are those of Khan, Cui, Arora: Sessions Based Music Recommendations Using Deep Learning
-(2020). Unlike their code, every day is read once, and the parts are split by the session's id. The arrays are written
-once as ``.npy`` files, which are memory-mapped from then on.
+Vocabulary, lengths and halves are those of Khan, Cui, Arora: Sequential Sessions Based Music Recommendations Using
+Deep Learning (2020). Unlike their code, every day is read once, and the parts are split by the session's id. The
+arrays are written once as ``.npy`` files, which are memory-mapped from then on.
 
 The released protocol keeps the released ids and the released choice and scaling of 26 features; that all tracks get
 the features of the first one is a switch of its own. It does not keep that one day stands for sixty, nor that the

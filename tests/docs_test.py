@@ -7,6 +7,7 @@ import sys
 import tomllib
 
 import pytest
+import yaml
 
 from common.options import PROJECT
 
@@ -70,6 +71,33 @@ def test_citation_and_changelog_are_of_this_version_and_of_all_papers():
     for paper in site.packages()[1:]:
         title = re.search(r"\*(.+?)\*", read(f"{paper}/README.md").replace("\n> ", " "))[1]
         assert f"\n    title: {title}\n" in citation, title
+
+
+def test_citations_of_the_pages_and_of_the_file_agree():
+    """Authors in their order, titles, years, and identifiers."""
+    heads = {paper: citation_of(read(f"{paper}/README.md")) for paper in site.packages()[1:]}
+    overview = read("README.md")
+    for reference in yaml.safe_load(read("CITATION.cff"))["references"]:
+        title, authors = reference["title"], reference["authors"]
+        names = [author["family-names"] for author in authors]
+        in_full = [f"{author['given-names']} {author['family-names']}" for author in authors]
+        (head,) = (head for head in heads.values() if f"*{title}*" in head)
+        before, after = head.split(f"*{title}*")
+        cited = re.split(r"\. |version: ", before.removesuffix(": "))[-1].split(", ")
+        assert cited in (names, in_full), cited
+        assert str(reference["year"]) in after[:150] and "*" not in after[: after.index(str(reference["year"]))], title
+        urls = [f"https://doi.org/{reference['doi']}"] if "doi" in reference else []
+        urls += [entry["value"] for entry in reference.get("identifiers", [])]
+        assert not urls or any(url in after for url in urls), title
+        if (row := re.search(rf"\| ([^|]+): \*{re.escape(title)}\*([^|]+)\|", overview)) is not None:
+            assert row[1].split(", ") == names or row[1] == f"{names[0]} et al.", row[1]
+            assert str(reference["year"]) in row[2] and all(url in urls for url in re.findall(r"https[^)]+", row[2]))
+    assert all(f"*{re.search(r'[*](.+?)[*]', head)[1]}*" in overview for head in heads.values())
+
+
+def citation_of(page: str) -> str:
+    """The paragraph below the title of a paper's page that cites it."""
+    return page.split("\n> ", 1)[1].split("\n\n")[0].replace("\n> ", " ")
 
 
 def test_the_site_can_be_built_beside_everything_else():

@@ -1,7 +1,7 @@
 """Recurrent encoder-decoders: the second half of a session, or what is skipped in it, from the first half.
 
-Khan, Cui, Arora: "Sessions Based Music Recommendations Using Deep Learning" (2020), after Sutskever, Vinyals, Le 2014
-(arXiv 1409.3215).
+Khan, Cui, Arora: "Sequential Sessions Based Music Recommendations Using Deep Learning" (2020), after Sutskever,
+Vinyals, Le 2014 (arXiv 1409.3215).
 
     encoder   s = LSTM over the first half, x = [vector, features] of a track (and whether it was skipped)
     bridge    h = tanh(W [h forward, h backward] + b)                of the bidirectional GRU only

@@ -135,7 +135,7 @@ def _numbers_fit(data: KkboxData) -> bool:
     """Whether every number points at something: one that does not could read memory that is none of the arrays'."""
     playlists, lengths = len(data.owners), data.songs_played.lengths
     rows = [getattr(data, name) for name in _ROWS]
-    bounds: list[tuple[NDArray[Any], int, Any]] = [
+    bounds: list[tuple[NDArray[Any], float, Any]] = [
         (data.song_bits.values, 0, data.song_width),
         (data.user_bits.values, 0, data.user_width),
         (data.songs_played.values, 0, data.songs),

@@ -20,13 +20,13 @@ pytestmark = pytest.mark.golden
 FOLDER = GOLDEN / "dtnmr"
 
 
-def read(name):
-    return json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+def read(name, folder=FOLDER):
+    return json.loads((folder / f"{name}.json").read_text("utf-8"))
 
 
-def rows_by_id(part):
+def rows_by_id(part, folder=FOLDER):
     """Id -> row of songs.csv or members.csv, counted from 0."""
-    with open_source(Source(kkbox_files(FOLDER / "csv")[part])) as stream:
+    with open_source(Source(kkbox_files(folder / "csv")[part])) as stream:
         rows = list(csv.reader(io.TextIOWrapper(stream, "utf-8")))[1:]
     return {row[0]: number for number, row in enumerate(rows)}
 
@@ -34,16 +34,21 @@ def rows_by_id(part):
 @pytest.fixture(scope="module", params=["default", "small"])
 def golden(request, tmp_path_factory):
     """What is expected, our data, and the rows in the files of our songs and users."""
-    expected = read(f"expected_{request.param}")
+    return prepared(request.param, FOLDER, tmp_path_factory.mktemp("golden") / "out")
+
+
+def prepared(name, folder, out):
+    """The same, of a setting and the files in ``folder``."""
+    expected = read(f"expected_{name}", folder)
     given = expected["options"]
     options = DataOptions(
         top=given["top"], min_playlist_len=given["min_len"], max_playlist_len=given["max_len"],
         subset_size=given["subset"], short_term_len=given["st"], long_term_len=given["lt"],
     )  # fmt: skip
-    data = prepare(FOLDER / "csv", tmp_path_factory.mktemp("golden") / "out", options, "released")
-    songs, users = rows_by_id("songs"), rows_by_id("members")
+    data = prepare(folder / "csv", out, options, "released")
+    songs, users = rows_by_id("songs", folder), rows_by_id("members", folder)
     song_rows, user_rows = [songs[song] for song in data.song_ids], [users[user] for user in data.user_ids]
-    return request.param, expected, data, song_rows, user_rows
+    return name, expected, data, song_rows, user_rows
 
 
 def test_songs_users_and_values(golden):
@@ -83,6 +88,19 @@ def test_playlists_and_examples_in_order(golden, part):
     ]
     assert found == wanted["points"] and len(found) == wanted["n_points"]
     assert len(np.unique(points.playlists)) == wanted["n_users_with_points"]
+
+
+@pytest.mark.parametrize("name", ["default", "small"])
+def test_files_in_which_every_rule_bites(name, tmp_path):
+    """Ties at --top, a longest song with a bad name, blanks and letters of all kinds, repeated plays, bounds met."""
+    folder = FOLDER / "adversarial"
+    if not folder.is_dir():
+        pytest.skip("these golden data have no folder of such files; they may be such themselves")
+    found = prepared(name, folder, tmp_path / "out")
+    test_songs_users_and_values(found)
+    test_dead_values(found)
+    for part in ("train", "test"):
+        test_playlists_and_examples_in_order(found, part)
 
 
 def words(data, features, columns):

@@ -150,7 +150,7 @@ def training_part(data: KkboxData) -> KkboxData:
     starts, lengths = data.songs_played.indptr[playlists], data.trained[playlists].astype(np.int64)
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     plays = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], lengths)
-    bits = [data.song_bits[song] for song in songs]
+    bits = [data.song_bits[song] for song in songs.tolist()]
 
     def renumbered(points: Points) -> Points:
         return Points(place_of_playlist[points.playlists], np.asarray(points.positions))

@@ -79,7 +79,7 @@ def released_seconds(text: str) -> float:
         return math.inf
 
 
-def known_age(text: object, least: int, most: int) -> str:
+def known_age(text: str, least: int, most: int) -> str:
     """An age within bounds as a plain number, :data:`UNKNOWN_AGE` for all else.
 
     >>> [known_age(text, 16, 59) for text in ("25", "25.0", "0", "", "1051")]

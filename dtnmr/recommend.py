@@ -158,7 +158,8 @@ def with_new_songs(data: KkboxData, file: Path) -> KkboxData:
     """
     ids, lengths, bits = list(data.song_ids), [], []
     known, new = set(ids), set[str]()
-    there, again = [], []
+    there: list[str] = []
+    again: list[str] = []
     unknown: dict[str, list[str]] = {name: [] for name in SONG_FEATURES}  # a value for each song that has it
     with open_table(file, songs_columns(data.released), separator=",", multiline=True) as table:
         for row in table.frame().to_dict("records"):

@@ -98,7 +98,7 @@ class _Walk:
         shown = self.alive[self.group] & (np.arange(len(texts)) < border[self.group])
         self.tally.leave_out(reason, (border < len(texts))[self.group])
         self.alive &= border == len(texts)
-        return {value for text in {texts[row] for row in np.flatnonzero(shown)} for value in parts[text]}
+        return {value for text in {texts[row] for row in np.flatnonzero(shown).tolist()} for value in parts[text]}
 
     def last_rows(self) -> tuple[list[str], NDArray[np.int64]]:
         """The ids left, and the last row of each."""
@@ -167,7 +167,8 @@ def select_released(raw: Raw, options: DataOptions) -> Selected:
         [lengths(songs["length"][row])[0] for row in song_rows],
         max(passed, default=0.0),
         {name: sorted(values) for name, values in shown.items()},
-        *parts,
+        parts[0],
+        parts[1],
         {tab: tab for tab in raw.names.tabs.numbers if tab not in MERGED_TABS},
         counts,
     )

@@ -17,7 +17,6 @@ import dataclasses
 import hashlib
 import json
 import re
-import sys
 import time
 import tokenize
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from common import console
 from common.folders import made_once
 from common.options import UserError, reason_of, write_json
 
@@ -371,4 +371,4 @@ def _stats(files: Mapping[str, Path]) -> _Stats:
 def _tell_of_old_arrays(home: Path) -> None:
     old = [name for name in _OLD if (home / name).exists()]
     if old:
-        print(f"{home}: {', '.join(old)} of version 0.1 are used no more; you may delete them", file=sys.stderr)
+        console.notify(f"{home}: {', '.join(old)} of version 0.1 are used no more; you may delete them")

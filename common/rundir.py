@@ -122,7 +122,7 @@ def open_run(paper: str, name: str, options: TrainingOptions, facts: dict[str, A
         known = json.loads(json.dumps(facts, default=str))
         for key, value in known.items():
             which = _different(before.get(key), value)
-            require(before.get(key) == value, f"--resume: {key}{which} differs from that of the run in {folder}")
+            require(before.get(key) == value, f"--resume: {key} differs from that of the run in {folder}{which}")
         # What may differ counts from now on, so that the next --resume goes on with it.
         write_json(file, before | {"options": before["options"] | {key: now[key] for key in ("data_dir", "epochs")}})
         for left in folder.glob(".*"):  # half-written files of a run that was killed
@@ -200,6 +200,23 @@ def read_run(folder: Path) -> dict[str, Any]:
         f"{file}: not the options of a run of this project",
     )
     return found
+
+
+def same_data(run: Path, fingerprint: str, where: str) -> None:
+    """Refuse the run in ``run`` unless it was trained on the data of ``fingerprint``; ``where`` begins the message.
+
+    Weights that were trained on another split of the same items may have seen what they are to be tested on.
+
+    Raises:
+        UserError: it was not, or its ``options.json`` is damaged.
+    """
+    trained_on = read_run(run).get("dataset")
+    known = trained_on if isinstance(trained_on, dict) else {}
+    require(
+        known.get("fingerprint") == fingerprint,
+        f"{where}: was trained on the dataset {known.get('name')}, which is another one, was split or filtered "
+        "otherwise, or has changed since; name it with --data-dir and the options that prepared it",
+    )
 
 
 @contextlib.contextmanager

@@ -9,16 +9,19 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from common import console
+from common.arrays import digests
 from common.folders import replacing_folder
 from common.options import PROJECT, UserError, reason_of, require
 
 MARKER = "SYNTHETIC.txt"
 """A folder that holds this file is made up; results on it are marked synthetic."""
+SUMS = "SYNTHETIC.sha256"
+"""In a sample: SHA-256 and name of each of its files, as they were written (``sha256sum -c`` reads it, too)."""
 LONGEST_LISTING = 2**22
 """Bytes of the list of members of a zip: some ten thousand names."""
 
@@ -107,7 +110,7 @@ def dataset_folder(
     else:  # somebody else's folder, perhaps read-only: never write there
         code = hashlib.sha256(os.fsencode(raw)).hexdigest()[:8]
         prepared = home / f"{raw.name}-{code}" / "prepared"
-    return Dataset(raw, prepared, name, synthetic=(raw / MARKER).is_file())
+    return _checked(Dataset(raw, prepared, name, synthetic=(raw / MARKER).is_file()))
 
 
 def sample_dataset(
@@ -120,7 +123,42 @@ def sample_dataset(
     """
     raw = data_root() / paper / "sample"
     _write_sample_once(raw, required, write_sample)
-    return Dataset(raw, raw / "prepared", "sample", synthetic=True)
+    return _checked(Dataset(raw, raw / "prepared", "sample", synthetic=True))
+
+
+def _checked(dataset: Dataset) -> Dataset:
+    """The dataset, under another name if it is a sample whose files are not those that were written.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    listing, raw = dataset.raw / SUMS, dataset.raw
+    if not listing.is_file():
+        return dataset
+    try:
+        lines = [line.split("  ", 1) for line in listing.read_text("utf-8", errors="replace").splitlines()]
+        written = {line[-1]: line[0] for line in lines}
+        there = _files_of(raw)
+        found = digests({name: path for name, path in there.items() if name in written}, dataset.prepared)
+    except OSError as error:
+        raise UserError(f"{error.filename or listing}: {reason_of(error)}") from error
+    names = written.keys() | there.keys()
+    other = sorted(name for name in names if name not in written or written[name] != found.get(name))
+    if not other:
+        return dataset
+    console.notify(
+        f"{raw}: is not as it was written ({other[0]}{f' and {len(other) - 1} more' if other[1:] else ''}): it is used "
+        "as it is, under the name sample-altered; delete the folder to have the sample again"
+    )
+    return replace(dataset, name="sample-altered")
+
+
+def _files_of(folder: Path) -> dict[str, Path]:
+    """The files of a sample by their names, without what is made of them."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    found = {path.relative_to(folder).as_posix(): path for path in paths}
+    made = ("prepared/", ".", SUMS)
+    return {name: path for name, path in sorted(found.items()) if not name.startswith(made)}
 
 
 def _write_sample_once(
@@ -139,6 +177,8 @@ def _write_sample_once(
         with replacing_folder(folder, complete) as beside:
             write_sample(beside)
             mark_synthetic(beside)
+            sums = digests(_files_of(beside), None)
+            (beside / SUMS).write_text("".join(f"{sums[name]}  {name}\n" for name in sums), "utf-8")
     except OSError as error:
         raise UserError(f"cannot write the sample to {folder}: {reason_of(error)}") from error
 

@@ -70,6 +70,28 @@ def test_sample_is_written_once_and_announced_in_one_line(root: Path, capsys: py
     assert named.synthetic and named.prepared == root / "seer/sample/prepared"
 
 
+def test_a_sample_that_somebody_has_altered_is_noticed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def opened(folder: Path | None = None) -> tuple[str, list[str]]:
+        dataset = dataset_folder("seer", folder, REQUIRED, write_files)
+        return dataset.name, capsys.readouterr().err.splitlines()[-1:]
+
+    sample = root / "seer/sample"
+    assert opened()[0] == "sample" and opened(sample) == ("sample", [])
+    (sample / "prepared").mkdir(exist_ok=True)
+    (sample / "prepared/anything").touch()  # what is made of it is no part of it
+    assert opened(sample) == ("sample", [])
+    (sample / "triplets.txt").write_text("0 0 2\n")  # of the same size
+    for folder in (None, sample):
+        name, told = opened(folder)
+        assert name == "sample-altered" and "not as it was written (triplets.txt)" in told[0]
+    (sample / "triplets.txt").write_text("0 0 1\n")
+    assert opened()[0] == "sample"
+    (sample / "more.csv").touch()
+    assert "(more.csv)" in opened()[1][0]
+    (sample / "triplets.txt").write_text("")
+    assert "(more.csv and 1 more)" in opened()[1][0]
+
+
 def test_failed_sample_leaves_nothing(root: Path) -> None:
     def write_sample(folder: Path) -> None:
         write_files(folder)

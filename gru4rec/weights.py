@@ -9,6 +9,7 @@ import numpy as np
 
 from common.checkpoint import read_npz
 from common.options import UserError, require
+from common.rundir import same_data
 from common.vocabulary import digest, trained_vocabulary
 from gru4rec.model import GRU4Rec
 from gru4rec.official import build, from_official
@@ -58,8 +59,5 @@ def _of_run(path: Path, data: SessionData) -> GRU4Rec:
         trained_vocabulary(path.parent) == digest(data.item_ids),
         f"{path}: was trained on other items than those of this dataset; name its own dataset with --data-dir",
     )
-    model = load_model(path, len(data.item_ids))
-    if model.features is not None:
-        same = data.features is not None and np.allclose(model.features, data.features, atol=1e-4)
-        require(same, f"{path}: was trained on other features of the tracks than those of this dataset; use its own")
-    return model
+    same_data(path.parent, data.fingerprint, f"--weights {path}")
+    return load_model(path, len(data.item_ids))

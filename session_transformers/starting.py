@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from common.options import UserError, require
-from common.rundir import read_run
+from common.rundir import read_run, same_data
 from common.vocabulary import digest, trained_vocabulary
 from session_transformers import settings
 from session_transformers.architecture import DEFAULTS
@@ -156,8 +156,9 @@ def _check(options: SessionOptions, path: Path, found: AnyArchitecture, data: Se
 
 
 def same_vocabulary(folder: Path, data: SequenceData, where: str) -> None:
-    """Refuse the run in ``folder`` unless it was trained on the tracks of ``data``; ``where`` begins the message."""
+    """Refuse the run in ``folder`` unless it was trained on ``data``; ``where`` begins the message."""
     if trained_vocabulary(folder) == digest(data.track_ids):
+        same_data(folder, data.fingerprint, where)
         return
     theirs, mine = read_run(folder)["options"].get("protocol"), "released" if data.ids.skip is None else "corrected"
     advice = "add --protocol released" if theirs == "released" else "leave out --protocol released"

@@ -98,7 +98,11 @@ def table_of(group: Group) -> tuple[dict[str, dict[str, str]], list[str]]:
 
 def differences(group: Group) -> tuple[dict[str, dict[str, str]], list[str]]:
     """The options in which the rows differ."""
-    options = {name: runs[0].options for name, runs in group.rows.items()}
+    options = {name: dict(runs[0].options) for name, runs in group.rows.items()}
+    for name, runs in group.rows.items():
+        for other in group.rows.values():
+            if other is not runs and other[0].options == runs[0].options:  # then they read other data
+                options[name] |= {f"data: {part}": content[:8] for part, content in runs[0].inputs.items()}
     names = list(dict.fromkeys(key for row in options.values() for key in row))
     different = [key for key in names if len({json.dumps(row.get(key)) for row in options.values()}) > 1]
     return {name: {key: str(row.get(key, "")) for key in different} for name, row in options.items()}, different

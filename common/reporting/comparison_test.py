@@ -35,6 +35,17 @@ def groups_of(*folders):
     return grouped([run for folder in folders for run in read_runs(folder)])
 
 
+def test_runs_of_other_texts_are_rows_of_their_own(run_of):
+    about = {"name": "sample", "synthetic": True, "fingerprint": "f"}
+    folders = [
+        run_of(f"{name}-1", {"recall@20": 0.5}, dataset=about | {"inputs": {"text": text}})
+        for name, text in (("a", "1" * 64), ("b", "2" * 64))
+    ]
+    (group,) = groups_of(*folders)
+    assert list(group.rows) == ["a", "b"]
+    assert differences(group)[0] == {"a": {"data: text": "1" * 8}, "b": {"data: text": "2" * 8}}
+
+
 def test_seeds_are_one_row_and_other_options_another(run_of):
     folders = [
         run_of(f"a-{seed}", {"recall@20": 0.1 * seed, "mrr@20": 0.5}, seed, options={"bert": f"runs/bert-{seed}"})

@@ -34,6 +34,12 @@ class Run:
     """Its file of predictions, if there is one."""
 
     @property
+    def inputs(self) -> Mapping[str, str]:
+        """What it read besides the items and their plays, such as texts -> SHA-256 of that."""
+        found: Mapping[str, str] = self.metrics["dataset"].get("inputs", {})
+        return found
+
+    @property
     def deviates(self) -> str:
         """In what it deviates from the corrected protocol, in words."""
         return deviation_words(self.metrics)
@@ -120,13 +126,17 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
         key = (about["paper"], task, data["fingerprint"])
         group = groups.setdefault(key, Group(", ".join(word for word in words if word), about))
         named = f"{run.name} ({run.deviates})" if run.deviates else run.name
-        same = next((row for row, others in group.rows.items() if others[0].options == run.options), named)
-        while same in group.rows and group.rows[same][0].options != run.options:  # another folder of the same name
+        same = next((row for row, others in group.rows.items() if _alike(others[0], run)), named)
+        while same in group.rows and not _alike(group.rows[same][0], run):  # another folder of the same name
             same += "'"
         row = group.rows.setdefault(same, [])
         require(run.seed not in {other.seed for other in row}, f"{run.folder}: there are two runs of these options")
         row.append(run)
     return list(groups.values())
+
+
+def _alike(one: Run, other: Run) -> bool:
+    return (one.options, one.inputs) == (other.options, other.inputs)
 
 
 def means(group: Group) -> dict[str, dict[str, float]]:

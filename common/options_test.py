@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from common.options import PROJECT, TrainingOptions, UserError, parse, replacing, run_script, write_json
-from common.rundir import open_run, read_run, resumable
+from common.rundir import open_run, read_run, resumable, same_data
 
 
 @pytest.mark.parametrize(
@@ -241,6 +241,18 @@ def test_json_of_what_results_consist_of(tmp_path):
 # --- the run directory ---------------------------------------------------------------------------------------------
 
 FACTS = {"sizes": (2, 3), "dataset": {"fingerprint": "abc"}}
+
+
+def test_weights_of_other_data_are_refused(tmp_path):
+    open_run(
+        "seer", "x", TrainingOptions(run_dir=tmp_path / "run"), {"dataset": {"name": "sample", "fingerprint": "1"}}
+    )
+    same_data(tmp_path / "run", "1", "--weights W")
+    with pytest.raises(UserError, match="--weights W: was trained on the dataset sample, which is another one"):
+        same_data(tmp_path / "run", "2", "--weights W")
+    open_run("seer", "x", TrainingOptions(run_dir=tmp_path / "odd"), {"dataset": 3})
+    with pytest.raises(UserError, match="--bert B: was trained on the dataset None"):
+        same_data(tmp_path / "odd", "2", "--bert B")
 
 
 def test_a_run_is_opened_once_and_resumed_with_the_same_options(tmp_path):

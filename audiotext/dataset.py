@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from audiotext.data_options import PrepareOptions
 from audiotext.layout import ARTISTS, SONGS, ItemSet, Layout, Split
 from audiotext.matrices import read_ids
 from audiotext.sample import write_sample
+from common import console
 from common.options import UserError, require
 from common.sources import MARKER, Dataset, data_root, dataset_folder, sample_dataset
 
@@ -63,10 +63,9 @@ def find_dataset(data_dir: Path | None) -> tuple[Dataset, Literal["dlrs", "raw",
     for folder in (home, home / FOLDER, home / "released", home / "released" / FOLDER):
         if kind_of(folder) == "dlrs":
             return Dataset(folder, folder / "prepared", "released", (folder / MARKER).is_file()), "dlrs"
-    print(
+    console.notify(
         f"The released files are missing in {home / FOLDER} (data/README.md says where to get them): "
         f"the synthetic sample in {home / 'sample'} is used.",
-        file=sys.stderr,
     )
     return sample_dataset("audiotext", raw.FILES, write_sample), "raw"
 

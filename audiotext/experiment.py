@@ -28,7 +28,7 @@ from audiotext.results import report
 from audiotext.splits import Split, artist_split, released_split
 from audiotext.stored import ARCHITECTURE, PREDICTED, PREDICTIONS, WEIGHTS, read_facts
 from audiotext.training import RELEASED_BLOCK, FitOptions, Predictor, fit
-from common import runtime
+from common import console, runtime
 from common.checkpoint import FILE as CHECKPOINT
 from common.checkpoint import Progress
 from common.options import UserError, require, write_json
@@ -166,7 +166,7 @@ def _branch(given: AudioTextOptions, kind: str, folder: Path, dataset: Dataset, 
     path = folder / name
     require(given.epochs != 0, f"--epochs 0 needs the {name} branch too: name its run with --{name}-run")
     if not (path / "metrics.json").is_file():
-        print(f"First the {name} branch: {NAMES[kind]}")
+        console.say(f"First the {name} branch: {NAMES[kind]}")
         chosen: dict[str, Any] = {"model": kind, "text": "auto", "text_run": None, "audio_run": None, "run_dir": path}
         chosen |= {"resume": (path / "options.json").is_file(), "weights": (), "baselines": False}
         _run(replace(given, **chosen), dataset, layout)

@@ -30,6 +30,7 @@ from audiotext.layout import ARTISTS, PATCHED, SONGS, TEXTS, ItemSet, Layout, Sp
 from audiotext.matrices import LARGEST, write_ids, zero_rows
 from audiotext.raw import SOUND, ArtistSplit, RawData, read_raw
 from audiotext.text import TfIdf, documents
+from common import console
 from common.arrays import Array, ArraySet, Recipe, array_set
 from common.npyfile import write_header
 from common.options import OptionalPath, UserError, reason_of, replacing, require, run_script, write_json
@@ -362,12 +363,12 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
     if options.json:
         print_json(rows)
         return result
-    print(f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}, dlrs-data in {place}, {seconds:.1f} s")
+    console.say(f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}, dlrs-data in {place}, {seconds:.1f} s")
     for name, counts in counted.items():
         listed = (f"{key}: {value:,}" if isinstance(value, int) else f"{key}: {value}" for key, value in counts.items())
-        print(f"{name}: " + "; ".join(listed))
+        console.say(f"{name}: " + "; ".join(listed))
     notes = [note for found in sets.values() for note in found.meta["notes"]]
-    print(*rows.lines(), *notes, *(f"Warning: {warning}" for warning in rows.warnings()), sep="\n")
+    console.say(*rows.lines(), *notes, *(f"Warning: {warning}" for warning in rows.warnings()))
     return result
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +9,6 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from audiotext.data_options import PrepareOptions
 from audiotext.dataset import Items, open_dataset, read_items, read_users
@@ -21,8 +17,8 @@ from audiotext.kinds import items_of
 from audiotext.layout import ARTISTS, SONGS, ItemSet, Layout
 from audiotext.matrices import read_dense, read_ids
 from audiotext.stored import PREDICTED, PREDICTIONS, read_facts
+from common import console
 from common.options import OptionalPath, UserError, require, run_script
-from common.session_text import printable
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,7 @@ def for_user(run: Path, layout: Layout, items: Items, user: str, top_k: int) -> 
         UserError: no such user, or the run is not finished.
     """
     users = read_users(layout, len(items.user_factors))
-    require(user in users, f"--user {printable(user)}: no such user; ids are such as {', '.join(users[:3])}")
+    require(user in users, f"--user {console.short(user)}: no such user; ids are such as {', '.join(users[:3])}")
     require((run / PREDICTIONS).is_file(), f"{run / PREDICTIONS}: not there; continue the run with --resume")
     vectors, ids = read_dense(run / PREDICTIONS), read_ids(run / PREDICTED)
     require(
@@ -161,7 +157,7 @@ def main(options: RecommendOptions) -> dict[str, Any]:
         )
         found = for_new(items, layout, vector, options.top_k)
     if options.json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        console.say_json(found)
         return found
     what = "artists" if items.kind == ARTISTS else "songs"
     if options.user is not None:
@@ -173,15 +169,9 @@ def main(options: RecommendOptions) -> dict[str, Any]:
 
 
 def _print(title: str, rows: list[dict[str, Any]]) -> None:
-    table = Table(title=Text(title), title_justify="left")  # Text: ids are no markup
-    table.add_column("", justify="right")
     names = [name for name in rows[0] if name != "artist_id" or not all(row.get("artist") for row in rows)]
-    for name in names:
-        table.add_column(name, justify="right" if name in ("score", "plays") else "left", overflow="fold")
-    for rank, row in enumerate(rows, 1):
-        cells = (f"{row[name]:.4f}" if isinstance(row[name], float) else str(row[name]) for name in names)
-        table.add_row(str(rank), *map(Text, cells))
-    Console().print(table)
+    cells = [[f"{row[name]:.4f}" if isinstance(row[name], float) else str(row[name]) for name in names] for row in rows]
+    console.print_table(title, ["", *names], [[str(rank), *row] for rank, row in enumerate(cells, 1)])
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from audiotext.options import SIZES, AudioTextOptions
 from audiotext.recommend import Names
 from audiotext.splits import Split
 from audiotext.stored import PREDICTIONS
+from common import console
 from common.options import parse, replacing
 from common.presets import as_arguments
 from common.sources import Dataset
@@ -70,7 +71,7 @@ class MusicRecommender:
 
             chosen = self.options
             dataset, layout = open_dataset(chosen.data_dir, chosen.of_data, protocol=chosen.protocol)
-            print(f"Preprocessing is completed: {dataset.name}, in {layout.folder}.")
+            console.say(f"Preprocessing is completed: {dataset.name}, in {layout.folder}.")
 
     def recommend(self) -> dict[str, Any]:
         """Train, save, predict, rank, evaluate; print numbers of data points and the layers first, R2 and MAP@500 last.
@@ -96,17 +97,17 @@ class MusicRecommender:
         add_trained_model(run / TRAINED_MODELS, options.completed(dataset.synthetic), dataset)
         users = read_users(layout, len(items.user_factors))
         write_tracks(run, items, users, self.options.users or len(users), Names(layout, items.kind))
-        print(f"Recommended songs: {run / TRACKS}")
+        console.say(f"Recommended songs: {run / TRACKS}")
         if "inner_test" in result["checks"]:
-            print(f"R2 avg: {result['checks']['inner_test']['r2']:.5f}")
-        print(f"MAP@500: {result['metrics']['map@500_released']:.5f} (as released)")
+            console.say(f"R2 avg: {result['checks']['inner_test']['r2']:.5f}")
+        console.say(f"MAP@500: {result['metrics']['map@500_released']:.5f} (as released)")
         return result
 
 
 def _tell(model: keras.Model, split: Split) -> None:
-    print(f"Training data points: {len(split.train)}")
-    print(f"Validation data points: {len(split.validation)}")
-    print(f"Test data points, held out of those of the training: {len(split.test)}")
+    console.say(f"Training data points: {len(split.train)}")
+    console.say(f"Validation data points: {len(split.validation)}")
+    console.say(f"Test data points, held out of those of the training: {len(split.test)}")
     model.summary()
 
 

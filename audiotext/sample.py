@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from audiotext.sample_sound import RATE, clip
 from audiotext.sample_words import Language, biography, draw_language, entities, names, tags
+from common import console
 from common.options import replacing, require, run_script
 from common.sources import mark_synthetic
 
@@ -193,7 +194,7 @@ def main(options: SampleOptions) -> dict[str, object]:
     started = time.perf_counter()
     counts = write_sample(options.out, options)
     seconds = round(time.perf_counter() - started, 1)
-    print(f"{options.out}: synthetic, {', '.join(f'{n:,} {name}' for name, n in counts.items())} ({seconds} s)")
+    console.say(f"{options.out}: synthetic, {', '.join(f'{n:,} {name}' for name, n in counts.items())} ({seconds} s)")
     return {"folder": str(options.out), **counts, "seconds": seconds}
 
 

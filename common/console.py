@@ -39,7 +39,13 @@ def visible(text: object) -> str:
     text = str(text)
     if text.isprintable():
         return text
-    return "".join(_escaped(c) if unicodedata.category(c) in _HIDDEN else c for c in text)
+    return "".join(_escaped(c) if unicodedata.category(c) in _HIDDEN or _is_none(c) else c for c in text)
+
+
+def _is_none(character: str) -> bool:
+    """Whether it is one of Unicode's noncharacters, which HTML forbids."""
+    code = ord(character)
+    return code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
 
 
 def short(name: object) -> str:
@@ -90,7 +96,7 @@ def _write(stream: TextIO, lines: Sequence[object], end: str, flush: bool) -> No
         stream.flush()
 
 
-def say_json(content: Any) -> None:
+def say_json(content: Any, indent: int | None = 1) -> None:
     r"""Print JSON on stdout; what acts on a terminal, or what it cannot encode, stands as ``\uXXXX`` in it."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
 
@@ -99,7 +105,7 @@ def say_json(content: Any) -> None:
             return character
         return json.dumps(character)[1:-1]
 
-    text = json.dumps(content, indent=1, ensure_ascii=False)
+    text = json.dumps(content, indent=indent, ensure_ascii=False)
     if not text.replace("\n", "").isprintable() or not _encodes(text, encoding):
         text = "".join(map(safe, text))
     sys.stdout.write(f"{text}\n")

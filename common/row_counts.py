@@ -5,7 +5,7 @@
     counts.leave_out("plays.csv", "songs without an entry", 17)
     counts.parts = {"train": {"users": 10, "plays": 300}, ...}
     meta["rows"] = counts.as_json()                     # beside the prepared arrays, and later in metrics.json
-    print(*counts.lines(), sep="\\n")
+    console.say(*counts.lines())
 
 What is not left out is used. A preparation that counts what it uses says so with :meth:`RowCounts.check_used`, which
 refuses any difference: a row may not get lost between a file and the arrays.
@@ -13,12 +13,12 @@ refuses any difference: a row may not get lost between a file and the arrays.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common import console
 from common.options import require
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _sentence(name: str, rows: int, left_out: Mapping[str, int], blanks: int) ->
 def print_json(counts: RowCounts | Mapping[str, Any]) -> None:
     """``preprocess.py --json``: one JSON object on the standard output, for pipelines."""
     content = counts.as_json() if isinstance(counts, RowCounts) else counts
-    print(json.dumps(content, ensure_ascii=True))
+    console.say_json(content, indent=None)
 
 
 def told_warnings(warnings: Iterable[str]) -> str:

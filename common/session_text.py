@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.mssd.logs import LONGEST_ID
 from common.options import UserError, require
 
 
@@ -36,9 +35,3 @@ def read_session_texts(ids: Sequence[str], file: Path | None, expected: str) -> 
     found = [(f"{source}, line {number}", line.split()) for number, line in enumerate(lines, 1) if line.split()]
     require(bool(found), f"{source}: no session in it; {expected}")
     return found
-
-
-def printable(name: str) -> str:
-    """An id of the user for a message: no control characters, which a terminal would obey, and not too long."""
-    short = name if len(name) <= LONGEST_ID else f"{name[:50]}..."
-    return short if short.isprintable() else repr(short)

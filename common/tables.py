@@ -2,7 +2,7 @@
 
     columns = {"user": Column("id", names=("user", "user_id")), "plays": Column("integer", 1, 10**9)}
     with open_table(folder / "plays.tsv.gz", columns) as table:
-        print(*table.notes, sep="\\n")              # what was recognised, for the console and the report
+        console.say(*table.notes)                   # what was recognised, for the console and the report
         for frame in table.chunks():                # pandas; the index is the number of the row, from 0
             wrong = frame.index[~frame.user.isin(known)]
             if len(wrong):

@@ -21,6 +21,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from common import console
 from common.options import PROJECT, OptionalInt, OptionalPath, UserError, require, run_script, write_json
 from common.report import plot_comparison, print_table
 from common.sessions import Sessions
@@ -113,7 +114,7 @@ def main(options: NextTrackOptions) -> dict[str, Any]:
     for name, test in tests.items():
         low, high = test["interval"]
         against = f"mrr@20 {test['difference']:+.4f} [{low:+.4f}, {high:+.4f}] against {test['against']}"
-        print(f"{name}: {against}, p = {test['p_holm']:.2g}")
+        console.say(f"{name}: {against}, p = {test['p_holm']:.2g}")
     plot_comparison(options.out / "next_track.png", title, rows, ("recall@20", "mrr@20"), ours=list(models))
     return found
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from common import console
 from common.options import require
-from common.session_text import printable
 from dtnmr.data_options import DataOptions, Protocol
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES, KkboxData, Points, Rows
 from dtnmr.encoding import Encoder, scaled_length
@@ -95,8 +95,8 @@ def _meet(files: dict[str, Path], raw: Raw) -> None:
     ):
         require(
             bool((listed.numbers >= 0).any()),
-            f"{files[part]}: has no entry for any {what} of {files['train']}: ids are such as {printable(example)!r} "
-            f"here, and {printable(next(iter(played.numbers)))!r} there",
+            f"{files[part]}: has no entry for any {what} of {files['train']}: ids are such as "
+            f"{console.short(example)!r} here, and {console.short(next(iter(played.numbers)))!r} there",
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from common import runtime
+from common import console, runtime
 from common.checkpoint import Progress
 from common.options import require
 from common.replicas import check_rows
@@ -47,7 +46,7 @@ def run(options: DtnmrOptions, dataset: Dataset, data: KkboxData) -> dict[str, A
     options = options.completed(dataset.synthetic)
     warnings = warnings_of(data)
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        console.notify(f"warning: {warning}")
     runtime.configure(dataclasses.replace(options, precision="float32"))
     assert options.batch_size
     check_rows(options.batch_size, runtime.strategy(options.distribute).num_replicas_in_sync)
@@ -79,7 +78,7 @@ def run(options: DtnmrOptions, dataset: Dataset, data: KkboxData) -> dict[str, A
         ours = f"DTNMR ({architecture.rating})"
         scorer = Scorer(model, data)
         if scorer.dead:
-            print(f"warning: {DEAD}", file=sys.stderr)
+            console.notify(f"warning: {DEAD}")
         outcomes = {ours: evaluate(recommender(scorer), task, options.cutoffs)}
         if options.baselines:
             for title, learn in make_baselines(data, options.seed).items():
@@ -124,7 +123,7 @@ def given_model(path: Path, data: KkboxData, options: DtnmrOptions) -> DTNMR:
         options.protocol == "released",
         f"--weights {path}: an npz holds weights of the released network, which needs --protocol released",
     )
-    print(f"{path} does not name its columns; their order is taken to be that of this dataset", file=sys.stderr)
+    console.notify(f"{path} does not name its columns; their order is taken to be that of this dataset")
     return load_released(path, architecture_of(options, data))
 
 

@@ -8,7 +8,6 @@ numbers, ids that come twice, plays of songs and users that have no entry) is re
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from common import console
 from common.options import UserError, require
 from common.sources import find_file
 from common.tables import Column, open_table
@@ -161,7 +161,7 @@ def read_files(files: dict[str, Path], exact: bool = False) -> Raw:
     def frames(part: str, columns: dict[str, Column]) -> Iterator[pd.DataFrame]:
         with open_table(files[part], columns, separator=",", multiline=True) as table:
             for note in table.notes:
-                print(note, file=sys.stderr)
+                console.notify(note)
             require(table.rows > 0, f"{files[part]}: holds no row below its header; expected one or more")
             counts[part] = table.rows, sum(file.blanks for file in table.files)
             yield from table.chunks()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
+from common import console
 from common.options import OptionalPath, UserError, reason_of, require, run_script
 from common.prepared import fingerprint, prepared_arrays
 from common.row_counts import print_json
@@ -148,7 +146,7 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
     }
     rows = rows_of(data)
     for warning in warnings_of(data):
-        print(f"warning: {warning}", file=sys.stderr)
+        console.notify(f"warning: {warning}")
     found = {
         "dataset": dataclasses.asdict(dataset),
         "counts": data.counts,
@@ -161,14 +159,10 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
         print_json(rows)
         return found
     synthetic = " (synthetic)" if dataset.synthetic else ""
-    table = Table(title=f"{dataset.name}{synthetic}, {options.protocol} protocol", title_justify="left")
-    table.add_column("")
-    table.add_column("number", justify="right")
-    for name, number in (others(data.counts) | sizes).items():
-        table.add_row(name, f"{number:,}")
-    Console().print(table)
-    print("\n".join(rows.lines()))
-    print(f"Prepared in {options.cache or dataset.prepared / options.protocol} in {seconds:.1f} s.")
+    numbers = [[name, f"{number:,}"] for name, number in (others(data.counts) | sizes).items()]
+    console.print_table(f"{dataset.name}{synthetic}, {options.protocol} protocol", ["", "number"], numbers)
+    console.say(*rows.lines())
+    console.say(f"Prepared in {options.cache or dataset.prepared / options.protocol} in {seconds:.1f} s.")
     return found
 
 

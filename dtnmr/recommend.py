@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +11,9 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from common import console
 from common.options import OptionalInt, OptionalPath, require, run_script
-from common.session_text import printable
 from common.tables import open_table
 from dtnmr.dataset import SONG_FEATURES, Integers, KkboxData, Rows
 from dtnmr.encoding import encode_song, encode_user, make_rows, unknown_values
@@ -100,8 +95,7 @@ def main(options: RecommendOptions) -> dict[str, Any]:
         ],
     }
     if options.json:
-        text = json.dumps(found, indent=1, ensure_ascii=False)
-        print(text.encode(errors="backslashreplace").decode())  # an id skipped may be no UTF-8 text: JSON escapes it
+        console.say_json(found)
     else:
         _print(found)
     return found
@@ -116,14 +110,14 @@ def listener(options: RecommendOptions, data: KkboxData) -> tuple[Integers, Inte
     numbers = {name: number for number, name in enumerate(data.song_ids)}
     skipped = [name for name in options.songs if name not in numbers]
     for name in skipped:
-        _tell(f"--songs: {printable(name)} is not among the songs of the run; it is skipped")
+        _tell(f"--songs: {console.short(name)} is not among the songs of the run; it is skipped")
     more = np.array([numbers[name] for name in options.songs if name in numbers], np.int32)
     unknown = np.full(len(more), -1, np.int32)
     if options.user is None:
         return _new_user(options, data, more), more, unknown, skipped
     require(
         options.user in data.user_ids,
-        f"--user {printable(options.user)}: not among the {data.users:,} users of the run; tell of a new one with "
+        f"--user {console.short(options.user)}: not among the {data.users:,} users of the run; tell of a new one with "
         "--age, --gender, --city and --songs",
     )
     user = data.user_ids.index(options.user)
@@ -141,7 +135,7 @@ def _new_user(options: RecommendOptions, data: KkboxData, songs: Integers) -> In
         for odd in unknown_values(data, name, value):
             other = name == "age" and UNKNOWN_AGE in data.values[name]
             then = "it counts as unknown" if other else "it is left out"
-            _tell(f"--{name} {printable(odd)}: no user of the training data has it; {then}")
+            _tell(f"--{name} {console.short(odd)}: no user of the training data has it; {then}")
     bits = encode_user(data, *(given.get(name, "\0") for name in ("age", "gender", "city")))
     require(
         len(songs) > 0 or (bool(given) and len(bits) > 0),
@@ -198,7 +192,7 @@ def _sum_up(what: str, values: list[str]) -> None:
     """Tell how many ``values`` there are, and the most frequent ones; nothing if there are none."""
     if values:
         counts = Counter(values)
-        examples = ", ".join(f"{printable(value)!r}" for value, _ in counts.most_common(EXAMPLES))
+        examples = ", ".join(f"{console.short(value)!r}" for value, _ in counts.most_common(EXAMPLES))
         more = f" ({len(counts):,} different ones)" if len(counts) < len(values) else ""
         _tell(f"{what}: {len(values):,}{more}, such as {examples}")
 
@@ -215,7 +209,7 @@ def _seconds(file: Path, song: str, text: str) -> float:
         seconds = math.nan
     require(
         0 < seconds <= LONGEST_SECONDS,
-        f"{file}: {printable(song)}: the length is {printable(text)!r}; expected milliseconds, a day at most",
+        f"{file}: {console.short(song)}: the length is {console.short(text)!r}; expected milliseconds, a day at most",
     )
     return seconds
 
@@ -239,20 +233,24 @@ def artists_of(data: KkboxData, song: int) -> list[str]:
 
 
 def _tell(line: str) -> None:
-    print(line, file=sys.stderr)
+    console.notify(line)
 
 
 def _print(found: dict[str, Any]) -> None:
     whom = found["user"] or "a new user"
-    table = Table(title=Text(f"For {printable(whom)} after {len(found['heard'])} songs"), title_justify="left")
     titled = any(one["title"] for one in found["recommended"])
-    for name in ("", *(("title",) if titled else ()), "artists", "song", "score"):
-        table.add_column(name, justify="right" if name in ("", "score") else "left", overflow="fold")
-    for rank, one in enumerate(found["recommended"], 1):
-        title = (Text(one["title"] or "–"),) if titled else ()
-        song = Text(one["song"] + (" (new)" if one["new"] else ""))
-        table.add_row(str(rank), *title, Text(", ".join(one["artists"]) or "–"), song, f"{one['score']:.4f}")
-    Console().print(table)
+    rows = [
+        [
+            str(rank),
+            *((one["title"] or "–",) if titled else ()),
+            ", ".join(one["artists"]) or "–",
+            one["song"] + (" (new)" if one["new"] else ""),
+            f"{one['score']:.4f}",
+        ]
+        for rank, one in enumerate(found["recommended"], 1)
+    ]
+    title = f"For {console.short(whom)} after {len(found['heard'])} songs"
+    console.print_table(title, ["", *(("title",) if titled else ()), "artists", "song", "score"], rows)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import console
 from common.options import replacing, require, run_script
 from common.sources import mark_synthetic
 from dtnmr.sample_names import artist_names, writer_names
@@ -137,8 +138,8 @@ def main(options: KkboxSampleOptions) -> int:
     """Write made-up plays in the formats of KKBOX's challenge."""
     rows = write_sample(options.out, options)
     best = ", ".join(f"{name} {value:.3f}" for name, value in ceiling(options).items())
-    print(f"{options.out}: synthetic, {rows:,} training plays, {options.users:,} users, {options.songs:,} songs")
-    print(f"By the law they are drawn from, the next song of a test play has {best}")
+    console.say(f"{options.out}: synthetic, {rows:,} training plays, {options.users:,} users, {options.songs:,} songs")
+    console.say(f"By the law they are drawn from, the next song of a test play has {best}")
     return rows
 
 

@@ -8,7 +8,6 @@ function, sums the gradients of each row and updates those rows in place.
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import tensorflow as tf
 from keras import ops
 from tqdm import tqdm
 
+from common import console
 from common.checkpoint import Progress, restore_checkpoint, save_checkpoint
 from common.dropout import drop
 from common.optimizers import RowOptimizer
@@ -216,7 +216,7 @@ def fit(
         rate = found.pop("points") / (time.perf_counter() - begun)
         row = {"epoch": epoch + 1, **found, "points_per_second": rate}
         if not row["units_alive"]:
-            print(f"warning: {title}: {DEAD}", file=sys.stderr)
+            console.notify(f"warning: {title}: {DEAD}")
         row |= evaluate(epoch) if evaluate else {}
         if monitor and all(row[monitor] > past[monitor] for past in progress.history):
             progress.best_epoch = epoch + 1

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common import console
 from common.arrays import Array, ArraySet, Recipe, array_set
 from common.mssd.files import FEATURES, find_released
 from common.options import OptionalPath, UserError, require, run_script
@@ -167,7 +168,7 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     counts = {part: (len(getattr(data, part)), len(getattr(data, part).items)) for part in PARTS}
     dropped = {step: count for step, count in data.dropped.items() if count}
-    print(
+    console.say(
         f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}: "
         + "; ".join(f"{part} {sessions:,} sessions, {events:,} events" for part, (sessions, events) in counts.items())
         + f". {len(data.item_ids):,} items, {len(data.feature_names) or 'no'} features. "

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from common import console
 from common.options import OptionalPath, require, run_script
-from common.session_text import printable, read_session_texts
+from common.session_text import read_session_texts
 from common.sessions import Sessions
 from common.vocabulary import read_vocabulary
 from gru4rec.stored import WEIGHTS, load_model
@@ -101,13 +97,13 @@ def known_items(sessions: list[tuple[str, list[str]]], numbers: dict[str, int]) 
     known = []
     for where, ids in sessions:
         unknown = [name for name in ids if name not in numbers]
-        some = " ".join(map(printable, unknown[:3])) + " ..." * (len(unknown) > 3)
+        some = " ".join(map(console.short, unknown[:3])) + " ..." * (len(unknown) > 3)
         require(
             len(unknown) < len(ids),
             f"{where}: none of its items was in the training data: {some}",
         )
         for name in unknown:
-            print(f"{where}: item {printable(name)} was not in the training data; it is skipped", file=sys.stderr)
+            console.notify(f"{where}: item {console.short(name)} was not in the training data; it is skipped")
         known.append([numbers[name] for name in ids if name in numbers])
     return known
 
@@ -132,21 +128,14 @@ def main(options: RecommendOptions) -> dict[str, Any]:
         ]
     }
     if options.json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        console.say_json(found)
     else:
-        console = Console()
         for session in found["sessions"]:
-            _print(session, console)
+            rows = [
+                [str(rank), one["item"], f"{one['score']:.4f}"] for rank, one in enumerate(session["recommended"], 1)
+            ]
+            console.print_table(f"After {' '.join(session['session'])}", ["", "item", "score"], rows)
     return found
-
-
-def _print(session: dict[str, Any], console: Console) -> None:
-    table = Table(title=Text(f"After {' '.join(session['session'])}"), title_justify="left")  # Text: ids are no markup
-    for name in ("", "item", "score"):
-        table.add_column(name, justify="left" if name == "item" else "right", overflow="fold")
-    for rank, one in enumerate(session["recommended"], 1):
-        table.add_row(str(rank), Text(one["item"]), f"{one['score']:.4f}")
-    console.print(table)
 
 
 if __name__ == "__main__":

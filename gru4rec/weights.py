@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 
+from common import console
 from common.checkpoint import read_npz
 from common.options import UserError, require
 from common.rundir import same_data
@@ -50,7 +50,7 @@ def _official(path: Path, data: SessionData) -> GRU4Rec:
     for name, array in weights.items():
         usable = array.dtype.kind == "f" and bool(np.isfinite(array).all())
         require(usable, f"{path}: {name} holds values that are no finite numbers; export the weights again")
-    print(f"{path} does not name its items; their order is taken to be that of this dataset", file=sys.stderr)
+    console.notify(f"{path} does not name its items; their order is taken to be that of this dataset")
     return build(architecture, weights)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from common import runtime
+from common import console, runtime
 from common.optimizers import make_optimizer
 from common.training import BlockPredictor, Progress, Trainer, parts_per_batch
 from seer.baselines import Recommender
@@ -105,7 +105,7 @@ def fit(
         recommender = evaluator.recommender()
         if released:
             found, _ = evaluate(split, recommender, options.interaction_threshold, data.num_songs, False)
-            print(released_line(found), flush=True)
+            console.say(released_line(found), flush=True)
             return found
         error = recommender.rate(split.validation.users, split.validation.songs) - split.validation.values
         return {"val_rmse": float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))}

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from common import console
 from common.arrays import Array, ArraySet, Recipe, array_set
 from common.options import OptionalPath, UserError, require, run_script, write_json
 from common.sources import dataset_folder, find_file
@@ -175,7 +176,7 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
     data = prepare(dataset.raw, dataset.prepared)
     seconds = time.perf_counter() - started
     histogram = {star: int(np.count_nonzero(data.ratings == star)) for star in range(1, 6)}
-    print(
+    console.say(
         f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}: {len(data.ratings):,} ratings by "
         f"{data.num_users:,} users of {data.num_songs:,} songs; "
         f"{', '.join(f'{count:,} x {star}' for star, count in histogram.items())}. "

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from common import console
 from common.options import (
     PROJECT,
     OptionalFloat,
@@ -121,7 +122,7 @@ def find_model(options: RecommendOptions) -> tuple[Path, Dataset]:
             options.data_dir is None,
             "--data-dir needs the model to use: name a finished run with --run-dir, or a weight file with --weights",
         )
-        print("No --run-dir and no --weights: small weights trained on the synthetic sample are used.")
+        console.say("No --run-dir and no --weights: small weights trained on the synthetic sample are used.")
         folder = SHIPPED / (options.variant or "dot")
         return folder / "model.weights.h5", sample_dataset("seer", list(REQUIRED.values()), write_sample)
     path = options.weights or (options.run_dir or Path()) / "model.weights.h5"

@@ -118,7 +118,7 @@ def test_titles_are_shown_as_they_are(seer_golden_data, capsys):
     found = [Recommended(song, 3.0, Explanation(song, nothing, np.zeros(0), None), 0) for song in range(4)]
     print_recommendations("Four songs", found, data)
     out = capsys.readouterr().out
-    assert all(text in out for text in (titles[0], "�[31mred�", *titles[2:])) and "\x1b" not in out
+    assert all(text in out for text in (titles[0], r"\x1b[31mred\x07", *titles[2:])) and "\x1b" not in out
 
 
 @pytest.mark.golden

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common import console
 from common.options import UserError, reason_of, require, run_script
 from common.sources import mark_synthetic
 from seer.midi import midi_to_array
@@ -171,7 +172,7 @@ def main(options: SampleOptions) -> dict[str, object]:
     write_sample(options.out, options.seed)
     ratings = (options.out / "triplets.txt").read_bytes().count(b"\n")
     seconds = round(time.perf_counter() - started, 1)
-    print(f"{options.out}: synthetic, {USERS} users, {SONGS} songs, {ratings} ratings ({seconds} s)")
+    console.say(f"{options.out}: synthetic, {USERS} users, {SONGS} songs, {ratings} ratings ({seconds} s)")
     facts = {"users": USERS, "songs": SONGS, "ratings": ratings, "seconds": seconds}
     return {"folder": str(options.out), **facts}
 

@@ -14,9 +14,8 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.table import Table
 
+from common import console
 from common.mssd.sample import SessionSampleOptions
 from common.options import PROJECT, OptionalInt, OptionalPath, UserError, replacing, require, run_script, write_json
 from common.report import plot_histories
@@ -129,7 +128,7 @@ def finished(options: CompareOptions, model: AnyModel, task: Task, seed: int) ->
         done = subprocess.run(command, capture_output=True, text=True)
         last = done.stderr.strip().splitlines()[-1:] or ["no message"]
         require(done.returncode == 0, f"{' '.join(command[1:])}: {last[0]}")
-        print(f"{model}, {task}, seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
+        console.say(f"{model}, {task}, seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
     try:
         found = dict(json.loads(file.read_text("utf-8")))
         made, synthetic = found["settings"], found["dataset"]["synthetic"]
@@ -190,7 +189,7 @@ def figures_of(run: dict[str, Any]) -> dict[str, float]:
 
 
 def show(file: Path, task: Task, found: dict[str, Any]) -> None:
-    """Print the table and write it as Markdown."""
+    """Write the table as Markdown and print it."""
     usual = SKIP_COLUMNS if task == "skip" else TRACK_COLUMNS
     known = {name for model in found["models"].values() for name in model["figures"]}
     columns = [*usual, *(name for name in CANDIDATE_COLUMNS if name in known and name not in usual)]
@@ -207,18 +206,10 @@ def show(file: Path, task: Task, found: dict[str, Any]) -> None:
     seeds = "1 seed" if found["seeds"] == 1 else f"{found['seeds']} seeds, mean ± standard deviation"
     title = f"{task}: {found['dataset']['name']}{synthetic}, {seeds}"
     header = ["", *columns, "95 % interval of the MAA, seed 1"]
-    table = Table(title=title, title_justify="left")
-    for name in header:
-        table.add_column(name, justify="right" if name else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console = Console()
-    Console(width=None if console.is_terminal else 200).print(table)
-    print(NOTE)
-    lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
     with replacing(file, "w") as out:
-        out.write(f"{title}\n\n" + "\n".join(lines) + f"\n\n{NOTE}\n")
+        out.write(f"{console.markdown(title)}\n\n{console.markdown_table(header, rows)}\n{console.markdown(NOTE)}\n")
+    console.print_table(title, header, rows)
+    console.say(NOTE)
 
 
 def _text(values: list[float] | float | None) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from common import console
 from common.options import require
-from common.session_text import printable
 from session_transformers.kinds import HALF, PAD
 from session_transformers.sessions.halves import Halves, read_first_halves
 
@@ -48,7 +47,7 @@ def from_texts(texts: Sequence[tuple[str, list[str]]], following: Sequence[str],
         heard = [(word.removesuffix(SKIPPED), word.endswith(SKIPPED)) for word in words]
         known = _known(where, [name for name, _ in heard], numbers)
         if len(known) > HALF:
-            print(f"{where}: of its {len(known)} tracks the last {HALF} count", file=sys.stderr)
+            console.notify(f"{where}: of its {len(known)} tracks the last {HALF} count")
         last = known[-HALF:]
         tracks[row, : len(last)] = last
         skips[row, : len(last)] = [skipped for name, skipped in heard if name in numbers][-HALF:]
@@ -58,10 +57,10 @@ def from_texts(texts: Sequence[tuple[str, list[str]]], following: Sequence[str],
 def _known(where: str, ids: Sequence[str], numbers: dict[str, int]) -> list[int]:
     """The tokens of the known ones of ``ids``; the others are named."""
     unknown = [name for name in ids if name not in numbers]
-    some = " ".join(map(printable, unknown[:3])) + " ..." * (len(unknown) > 3)
+    some = " ".join(map(console.short, unknown[:3])) + " ..." * (len(unknown) > 3)
     require(not unknown or len(unknown) < len(ids), f"{where}: none of its tracks was in the training data: {some}")
     for name in unknown:
-        print(f"{where}: track {printable(name)} was not in the training data; it is left out", file=sys.stderr)
+        console.notify(f"{where}: track {console.short(name)} was not in the training data; it is left out")
     return [numbers[name] for name in ids if name in numbers]
 
 
@@ -89,10 +88,10 @@ def from_log(path: Path, track_ids: list[str], with_following: bool) -> Heard:
     )
     unknown = int(read.unknown[usable].sum() + (read.following_unknown[usable].sum() if with_following else 0))
     if unknown:
-        print(f"{path}: {unknown:,} plays of tracks that were not in the training data are left out", file=sys.stderr)
+        console.notify(f"{path}: {unknown:,} plays of tracks that were not in the training data are left out")
     if not usable.all():
         none = "without a known track" + (" in one of their halves" if with_following else "")
-        print(f"{path}: {int((~usable).sum()):,} sessions {none} are left out", file=sys.stderr)
+        console.notify(f"{path}: {int((~usable).sum()):,} sessions {none} are left out")
     following = read.following if with_following else np.full_like(read.following, PAD)
     halves = Halves(
         np.concatenate([read.tracks, following], axis=1)[usable],

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common import console
 from common.arrays import Array, ArraySet, Recipe, array_set
 from common.mssd.files import MssdFiles, find_mssd, find_released
 from common.options import OptionalPath, require, run_script
@@ -149,10 +149,9 @@ def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> t
     elif found := find_released(data_root()):
         dataset = dataset_folder("mssd", found, [], write_sample)
     else:
-        print(
+        console.notify(
             f"The released logs are missing in {data_root() / 'mssd'} (data/README.md says where to get them): a "
             "synthetic sample is used.",
-            file=sys.stderr,
         )
         dataset = sample_dataset("session_transformers", SAMPLE_FILES, write_own_sample)
     return dataset, prepare(dataset.raw, dataset.prepared, options)
@@ -182,7 +181,7 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     sessions = {part: len(getattr(data, part)) for part in PARTS}
     tracks = data.vocabulary_size - data.ids.first_track
-    print(
+    console.say(
         f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}: "
         + ", ".join(f"{part} {count:,} sessions" for part, count in sessions.items())
         + f". {tracks:,} tracks, {len(data.feature_names) or 'no'} features"

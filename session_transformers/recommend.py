@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from common import console
 from common.options import OptionalPath, UserError, require, run_script
-from common.session_text import printable, read_session_texts
+from common.session_text import read_session_texts
 from common.vocabulary import read_vocabulary
 from session_transformers.heard import EXPECTED, SKIPPED, Heard, from_log, from_texts
 from session_transformers.kinds import HALF, PAD, Task
@@ -92,7 +88,7 @@ def main(options: RecommendOptions) -> dict[str, Any]:
     else:
         heard = from_texts(texts, options.next, track_ids)
         if heard.halves.skips.any() and architecture.skip_input == "none" and not options.skip_run:
-            print(f"the model in {options.run_dir} does not look at what was skipped", file=sys.stderr)
+            console.notify(f"the model in {options.run_dir} does not look at what was skipped")
     model = load_model(options.run_dir / WEIGHTS, len(track_ids))
     skip_model = load_model(options.skip_run / WEIGHTS, len(track_ids)) if options.skip_run else None
     names = name_tracks(track_ids, architecture)
@@ -102,11 +98,10 @@ def main(options: RecommendOptions) -> dict[str, Any]:
         told = continuations(model, skip_model, heard.halves, names, options)
     found = {"sessions": [described | one for described, one in zip(_described(heard, names), told, strict=True)]}
     if options.json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        console.say_json(found)
     else:
-        console = Console()
         for session in found["sessions"]:
-            _print(session, console)
+            _print(session)
     return found
 
 
@@ -121,7 +116,9 @@ def _read(options: RecommendOptions) -> list[tuple[str, list[str]]]:
 
 def _swallowed(following: Sequence[str]) -> str:
     """What to do where --next may have taken the tracks that have been heard, too."""
-    return f"--next takes every id after it: name the session before it, as in ID ID --next {printable(following[0])}"
+    return (
+        f"--next takes every id after it: name the session before it, as in ID ID --next {console.short(following[0])}"
+    )
 
 
 def check(options: RecommendOptions, architecture: AnyArchitecture) -> None:
@@ -256,21 +253,20 @@ def _described(heard: Heard, names: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _print(session: dict[str, Any], console: Console) -> None:
+def _print(session: dict[str, Any]) -> None:
     heard = " ".join(one["track"] + SKIPPED * one["skipped"] for one in session["heard"])
-    console.print(Text(f"{session['session']}: after {heard}"))  # Text: ids are no markup
+    console.say(f"{session['session']}: after {heard}")
     beams = session.get("continuations", [])
-    _print_tracks(beams[0]["tracks"] if beams else session["next"], console)
+    _print_tracks(beams[0]["tracks"] if beams else session["next"])
     for number, beam in enumerate(beams if len(beams) > 1 else [], 1):
         tracks = " ".join(one["track"] for one in beam["tracks"])
-        console.print(Text(f"beam {number}, log-probability {beam['log_probability']:.3f}: {tracks}"))
+        console.say(f"beam {number}, log-probability {beam['log_probability']:.3f}: {tracks}")
 
 
-def _print_tracks(tracks: list[dict[str, Any]], console: Console) -> None:
-    table = Table("", "track", *(_HEADS[name] for name in tracks[0] if name != "track"))
-    for number, one in enumerate(tracks, 1):
-        table.add_row(str(number), Text(one["track"]), *(f"{value:.4f}" for key, value in one.items() if key in _HEADS))
-    console.print(table)
+def _print_tracks(tracks: list[dict[str, Any]]) -> None:
+    names = [name for name in tracks[0] if name in _HEADS]
+    rows = [[str(n), one["track"], *(f"{one[name]:.4f}" for name in names)] for n, one in enumerate(tracks, 1)]
+    console.print_table("", ["", "track", *(_HEADS[name] for name in names)], rows)
 
 
 if __name__ == "__main__":

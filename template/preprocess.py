@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common import console
 from common.csvtext import Column, Source, open_sources, read_table
 from common.options import OptionalPath, require, run_script
 from common.prepared import fingerprint
@@ -76,7 +77,7 @@ def main(options: PreprocessOptions) -> PlayData:
     """Check a file of plays and say what is in it."""
     dataset, data = load_dataset(options.data_dir)
     parts = f"{len(data.train[0]):,} pairs to train, {len(data.test[0]):,} to test"
-    print(f"{dataset.name}: {len(data.user_ids):,} users, {len(data.song_ids):,} songs, {parts}")
+    console.say(f"{dataset.name}: {len(data.user_ids):,} users, {len(data.song_ids):,} songs, {parts}")
     return data
 
 

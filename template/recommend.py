@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common import console
 from common.options import OptionalPath, UserError, require, run_script
 from template.preprocess import load_dataset
 
@@ -46,7 +47,7 @@ def main(options: RecommendOptions) -> list[tuple[str, float]]:
     best = [song for song in np.argsort(-scores, kind="stable")[: options.top_k] if np.isfinite(scores[song])]
     found = [(data.song_ids[song], float(scores[song])) for song in best]
     for song, score in found:
-        print(f"{score:8.4f}  {song}")
+        console.say(f"{score:8.4f}  {song}")
     return found
 
 

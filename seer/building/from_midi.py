@@ -24,6 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from common import console
 from common.folders import replacing_folder
 from common.options import OptionalInt, OptionalPath, flag, require, write_json
 from common.sources import MARKER, mark_synthetic
@@ -109,7 +110,7 @@ def build_dataset(options: FromMidiOptions) -> dict[str, Any]:
     out = Path(os.path.realpath(out))  # a rename onto "." or a link is impossible
     _check_out(out, sources)
     matches = match_files(midi, options.mapping)
-    print(f"{midi}: {matches.kind}.")
+    console.say(f"{midi}: {matches.kind}.")
     found = _join(matches, read_songs(songs), songs)
     require(
         bool(found.songs),
@@ -162,8 +163,8 @@ def build_dataset(options: FromMidiOptions) -> dict[str, Any]:
     if repairs:
         number = sum(bool(song.repairs) for song in converted.values())
         kinds = ", ".join(f"{count:,} {repair}" for repair, count in repairs.most_common())
-        print(f"{midi}: {number:,} MIDI files break the standard and were read as players read them ({kinds}).")
-    print(f"{out}: {len(kept.song_ids):,} songs of {steps:,} steps; {len(skipped):,} skipped, see skipped.csv.")
+        console.say(f"{midi}: {number:,} MIDI files break the standard and were read as players read them ({kinds}).")
+    console.say(f"{out}: {len(kept.song_ids):,} songs of {steps:,} steps; {len(skipped):,} skipped, see skipped.csv.")
     return counts
 
 

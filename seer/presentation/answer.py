@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from common import runtime
+from common import console, runtime
 from common.folders import replacing_folder
 from common.options import PROJECT, require, write_json
 from common.sources import Dataset
@@ -36,7 +34,7 @@ _SHOWN = 5  # of the user's own ratings
 
 
 def answer(options: RecommendOptions, path: Path, dataset: Dataset, data: SeerData) -> dict[str, Any]:
-    """Answer a request: print the table, write the folder, return what ``recommendations.json`` holds."""
+    """Answer a request: write the folder, print the table, return what ``recommendations.json`` holds."""
     loaded = load(path, data, options.gate_activation)
     seer, variant = loaded.seer, loaded.seer.architecture.variant
     require(options.variant in (None, variant), f"{path} holds a {variant} model, but --variant is {options.variant}")
@@ -65,14 +63,7 @@ def answer(options: RecommendOptions, path: Path, dataset: Dataset, data: SeerDa
         "recommendations": [as_json(one, data) for one in found],
         "versions": runtime.versions(),
     }
-    print_recommendations(f"{heading(found, person)}{' (synthetic data)' if dataset.synthetic else ''}", found, data)
     note = personal_note(person, facts, variant)
-    print(note)
-    if loaded.note:
-        print(loaded.note)
-    if all(len(one.explanation.scores) < 2 for one in found) and options.protocol == "corrected":
-        steps = seer.architecture.sequence_length
-        print(f"In training the model read {steps} steps of each song, hardly a section; --whole-song looks further.")
     with replacing_folder(folder, lambda _: False) as beside:
         write_json(beside / "recommendations.json", request)
         midi_dir = options.midi_dir or (dataset.raw / "midi" if (dataset.raw / "midi").is_dir() else None)
@@ -93,7 +84,16 @@ def answer(options: RecommendOptions, path: Path, dataset: Dataset, data: SeerDa
             versions=", ".join(f"{name} {version}" for name, version in runtime.versions().items()),
         )
         page.write_page(beside / "index.html", content)
-    print(f"Look and listen: {folder / 'index.html'}")
+    print_recommendations(f"{heading(found, person)}{' (synthetic data)' if dataset.synthetic else ''}", found, data)
+    console.say(note)
+    if loaded.note:
+        console.say(loaded.note)
+    if all(len(one.explanation.scores) < 2 for one in found) and options.protocol == "corrected":
+        steps = seer.architecture.sequence_length
+        console.say(
+            f"In training the model read {steps} steps of each song, hardly a section; --whole-song looks further."
+        )
+    console.say(f"Look and listen: {folder / 'index.html'}")
     return request
 
 
@@ -161,23 +161,13 @@ def as_json(one: Recommended, data: SeerData) -> dict[str, Any]:
 
 def print_recommendations(title: str, found: list[Recommended], data: SeerData) -> None:
     """The console table."""
-    table = Table(title=title, title_justify="left")
-    for column, right in (("", True), ("song", False), ("artist", False), ("predicted rating", True)):
-        table.add_column(column, justify="right" if right else "left")
-    table.add_column("explanation", justify="right", no_wrap=True)
+    rows = []
     for rank, one in enumerate(found, 1):
         about = data.song_information.iloc[one.song]
         section = one.explanation.section_us
         when = "–" if section is None else "-".join(clock(us / SECOND) for us in section)
-        table.add_row(str(rank), _plain(about["title"]), _plain(about["artist_name"]), f"{one.rating:.2f}", when)
-    console = Console(markup=False)
-    width = None if console.is_terminal else max(console.width, 120)
-    Console(width=width, markup=False, emoji=False).print(table)
-
-
-def _plain(text: str) -> str:
-    """Without control characters, which a terminal would obey."""
-    return "".join(c if c.isprintable() else "�" for c in text)
+        rows.append([str(rank), about["title"], about["artist_name"], f"{one.rating:.2f}", when])
+    console.print_table(title, ["", "song", "artist", "predicted rating", "explanation"], rows)
 
 
 def _card(

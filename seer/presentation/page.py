@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
+from common import console
 from common.options import replacing
 from seer.presentation.notes import clock
 from seer.presentation.pictures import HEIGHT, WIDTH, Picture
@@ -17,8 +17,6 @@ from seer.presentation.pictures import HEIGHT, WIDTH, Picture
 LOWEST, HIGHEST = 1.0, 5.0
 """Ends of the scale of ratings."""
 _template = Path(__file__).with_name("page.html")
-# Characters that HTML forbids: controls other than white space, halves of surrogate pairs, noncharacters.
-_forbidden = re.compile("[\0-\x08\x0b\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 
 
 @dataclass(frozen=True)
@@ -96,25 +94,21 @@ def render_page(content: Content) -> str:
     return Template(template).substitute(
         policy=f"default-src 'none'; img-src data:; media-src data:; style-src {_hash(styles[0])}; "
         f"script-src {_hash(scripts[0])}; base-uri 'none'; form-action 'none'",
-        title=_text(content.heading),
-        heading=_text(content.heading),
-        model=_text(content.model),
+        title=console.html(content.heading),
+        heading=console.html(content.heading),
+        model=console.html(content.model),
         badge=synthetic if content.synthetic else "",
-        note=_text(content.note),
+        note=console.html(content.note),
         rated=_rated(content.rated),
         songs="\n".join(map(_card, content.recommendations)) or '<p class="none">No song to recommend.</p>',
-        sound=f"<p>{_text(content.sound)}</p>" if content.sound else "",
-        versions=_text(content.versions),
+        sound=f"<p>{console.html(content.sound)}</p>" if content.sound else "",
+        versions=console.html(content.versions),
     )
 
 
 def _hash(code: str) -> str:
     """Allows exactly this style or script, so that nothing inside a title can ever run."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
-
-
-def _text(text: str) -> str:
-    return html.escape(_forbidden.sub("\N{REPLACEMENT CHARACTER}", text))
 
 
 def _data(kind: str, content: bytes) -> str:
@@ -125,8 +119,8 @@ def _rated(rated: tuple[Rated, ...]) -> str:
     if not rated:
         return ""
     rows = "\n".join(
-        f'<tr><td>{song.rating:g}</td><td dir="auto">{_text(song.title)}</td>'
-        f'<td dir="auto">{_text(song.artist)}</td></tr>'
+        f'<tr><td>{song.rating:g}</td><td dir="auto">{console.html(song.title)}</td>'
+        f'<td dir="auto">{console.html(song.artist)}</td></tr>'
         for song in rated
     )
     return f"""<section aria-labelledby="rated">
@@ -143,17 +137,17 @@ def _rated(rated: tuple[Rated, ...]) -> str:
 def _card(song: Recommendation) -> str:
     explanation = song.explanation
     if isinstance(explanation, str):
-        times, body = "", f'<p class="wide none">{_text(explanation)}</p>'
+        times, body = "", f'<p class="wide none">{console.html(explanation)}</p>'
     else:
         times = f' data-start="{explanation.start_s:.3f}" data-end="{explanation.end_s:.3f}"'
         body = _explanation(song, explanation)
-    facts = [f"<bdi>{_text(fact)}</bdi>" for fact in (song.artist, song.album, str(song.year or "")) if fact]
+    facts = [f"<bdi>{console.html(fact)}</bdi>" for fact in (song.artist, song.album, str(song.year or "")) if fact]
     share = (song.rating - LOWEST) / (HIGHEST - LOWEST)
     beyond = "" if 0 <= share <= 1 else "<br>beyond the scale"
     return f"""<article tabindex="-1" aria-labelledby="song-{song.rank}"{times}>
 <p class="rank">{song.rank}</p>
 <div>
-<h3 id="song-{song.rank}" dir="auto">{_text(song.title) or "Untitled"}</h3>
+<h3 id="song-{song.rank}" dir="auto">{console.html(song.title) or "Untitled"}</h3>
 <p class="by">{" · ".join(facts)}</p>
 </div>
 <div class="rating">
@@ -182,19 +176,19 @@ def _explanation(song: Recommendation, explanation: Section) -> str:
     exact = f" In microseconds: {explanation.times_us}." if explanation.times_us else ""
     return f"""<div class="wide roll" tabindex="0" role="group" aria-label="Picture of the song">
 <div class="sheet" data-left="{left:.5f}" data-right="{right:.5f}">
-<img src="{_data("image/png", picture.png)}" width="{WIDTH}" height="{HEIGHT}" alt="{_text(picture.text)}">
+<img src="{_data("image/png", picture.png)}" width="{WIDTH}" height="{HEIGHT}" alt="{console.html(picture.text)}">
 <div class="now" hidden></div>
 </div>
 </div>
 {_player(song, explanation, when)}
-<p class="wide why">{silent}{_text(explanation.why + exact)} {download}</p>"""
+<p class="wide why">{silent}{console.html(explanation.why + exact)} {download}</p>"""
 
 
 def _player(song: Recommendation, explanation: Section, when: str) -> str:
     """Without scripts the browser's own controls are there; the script puts a larger button in their place."""
     if explanation.wav is None:
         return ""
-    of_song = f"{when.replace('–', ' to ')} of {_text(song.title)}"
+    of_song = f"{when.replace('–', ' to ')} of {console.html(song.title)}"
     return f"""<audio class="wide" controls preload="auto" src="{_data("audio/wav", explanation.wav)}"></audio>
 <div class="wide player" hidden>
 <button class="play" type="button" aria-label="Play {of_song}" data-play="Play {of_song}" data-pause="Pause {of_song}">

@@ -93,7 +93,7 @@ def test_every_file_byte_by_byte(tmp_path: Path) -> None:
     assert (out / "song_to_number_matching.csv").read_bytes() == b",song_id,number\n0,SA,0\n1,SB,1\n2,SC,2\n"
     assert (out / "user_to_number_matching.csv").read_bytes() == b",user_id,number\n0,ann,0\n1,bob,1\n"
     assert (
-        content(out / "time_array.zip") == "[[0.0, 100000.0, 0.0], [50000.0, 100000.0, 150000.0], [100000.0, 0.0, 0.0]]"
+        content(out / "time_array.zip") == "[[0.0, 100000.0, 0.0], [50000.0, 100000.0, 70000.0], [100000.0, 0.0, 0.0]]"
     )
     zeros = [0] * 30
     song_a = [60, 90, *zeros, 60, 0, *zeros, *[0] * 32]
@@ -402,14 +402,15 @@ def test_command_line_mistakes(tmp_path: Path, monkeypatch, capsys, arguments: l
 def long_song(seed: int) -> bytes:
     rng = np.random.default_rng(seed)
     columns = (
-        rng.integers(1, 100, 1500),
-        rng.integers(0, 16, 1500),
-        rng.integers(0, 128, 1500),
-        rng.integers(0, 128, 1500),
+        rng.integers(1, 100, 700),
+        rng.integers(0, 16, 700),
+        rng.integers(0, 128, 700),
+        rng.integers(0, 128, 700),
     )
     return song_bytes(*zip(*(column.tolist() for column in columns), strict=True))
 
 
+@pytest.mark.slow
 def test_killed_and_run_again(tmp_path: Path) -> None:
     names = [f"S{number:03d}" for number in range(120)]
     songs = "song_id,title,artist_name,release,year\n" + "".join(f"{name},T,A,R,0\n" for name in names)
@@ -417,7 +418,18 @@ def test_killed_and_run_again(tmp_path: Path) -> None:
     folder = write_sources(tmp_path, {name: long_song(n) for n, name in enumerate(names)}, songs, triplets)
 
     def command(out: str, workers: int) -> list[str]:
-        sources = ["--from-midi", "midi", "--triplets", "triplets.txt", "--songs", "songs.csv", "--out", out]
+        sources = [
+            "--from-midi",
+            "midi",
+            "--triplets",
+            "triplets.txt",
+            "--songs",
+            "songs.csv",
+            "--out",
+            out,
+            "--steps",
+            "40",
+        ]
         return [sys.executable, str(PROJECT / "seer/preprocess.py"), *sources, "--workers", str(workers)]
 
     cache = folder / "out.midi-cache"

@@ -17,7 +17,8 @@ _most_letters = 200  # more never fit into a line
 def draw_line(figure: Figure, text: str, at: tuple[float, float], right: float, **style: Any) -> None:
     """Write ``text`` in one line from ``at``; what goes beyond ``right`` is cut off, with an ellipsis.
 
-    A letter that no font has is a box: else Matplotlib warns for each on the console.
+    A letter that no font has is a box: else Matplotlib warns for each on the console. So is what acts on other letters,
+    such as a mark of direction.
 
     Args:
         at: left end and middle of the line, as shares of the figure.
@@ -25,7 +26,8 @@ def draw_line(figure: Figure, text: str, at: tuple[float, float], right: float, 
     """
     fonts = _fonts()
     known = frozenset[int]().union(*(letters for _, letters in fonts))
-    line = "".join(letter if ord(letter) in known else "□" for letter in " ".join(text.split()))
+    shows = (letter if letter.isprintable() and ord(letter) in known else "□" for letter in " ".join(text.split()))
+    line = "".join(shows)
     shown = line[:_most_letters]
     written = figure.text(*at, "", va="center", parse_math=False, family=[name for name, _ in fonts], **style)
     room = (right - at[0]) * figure.bbox.width

@@ -44,7 +44,7 @@ class BenchmarkOptions:
     """Distinct tracks in the table of features."""
     days: int = 10
     """Logs: one for each day."""
-    engines: tuple[Literal["numpy", "duckdb", "dask"], ...] = ("numpy", "duckdb", "dask")
+    engines: tuple[Literal["duckdb", "dask"], ...] = ("duckdb", "dask")
     """What prepares the logs; the arrays of all must be the same."""
     larger: int = 0
     """Rows of the logs that are prepared in little memory, too; 0 for none."""
@@ -182,7 +182,7 @@ def _whole(found: dict[str, Any]) -> dict[str, float]:
 
     hours = {
         f"{engine}_two_cores_hours": whole(engine, "processor_seconds") / 2 / 3600
-        for engine in ("numpy", "duckdb", "dask")
+        for engine in ("duckdb", "dask")
         if engine in found
     }
     alone = whole("dask", "own_processor_seconds")
@@ -190,14 +190,13 @@ def _whole(found: dict[str, Any]) -> dict[str, float]:
     together = working / WHOLE_FILES * math.ceil(WHOLE_FILES / CLUSTER_CORES)
     hours["cluster_hours"] = (together + alone) / 3600
     hours["cluster_first_process_hours"] = alone / 3600
-    memory = {"numpy_gigabytes": whole("numpy", "private_megabytes") / 1000} if "numpy" in found else {}
     gigabytes = WHOLE_BYTES / 1e9 / together
     print(
         f"Reckoned for {WHOLE_ROWS:,} rows, {WHOLE_BYTES / 1e9:.0f} GB: "
         + ", ".join(f"{name.replace('_', ' ')}: {value:.2f}" for name, value in hours.items())
         + f". The cluster ({CLUSTER_CORES} cores) must read {gigabytes:.1f} GB/s for that."
     )
-    return hours | memory | {"cluster_reads_gigabytes_per_second": gigabytes}
+    return hours | {"cluster_reads_gigabytes_per_second": gigabytes}
 
 
 def _measured(arguments: list[str], data: str, group: Path | None = None) -> Taken:

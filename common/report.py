@@ -148,6 +148,7 @@ def finish(
     picture: Part | None = None,
     ours: Collection[str] = (),
     appendix: str = "",
+    warned: Sequence[str] = (),
 ) -> dict[str, Any]:
     """End a run: write ``report.md``, ``comparison.png`` and, last, ``metrics.json``; then print its tables.
 
@@ -161,6 +162,8 @@ def finish(
         picture: the rows and columns to draw; None for no picture.
         ours: rows of the picture that are no baselines.
         appendix: Markdown that is not printed, at the end of ``report.md``.
+        warned: why the figures say little, such as :meth:`common.row_counts.RowCounts.warnings`: a line each on the
+            console and in ``report.md``, and ``warnings`` in ``metrics.json``.
 
     Returns:
         ``result``.
@@ -168,7 +171,8 @@ def finish(
     words = deviation_words(result)
     headline += f", {words}" if words and words not in headline else ""
     headline += " (synthetic data)" if result["dataset"]["synthetic"] else ""
-    blocks = [f"# {console.markdown(headline)}"]
+    result = {**result, "warnings": list(warned)}
+    blocks = [f"# {console.markdown(headline)}", *(f"**Warning:** {console.markdown(why)}." for why in warned)]
     for part in parts:
         blocks += [f"## {console.markdown(part.title)}"] if part.title else []
         blocks += [markdown_table(part.rows, part.columns), which_is_better(part.columns)]
@@ -184,7 +188,7 @@ def finish(
     for part in parts:  # last of all: what is printed may find nobody who reads it
         print_table(f"{headline}. {part.title}" if part.title else headline, part.rows, part.columns)
         console.say(*filter(None, [which_is_better(part.columns), *part.notes]))
-    console.say(*filter(None, [without]))
+    console.say(*filter(None, [without]), *(f"Warning: {why}." for why in warned))
     console.say(f"Written to {folder}")
     return dict(result)
 

@@ -5,7 +5,7 @@
     counts.leave_out("plays.csv", "songs without an entry", 17)
     counts.parts = {"train": {"users": 10, "plays": 300}, ...}
     meta["rows"] = counts.as_json()                     # beside the prepared arrays, and later in metrics.json
-    console.say(*counts.lines())
+    tell_preparation(summary, counts, notes, tested, as_json=options.json)
 
 What is not left out is used. A preparation that counts what it uses says so with :meth:`RowCounts.check_used`, which
 refuses any difference: a row may not get lost between a file and the arrays.
@@ -13,7 +13,7 @@ refuses any difference: a row may not get lost between a file and the arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,12 +71,12 @@ class RowCounts:
         return self.rows[name] - sum(self.left_out[name].values())
 
     def check_used(self, name: str | Path, rows: int) -> None:
-        """Compare with what the preparation itself counts; a difference is a fault of the program."""
-        require(
-            self.used(name) == rows,
-            f"{short(name)}: {rows:,} rows are used, but {self.rows[short(name)]:,} rows less those left out are "
-            f"{self.used(name):,}; this is a fault of Encore, please report it",
-        )
+        """Compare with what the preparation itself counts of a file; a difference is a fault of the program."""
+        _check(short(name), self.used(name), rows)
+
+    def check_total(self, rows: int) -> None:
+        """The same of all files together."""
+        _check(", ".join(list(self.rows)[:MOST_LISTED]), sum(map(self.used, self.rows)), rows)
 
     def as_json(self) -> dict[str, Any]:
         """``{"files": {name: {"rows": n, "used": n, "left_out": {reason: n}}}, "parts": {...}}``."""
@@ -147,6 +147,27 @@ def print_json(counts: RowCounts | Mapping[str, Any]) -> None:
     console.say_json(content, indent=None)
 
 
-def told_warnings(warnings: Iterable[str]) -> str:
-    """The warnings as they stand in a report: one line each, or nothing."""
-    return "".join(f"**Warning:** {warning}.\n\n" for warning in warnings)
+def _check(name: str, left: int, used: int) -> None:
+    require(
+        left == used,
+        f"{name}: {used:,} rows are used, but the rows in the file less those left out are {left:,}; this is a fault "
+        "of Encore, please report it",
+    )
+
+
+def tell_preparation(
+    summary: str, counts: RowCounts, notes: Sequence[str] = (), tested: int | None = None, *, as_json: bool = False
+) -> None:
+    """End of every ``preprocess.py``: what was read, recognised and left out.
+
+    Args:
+        summary: a sentence or two on what there is now.
+        notes: what was recognised in the files.
+        tested: test events, of which a warning tells if they are few.
+        as_json: print one JSON object on the standard output instead, for pipelines (``--json``).
+    """
+    if as_json:
+        print_json(counts)
+    else:
+        console.say(summary, *notes, *counts.lines())
+    console.notify(*(f"warning: {warning}" for warning in counts.warnings(tested)))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from common.options import UserError
-from common.row_counts import RowCounts, print_json, short
+from common.row_counts import RowCounts, short, tell_preparation
 from common.tables import Column, open_table
 
 
@@ -21,7 +21,8 @@ def test_rows_are_used_or_left_out(tmp_path, capsys):
     counts.parts = {"train": {"plays": 3}}
     assert counts.used(path) == 3
     counts.check_used(path, 3)
-    with pytest.raises(UserError, match="4 rows are used, but 10 rows less those left out are 3"):
+    counts.check_total(3)
+    with pytest.raises(UserError, match="4 rows are used, but the rows in the file less those left out are 3"):
         counts.check_used(path, 4)
     assert counts.lines() == ["plays.csv: 10 rows = 3 used + 7 left out (songs without an entry); 1 blank line"]
     assert counts.warnings(25) == [
@@ -29,11 +30,15 @@ def test_rows_are_used_or_left_out(tmp_path, capsys):
         "only 25 test events: the figures say little (expected 100 or more)",
     ]
     assert RowCounts.of_json(json.loads(json.dumps(counts.as_json()))) == counts
-    print_json(counts)
-    assert json.loads(capsys.readouterr().out) == {
+    tell_preparation("Two songs.", counts, ["times in seconds"], 25, as_json=True)
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {
         "files": {"plays.csv": {"rows": 10, "used": 3, "left_out": {"songs without an entry": 7}, "blank_lines": 1}},
         "parts": {"train": {"plays": 3}},
     }
+    assert [line.split(":")[0] for line in err.splitlines()] == ["warning", "warning"]
+    tell_preparation("Two songs.", counts, ["times in seconds"])
+    assert capsys.readouterr().out.splitlines() == ["Two songs.", "times in seconds", *counts.lines()]
     with pytest.raises(RuntimeError, match="11 rows left out of 10"):
         counts.leave_out(path, "too many", 4)
 

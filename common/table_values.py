@@ -115,7 +115,7 @@ def _time(database: DuckDBPyConnection, table: str, name: str) -> tuple[str, str
         f"max(abs({number})) FILTER (WHERE {fine}), "
         f"min(abs({number})) FILTER (WHERE {fine} AND abs({number}) >= {_FIRST!r}) FROM {table}"
     ).fetchone() or (0, 0, 0.0, 0.0)
-    if texts and not numbers:
+    if texts and texts >= numbers:
         iso = _iso(text)
         return iso, f"({iso}) IS NOT NULL", f"the times in {name} are texts; those without an offset are UTC"
     if not numbers or largest < _FIRST * 1e3:

@@ -44,8 +44,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from common.options import UserError, require
+from common.row_counts import short
 from common.table_sources import Source, find_sources, is_archive, open_source, telling_damage
 from common.table_text import LONGEST_LINE, TextScan, decoding, line_of, raise_broken_row, read_layout
 from common.table_values import LONGEST_ID as LONGEST_ID
@@ -56,10 +58,11 @@ if TYPE_CHECKING:
 
 ROWS = 250_000
 """Rows in a frame of :meth:`Table.chunks`."""
-MEMORY = "1GB"
-"""That DuckDB may use; it moves what does not fit to the disk."""
+MEMORY, SCRATCH_MEMORY = "1GB", "512MB"
+"""That DuckDB may use, also where ``scratch`` is given; it moves what does not fit to the disk."""
 _VIEW_ROWS = 2048
 """Rows in a vector of DuckDB."""
+_number = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,28 @@ class Table:
                 frame[name] = frame[name].astype("float64")
         return frame
 
+    def numbered(self, column: str) -> tuple[NDArray[np.int32], list[str]]:
+        """The number of each row's text in a column of text or ids, from 0 in the order in which the rows first name
+        them, (rows,); and the texts by number.
+        """
+        name, numbers = quoted(column), f"{self.name}_numbers_{next(_number)}"
+        self.database.execute(
+            f"CREATE TABLE {numbers} AS SELECT text, row_number() OVER (ORDER BY first) - 1 AS number "
+            f"FROM (SELECT {name} AS text, min(row) AS first FROM {self.name} GROUP BY {name})"
+        )
+        query = f"SELECT row, number FROM {self.name} JOIN {numbers} ON {name} = text"
+        found = self.database.execute(query).fetchnumpy()
+        numbered = np.empty(self.rows, np.int32)
+        numbered[np.asarray(found["row"])] = found["number"]
+        texts = self.database.execute(f"SELECT text FROM {numbers} ORDER BY number").fetchnumpy()["text"]
+        self.database.execute(f"DROP TABLE {numbers}")
+        return numbered, np.asarray(texts, dtype=object).tolist()
+
+    def values(self, column: str) -> NDArray[Any]:
+        """The values of a column of numbers, flags or times without missing ones, (rows,)."""
+        query = f"SELECT {quoted(column)} AS value FROM {self.name}"
+        return np.asarray(self.database.execute(query).fetchnumpy()["value"])
+
     def count(self, condition: str) -> int:
         """The rows for which an SQL ``condition`` on the columns holds."""
         found = self.database.execute(f"SELECT count(*) FROM {self.name} WHERE {condition}").fetchone()
@@ -153,7 +178,7 @@ class Table:
         return UserError(f"{self.where(row)}: {message}")
 
 
-def connect(scratch: Path | None = None, memory: str = MEMORY) -> tuple[DuckDBPyConnection, Path, contextlib.ExitStack]:
+def connect(scratch: Path | None = None) -> tuple[DuckDBPyConnection, Path, contextlib.ExitStack]:
     """A database in memory that moves what does not fit to ``scratch``; a folder for files; and what closes both.
 
     Without ``scratch`` all tables of this process share a database, as opening one takes 20 ms.
@@ -165,7 +190,7 @@ def connect(scratch: Path | None = None, memory: str = MEMORY) -> tuple[DuckDBPy
         stack.callback(cursor.close)
         return cursor, Path(stack.enter_context(_temporary(home))), stack
     folder = stack.enter_context(_temporary(scratch))
-    database = _new_database(folder, memory)
+    database = _new_database(folder, SCRATCH_MEMORY)
     stack.callback(database.close)
     return database, Path(folder), stack
 
@@ -229,7 +254,7 @@ def open_table(
     """
     database, folder, stack = connect(scratch)
     try:
-        table = Table(dict(columns), database, f"table_{next(_number_of_table)}", _close=stack)
+        table = Table(dict(columns), database, f"table_{next(_number)}", _close=stack)
         loader = _Loader(table, columns, header, separator, quotes, multiline, folder)
         stack.callback(loader.drop)
         if isinstance(source, str | Path | Source) or _is_list_of_files(source):
@@ -244,9 +269,6 @@ def open_table(
     except BaseException:
         stack.close()
         raise
-
-
-_number_of_table = itertools.count()
 
 
 def _is_list_of_files(source: Any) -> bool:
@@ -315,9 +337,9 @@ class _Loader:
         chosen = self._chosen(layout.names, f"{source}, line 1")
         usual = "\t" if source.name.endswith((".tsv", ".txt", ".tab")) else ","
         if self.separator is None and layout.separator != usual and len(layout.names) > 1:
-            self.table.notes.append(f"{source}: the values are separated by {layout.told}")
+            self.table.notes.append(f"{short(str(source))}: the values are separated by {layout.told}")
         if layout.cr:
-            self.table.notes.append(f"{source}: the lines end in carriage returns (CR)")
+            self.table.notes.append(f"{short(str(source))}: the lines end in carriage returns (CR)")
         scan = TextScan(source, stream, layout, head)
         with self._normalised(source, scan) as (path, skip):
             places = {name: layout.names.index(chosen[name]) for name in chosen}
@@ -523,7 +545,7 @@ class _Loader:
             if column in found:
                 value, wrong[column], note = reading(self.table.database, self._raw, column, declared)
                 if note:
-                    self.table.notes.append(f"{name}: {note}")
+                    self.table.notes.append(f"{short(name)}: {note}")
             else:
                 value = NOTHING[declared.kind]
             values.append(f"{value} AS {quoted(column)}")

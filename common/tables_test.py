@@ -94,7 +94,7 @@ def test_missing_columns_and_other_separators(tmp_path):
     assert "line 1: is empty" in told(path, COLUMNS)
     path.write_text((HEADER + ROW).replace(",", ";"))
     with open_table(path, COLUMNS) as table:
-        assert table.rows == 1 and table.notes == [f"{path}: the values are separated by semicolons"]
+        assert table.rows == 1 and table.notes == ["a.csv: the values are separated by semicolons"]
     assert "its values seem to be separated by semicolons" in told(path, COLUMNS, separator=",")
     path.write_text("a,a,b\n1,2,3\n")
     assert "names the column a twice" in told(path, {"a": Column("text")})
@@ -253,6 +253,18 @@ def test_damage_of_a_row_is_an_error_or_stays_in_the_row(tmp_path, place, at, wh
         assert what == "\r\n" and len(read) == 7, read
 
 
+def test_numbers_by_first_appearance(tmp_path):
+    rng = np.random.default_rng(2)
+    names = [f"n{number}" for number in rng.integers(0, 900, 5000)]
+    for place, part in enumerate((names[:3000], names[3000:])):
+        (tmp_path / f"{place}.csv").write_text("a,b\n" + "".join(f"{name},{len(name)}\n" for name in part))
+    with open_table(tmp_path, {"a": Column("id"), "b": Column("integer")}) as table:
+        numbers, texts = table.numbered("a")
+        codes, distinct = pd.factorize(np.array(names, dtype=object))
+        assert numbers.tolist() == codes.tolist() and texts == distinct.tolist()
+        assert table.values("b").tolist() == [len(name) for name in names]
+
+
 @pytest.mark.parametrize(
     ("ids", "read", "noted"),
     [
@@ -288,7 +300,8 @@ def test_ids(tmp_path, ids, read, noted):
         (["-5", "3"], [-5, 3], ""),
         (["1e15", "7e12"], None, "line 3: Time is '7e12'; expected a time: a number, in one unit"),
         (["7e12"], [7e12], "taken for seconds"),
-        (["2014-04-07T10:51:09", "5"], None, "Time is '2014-04-07T10:51:09'"),
+        (["2014-04-07T10:51:09", "5"], None, "line 3: Time is '5'"),
+        (["2014-04-07T10:51:09", "5", "6"], None, "line 2: Time is '2014-04-07T10:51:09'"),
         (["2014-02-30T10:51:09"], None, "Time is '2014-02-30T10:51:09'"),
         (["2014-04-07T25:51:09"], None, "Time is"),
         (["1396867869277", "1396867869"], None, "line 3: Time is '1396867869'"),

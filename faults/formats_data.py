@@ -7,7 +7,6 @@ import json
 import tarfile
 import zipfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,11 +182,11 @@ def _mssd(packing: str, part: str) -> Callable[[Path], list[Path]]:
     return write
 
 
-def _read_mssd(engine: Any, folder: Path, scratch: Path) -> Any:
+def _read_mssd(folder: Path, scratch: Path) -> Any:
     from gru4rec.data_options import DataOptions
     from gru4rec.preprocess import prepare
 
-    return _without_fingerprint(prepare(folder, scratch / "prepared", DataOptions(kind="mssd", engine=engine)))
+    return _without_fingerprint(prepare(folder, scratch / "prepared", DataOptions(kind="mssd")))
 
 
 def _write_events(folder: Path) -> list[Path]:
@@ -199,12 +198,10 @@ def _write_events(folder: Path) -> list[Path]:
 
 
 def _read_events(folder: Path, _: Path) -> Any:
-    from common.mssd.logs import Numbering
     from gru4rec.tables import read_clicks, read_events
 
-    items = Numbering()
-    events = read_events(folder / "events.tsv", "SessionId", "ItemId", "Time", items)
-    return events, items.names(), read_clicks(folder / "clicks.dat")
+    tables = [read_events(folder / "events.tsv", "SessionId", "ItemId", "Time"), read_clicks(folder / "clicks.dat")]
+    return [(table.events, table.item_ids) for table in tables]
 
 
 SEER = "midi_array.zip", "Time_array.zip"
@@ -221,13 +218,10 @@ DATA_FORMATS = (
     Format("kkbox csv", _kkbox("train.csv", "test.csv", "songs.csv", "members.csv"), _read_kkbox),
     Format("kkbox csv.gz", _kkbox("train.csv.gz", "songs.csv.gz", packed=True), _read_kkbox, "checksum"),
     Format("kkbox titles", _kkbox_titles, _read_kkbox_titles),
-    Format("mssd csv", _mssd("", "log_*.csv"), partial(_read_mssd, "numpy")),
-    Format("mssd features csv", _mssd("", "tf_*.csv"), partial(_read_mssd, "numpy")),
-    Format("mssd csv.gz", _mssd("gz", "log_*.csv"), partial(_read_mssd, "numpy"), "checksum"),
-    Format("mssd tar.gz", _mssd("tar.gz", "*.csv"), partial(_read_mssd, "numpy"), "checksum"),
-    Format("mssd tar.gz, duckdb", _mssd("tar.gz", "*.csv"), partial(_read_mssd, "duckdb"), "checksum"),
-    Format("mssd tar", _mssd("tar", "*.csv"), partial(_read_mssd, "numpy")),
-    Format("mssd csv, duckdb", _mssd("", "log_*.csv"), partial(_read_mssd, "duckdb")),
-    Format("mssd csv.gz, duckdb", _mssd("gz", "log_*.csv"), partial(_read_mssd, "duckdb"), "checksum"),
+    Format("mssd csv", _mssd("", "log_*.csv"), _read_mssd),
+    Format("mssd features csv", _mssd("", "tf_*.csv"), _read_mssd),
+    Format("mssd csv.gz", _mssd("gz", "log_*.csv"), _read_mssd, "checksum"),
+    Format("mssd tar.gz", _mssd("tar.gz", "*.csv"), _read_mssd, "checksum"),
+    Format("mssd tar", _mssd("tar", "*.csv"), _read_mssd),
     Format("gru4rec events", _write_events, _read_events),
 )  # fmt: skip

@@ -1,20 +1,18 @@
 """From the events of a dataset to training, validation and test sessions: read, filter, split, number.
 
-In memory; the logs of MSSD that another engine reads take :mod:`gru4rec.out_of_core`, with the same result.
+In memory; the logs of MSSD, which may be larger than it, take the same steps in :mod:`gru4rec.out_of_core`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.mssd.conversion import read_logs
-from common.mssd.engines import chosen_engine
-from common.mssd.files import read_features
-from common.mssd.logs import Numbering
+from common.row_counts import RowCounts
 from common.sessions import (
     Events,
     drop_rare,
@@ -27,12 +25,10 @@ from common.sessions import (
 )
 from gru4rec.built import (
     ARRAYS,
-    FEATURELESS,
+    PARTS,
     RARE,
     REPEATS,
     Built,
-    log_events,
-    require_features,
     require_rest,
     require_test,
     require_train,
@@ -41,30 +37,56 @@ from gru4rec.built import (
 )
 from gru4rec.data_options import DataOptions, SessionFiles
 from gru4rec.out_of_core import build_out_of_core
-from gru4rec.tables import read_clicks, read_events
+from gru4rec.tables import join_items, read_clicks, read_events
 
 
 @dataclass
 class Parts:
-    """Events on their way, with the items of the files numbered alike in all of them."""
+    """Events on their way, with the items of the files numbered alike in all of them.
+
+    The rows of the events count those of all files, one file after the other.
+    """
 
     train: Events
     test: Events | None
     """None as long as it is not split off."""
     item_ids: NDArray[np.bytes_]
     """(items in the files,)"""
+    files: Sequence[tuple[str, int, int]]
+    """Name, rows and blank lines of each file."""
     features: NDArray[np.float32] | None = None
     """(items in the files, 29)"""
     described: NDArray[np.bool_] | None = None
     """(items in the files,) whether there are features of the item."""
+    notes: tuple[str, ...] = ()
+    """What was recognised in the files."""
     validation: Events | None = None
     dropped: dict[str, int] = field(default_factory=dict)
     """Events that each step dropped."""
+    fates: NDArray[np.uint8] = field(init=False)
+    """(rows,) what became of each: 0 is used, n left out by the n-th step in ``dropped``."""
+
+    def __post_init__(self) -> None:
+        self.fates = np.zeros(sum(rows for _, rows, _ in self.files), np.uint8)
 
     def count(self, step: str, before: Events, after: Events) -> Events:
         """Note what ``step`` dropped; returns ``after``."""
         self.dropped[step] = self.dropped.get(step, 0) + len(before.items) - len(after.items)
+        if len(before.items) > len(after.items):
+            self.fates[before.rows] = list(self.dropped).index(step) + 1
+            self.fates[after.rows] = 0
         return after
+
+    def row_counts(self) -> RowCounts:
+        """What became of the rows of each file."""
+        counts, first = RowCounts(), 0
+        for name, rows, blanks in self.files:
+            counts.add_file(name, rows, blanks)
+            found = np.bincount(self.fates[first : first + rows], minlength=len(self.dropped) + 1)
+            for step, count in zip(self.dropped, found[1:].tolist(), strict=True):
+                counts.leave_out(name, step, count)
+            first += rows
+        return counts
 
 
 def build(files: SessionFiles, options: DataOptions, folder: Path) -> Built:
@@ -77,9 +99,14 @@ def build(files: SessionFiles, options: DataOptions, folder: Path) -> Built:
     Raises:
         UserError: a file is wrong, the filters leave no training or test session, or a track has no features.
     """
-    if files.kind == "mssd" and chosen_engine(options.engine, files.events) != "numpy":
+    if files.kind == "mssd":
         return build_out_of_core(files, options, folder)
-    parts = {"mssd": _read_mssd, "tsv": _read_tsv, "rsc15": _read_rsc15}[files.kind](files, options, folder)
+    read = _read_tsv if files.kind == "tsv" else _read_rsc15
+    return build_from(read(files, options), files, options, folder)
+
+
+def build_from(parts: Parts, files: SessionFiles, options: DataOptions, folder: Path) -> Built:
+    """As :func:`build`, for events in memory."""
     if options.collapse_repeats:
         parts.train = parts.count(REPEATS, parts.train, drop_repeats(parts.train))
         if parts.test is not None:
@@ -94,30 +121,25 @@ def build(files: SessionFiles, options: DataOptions, folder: Path) -> Built:
     return _number(parts, files, options, folder)
 
 
-def _read_mssd(files: SessionFiles, options: DataOptions, scratch: Path) -> Parts:
-    require_features(files, options)
-    log = read_logs(files.events, scratch)
-    events = log_events(log, log.tracks)
-    if not files.others:
-        return Parts(events, None, log.track_ids)
-    features, described = read_features(files.others, log.track_ids)
-    parts = Parts(events, None, log.track_ids, features, described)
-    if options.drop_featureless:
-        parts.train = parts.count(FEATURELESS, events, events.keep(described[events.items]))
-    return parts
-
-
-def _read_tsv(files: SessionFiles, options: DataOptions, scratch: Path) -> Parts:
-    items = Numbering()
+def _read_tsv(files: SessionFiles, options: DataOptions) -> Parts:
     keys = (options.session_key, options.item_key, options.time_key)
-    train = read_events(files.events[0], *keys, items)
-    test = read_events(files.others[0], *keys, items) if files.others else None
-    return Parts(train, test, items.names())
+    tables = [read_events(path, *keys, options.separating) for path in (files.events[0], *files.others)]
+    train, test, items = tables[0].events, None, tables[0].item_ids
+    if len(tables) > 1:
+        test, items = join_items(*tables)
+    found = [(file.name, file.rows, file.blanks) for table in tables for file in table.files]
+    return Parts(train, test, _utf8(items), found, notes=tuple(note for table in tables for note in table.notes))
 
 
-def _read_rsc15(files: SessionFiles, options: DataOptions, scratch: Path) -> Parts:
-    events, ids = read_clicks(files.events[0])
-    return Parts(events, None, np.array(ids, dtype=np.bytes_))
+def _read_rsc15(files: SessionFiles, options: DataOptions) -> Parts:
+    table = read_clicks(files.events[0])
+    return Parts(
+        table.events, None, _utf8(table.item_ids), [(file.name, file.rows, file.blanks) for file in table.files]
+    )
+
+
+def _utf8(texts: list[str]) -> NDArray[np.bytes_]:
+    return np.array([text.encode() for text in texts], dtype=np.bytes_)
 
 
 def _split(parts: Parts, files: SessionFiles, options: DataOptions) -> None:
@@ -159,4 +181,7 @@ def _number(parts: Parts, files: SessionFiles, options: DataOptions, folder: Pat
     if parts.features is not None and parts.described is not None:
         features = standardised(parts.features[vocabulary], parts.described[vocabulary], item_ids, files)
     support = np.bincount(found["train"].items, minlength=len(item_ids)).astype(np.int64)
-    return Built(item_ids, support, features, parts.dropped)
+    counts = parts.row_counts()
+    counts.parts = {name: {"sessions": len(found[name]), "events": len(found[name].items)} for name in PARTS}
+    counts.check_total(sum(part["events"] for part in counts.parts.values()))
+    return Built(item_ids, support, features, parts.dropped, counts, parts.notes)

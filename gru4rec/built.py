@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from common.mssd.files import FEATURES, NUMERIC_FEATURES
 from common.mssd.logs import Log
 from common.options import UserError, require
+from common.row_counts import RowCounts
 from common.sessions import Events
 from gru4rec.data_options import DataOptions, SessionFiles
 
@@ -26,6 +27,8 @@ class Built:
     support: NDArray[np.int64]
     features: NDArray[np.float32] | None
     dropped: dict[str, int]
+    counts: RowCounts
+    notes: tuple[str, ...] = ()
 
 
 def unknown_items(part: str) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from common.mssd.engines import Engine
 from common.mssd.files import find_mssd
 from common.options import OptionalFloat, OptionalInt, flag, require
 from common.sources import find_file
+from gru4rec.tables import table_names
 
 ENGINE_OPTIONS = ("engine", "dask_scheduler")
 """Options that have no effect on the arrays."""
@@ -25,7 +28,7 @@ class DataOptions:
     """mssd: logs of the Music Streaming Sessions Dataset; tsv: SessionId, ItemId, Time; rsc15: Yoochoose clicks;
     auto: what the folder holds."""
     train_file: str = "train.tsv"
-    """tsv: file of the training sessions, plain or with .gz added."""
+    """tsv: file of the training sessions; packed (.gz, .zst, .zip) or as .csv, .parquet or .jsonl it is found, too."""
     test_file: str = "test.tsv"
     """tsv: file of the test sessions; if it is missing, they are split off the training file."""
     session_key: str = "SessionId"
@@ -33,7 +36,9 @@ class DataOptions:
     item_key: str = "ItemId"
     """tsv: column of item ids."""
     time_key: str = "Time"
-    """tsv: column of times in seconds."""
+    """tsv: column of times: seconds, smaller units (recognised by their size) or ISO 8601."""
+    separator: Annotated[str | None, tyro.conf.arg(metavar="CHARACTER", help_behavior_hint="")] = None
+    """tsv: what separates the values: one character, or the word tab. Default: what fits the header."""
     test_days: float = 1.0
     """Days at the end that are the test. mssd: calendar days that sessions start on; else the sessions whose last
     event is so close to the last one of all."""
@@ -53,8 +58,8 @@ class DataOptions:
     drop_featureless: bool = False
     """mssd: drop tracks that have no features; else one such track is an error."""
     engine: Engine = "auto"
-    """mssd: what prepares the logs, with the same result: numpy, in memory; duckdb (extra big), on disk, for more than
-    fits into it; dask (extra cluster), on several machines; auto: duckdb from 8 GB of logs on, if it is installed."""
+    """mssd: what prepares the logs, with the same result: duckdb (and auto), on this machine within a fixed memory;
+    dask (extra cluster), on several machines."""
     dask_scheduler: str = ""
     """dask: address of the cluster's scheduler, such as tcp://10.0.0.1:8786. Default: DASK_SCHEDULER_ADDRESS, else
     processes of this machine. All machines must see the logs and the folder data/ under the same paths."""
@@ -73,7 +78,17 @@ class DataOptions:
         require(
             len({*keys.values()} - {""}) == 3, f"{', '.join(keys)} are {', '.join(keys.values())}; name three columns"
         )
+        if self.separator is not None:
+            require(
+                self.separator in ("tab", "\\t") or (len(self.separator) == 1 and self.separator.isascii()),
+                f"--separator is {self.separator!r}; it must be one character, or tab",
+            )
         require(self.train_file != self.test_file, f"--train-file and --test-file are both {self.train_file}")
+
+    @property
+    def separating(self) -> str | None:
+        """The character that separates the values; None if it is to be found out."""
+        return "\t" if self.separator in ("tab", "\\t") else self.separator
 
     def completed_for(self, kind: Kind) -> DataOptions:
         """These options with the defaults of ``kind`` filled in; the shares stay open.
@@ -121,8 +136,8 @@ def find_session_files(folder: Path, options: DataOptions) -> SessionFiles | Non
         if files.logs:
             return SessionFiles("mssd", files.logs, files.features)
     if options.kind in ("auto", "tsv"):
-        train = find_file(folder, options.train_file, options.train_file + ".gz")
-        test = find_file(folder, options.test_file, options.test_file + ".gz")
+        train = find_file(folder, *table_names(options.train_file))
+        test = find_file(folder, *table_names(options.test_file))
         if train:
             return SessionFiles("tsv", (train,), (test,) if test else ())
     clicks = find_file(folder, *CLICKS) if options.kind in ("auto", "rsc15") else None

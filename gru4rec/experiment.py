@@ -18,6 +18,7 @@ from common.optimizers import RowAdagrad, RowAdam, RowOptimizer
 from common.options import replacing, require
 from common.replicas import check_rows, said_if_a_worker_is_gone
 from common.report import Part, finish, plot_curves
+from common.row_counts import RowCounts
 from common.rundir import open_run, resumable
 from common.sessions import Sessions
 from common.sources import Dataset
@@ -64,6 +65,8 @@ def run(options: GruOptions, dataset: Dataset, data: SessionData) -> dict[str, A
             "name": dataset.name,
             "synthetic": dataset.synthetic,
             "counts": counts,
+            "rows": data.rows,
+            "notes": data.notes,
             "fingerprint": data.fingerprint,
         },
         "vocabulary": digest(data.item_ids),
@@ -211,4 +214,7 @@ def report(
     }
     note = "GRU4REC-spotify's figures are of other sub-samples of MSSD: no reference for these. mrr@20_seed is its MRR."
     table = Part(rows | PAPER, [*COLUMNS, "mrr@20_seed"], notes=[*notes, note])
-    return finish(folder, f"GRU4Rec, {name}", result, [table], Part(rows, COLUMNS), [ours])
+    found = facts["dataset"]
+    tested = found["counts"]["test_events"] - found["counts"]["test_sessions"]
+    warned = RowCounts.of_json(found["rows"]).warnings(tested)
+    return finish(folder, f"GRU4Rec, {name}", result, [table], Part(rows, COLUMNS), [ours], warned=warned)

@@ -26,6 +26,7 @@ from common.mssd.files import read_features
 from common.mssd.logs import LogPart
 from common.mssd.tasks import Tally, Tasks, add_tallies
 from common.mssd.track_numbers import number_tracks, track_numbers
+from common.row_counts import RowCounts
 from common.sessions import Events, drop_repeats, drop_short, first_appearance
 from gru4rec.built import (
     FEATURELESS,
@@ -76,21 +77,31 @@ def build_out_of_core(files: SessionFiles, options: DataOptions, folder: Path) -
         if files.others:
             features, described = read_features(files.others, track_ids)
             np.save(scratch / "described.npy", described)
-        plan, dropped = _split(parts, tasks, Plan(scratch, options), files)
-        vocabulary = _choose_items(parts, tasks, plan, files, len(track_ids), dropped)
+        counts = RowCounts()
+        for log in parts:
+            counts.add_file(log.source, log.events, log.blanks)
+        plan, dropped = _split(parts, tasks, Plan(scratch, options), files, counts)
+        vocabulary = _choose_items(parts, tasks, plan, files, len(track_ids), dropped, counts)
         pieces = tasks.map(_write_pieces, [(part, plan, number) for number, part in enumerate(parts)])
         for place, part in ((2, "test"), (1, "validation")):
             before = sum(found[place].before for found in pieces)
             after = sum(int(found[place].events.sum()) for found in pieces)
             dropped[unknown_items(part)] = before - after
+            for log, found in zip(parts, pieces, strict=True):
+                left_out = found[place].before - int(found[place].events.sum())
+                counts.leave_out(log.source, unknown_items(part), left_out)
             if part == "test":
                 require_test(after, before, files, options)
         for place, part in enumerate(PARTS):
             merge([found[place] for found in pieces], tasks, _new(scratch / part), folder / part)
+        for name in PARTS:
+            offsets = np.load(folder / f"{name}_offsets.npy", mmap_mode="r")
+            counts.parts[name] = {"sessions": len(offsets) - 1, "events": int(offsets[-1])}
+        counts.check_total(sum(part["events"] for part in counts.parts.values()))
         item_ids = track_ids[vocabulary.keys]
         if features is not None:
             features = standardised(features[vocabulary.keys], described[vocabulary.keys], item_ids, files)
-    return Built(item_ids, vocabulary.counts, features, dropped)
+    return Built(item_ids, vocabulary.counts, features, dropped, counts)
 
 
 def _new(folder: Path) -> Path:
@@ -98,11 +109,16 @@ def _new(folder: Path) -> Path:
     return folder
 
 
-def _split(parts: Sequence[LogPart], tasks: Tasks, plan: Plan, files: SessionFiles) -> tuple[Plan, dict[str, int]]:
+def _split(
+    parts: Sequence[LogPart], tasks: Tasks, plan: Plan, files: SessionFiles, counts: RowCounts
+) -> tuple[Plan, dict[str, int]]:
     """The plan with the edges of the test and validation part, and what was dropped before."""
     options = plan.options
     surveys = tasks.map(_survey, [(part, plan) for part in parts])
     dropped = {step: sum(survey[0][step] for survey in surveys) for step in surveys[0][0]}
+    for part, survey in zip(parts, surveys, strict=True):
+        for step, left_out in survey[0].items():
+            counts.leave_out(part.source, step, left_out)
     starts = Starts.of(*(np.concatenate(column) for column in zip(*(survey[1:] for survey in surveys), strict=True)))
 
     def ids_at(time: float) -> NDArray[np.bytes_]:
@@ -119,7 +135,13 @@ def _split(parts: Sequence[LogPart], tasks: Tasks, plan: Plan, files: SessionFil
 
 
 def _choose_items(
-    parts: Sequence[LogPart], tasks: Tasks, plan: Plan, files: SessionFiles, tracks: int, dropped: dict[str, int]
+    parts: Sequence[LogPart],
+    tasks: Tasks,
+    plan: Plan,
+    files: SessionFiles,
+    tracks: int,
+    dropped: dict[str, int],
+    counts: RowCounts,
 ) -> Tally:
     """The training items, by number of the track, in the order of their first appearance, and their events."""
     support = _new(plan.folder / "support")
@@ -131,9 +153,11 @@ def _choose_items(
     np.save(plan.folder / "frequent.npy", frequent)
     listed = _new(plan.folder / "items")
     stems = [listed / stem.name for stem in stems]
-    counts = tasks.map(_list_items, [(part, plan, stem) for part, stem in zip(parts, stems, strict=True)])
+    left_out = tasks.map(_list_items, [(part, plan, stem) for part, stem in zip(parts, stems, strict=True)])
     vocabulary = add_tallies(tasks, stems)
-    dropped[RARE] = sum(counts) - int(vocabulary.counts.sum())
+    dropped[RARE] = sum(left_out)
+    for part, rows in zip(parts, left_out, strict=True):
+        counts.leave_out(part.source, RARE, rows)
     require_train(len(vocabulary.keys), files)
     numbers = np.full(tracks, -1, np.int32)
     numbers[vocabulary.keys] = np.arange(len(vocabulary.keys), dtype=np.int32)
@@ -192,12 +216,12 @@ def _count_support(part: LogPart, plan: Plan, stem: Path) -> None:
 
 
 def _list_items(part: LogPart, plan: Plan, stem: Path) -> int:
-    """Returns the training events before the filters."""
+    """Returns the training events that the filters leave out."""
     train = _three(part, plan)[0]
     left = _filtered(train, plan)
     items = first_appearance(left)
     Tally(items, np.bincount(left.items)[items].astype(np.int64)).save(stem)
-    return len(train.items)
+    return len(train.items) - len(left.items)
 
 
 def _write_pieces(part: LogPart, plan: Plan, number: int) -> tuple[Piece, ...]:

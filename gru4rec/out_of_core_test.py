@@ -7,16 +7,19 @@ import dataclasses
 import numpy as np
 import pytest
 
-import gru4rec.building as building
 import gru4rec.merging as merging
-import gru4rec.out_of_core as out_of_core
 from common.mssd import engines
+from common.mssd.conversion import converted_logs
+from common.mssd.files import read_features
 from common.mssd.files_test import HEADER, row
+from common.mssd.logs import join_logs
 from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import UserError
-from gru4rec.built import ARRAYS, PARTS
+from gru4rec.building import Parts, build_from
+from gru4rec.built import ARRAYS, FEATURELESS, PARTS, log_events, require_features
 from gru4rec.data_options import DataOptions, find_session_files
 from gru4rec.edges import NEVER, Edge, Starts, last_dates, last_share
+from gru4rec.out_of_core import build_out_of_core
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,20 @@ def outcome(build, raw, folder, options):
     arrays = {f"{part}_{name}": np.load(folder / f"{part}_{name}.npy") for part in PARTS for name in ARRAYS}
     arrays |= {name: getattr(built, name) for name in ("item_ids", "support", "features")}
     found = {name: (array.dtype, array.shape, array.tobytes()) for name, array in arrays.items() if array is not None}
-    return found | {"dropped": list(built.dropped.items())}
+    return found | {"dropped": list(built.dropped.items()), "rows": built.counts.as_json()}
+
+
+def build_in_memory(files, options, folder):
+    """The reference: all events at once."""
+    require_features(files, options)
+    with converted_logs(files.events, folder) as logs:
+        log, sources = join_logs(logs), [(part.source, part.events, part.blanks) for part in logs]
+    events = log_events(log, log.tracks)
+    features, described = read_features(files.others, log.track_ids) if files.others else (None, None)
+    parts = Parts(events, None, log.track_ids, sources, features, described)
+    if options.drop_featureless:
+        parts.train = parts.count(FEATURELESS, events, events.keep(described[events.items]))
+    return build_from(parts, files, options, folder)
 
 
 OPTIONS = {
@@ -63,37 +79,35 @@ OPTIONS = {
 def test_as_in_memory(name, sample, tmp_path, monkeypatch):
     for module in (merging, engines):
         monkeypatch.setattr(module, "BLOCK", 700)  # many ranges
-    options = DataOptions(engine="numpy", drop_featureless=True, **OPTIONS[name])
-    expected = outcome(building.build, sample, tmp_path / "memory", options)
-    assert outcome(out_of_core.build_out_of_core, sample, tmp_path / "parts", options) == expected
+    options = DataOptions(drop_featureless=True, **OPTIONS[name])
+    expected = outcome(build_in_memory, sample, tmp_path / "memory", options)
+    assert outcome(build_out_of_core, sample, tmp_path / "parts", options) == expected
     assert isinstance(expected, str) == (name in ("all in the test", "no test", "too rare", "only a test by share"))
 
 
 def test_a_track_without_features_and_a_session_in_two_logs(sample, tmp_path):
-    options = DataOptions(engine="numpy")
-    expected = outcome(building.build, sample, tmp_path / "memory", options)
+    options = DataOptions()
+    expected = outcome(build_in_memory, sample, tmp_path / "memory", options)
     assert "training tracks have no row" in expected
-    assert outcome(out_of_core.build_out_of_core, sample, tmp_path / "parts", options) == expected
+    assert outcome(build_out_of_core, sample, tmp_path / "parts", options) == expected
     raw = tmp_path / "raw"
     raw.mkdir()
     for number in range(3):
         rows = "".join(row(f"s{session}", 1, "x") for session in range(5 - number, 9))
         (raw / f"log_{number}.csv").write_text(HEADER + rows)
-    expected = outcome(building.build, raw, tmp_path / "a", options)
+    expected = outcome(build_in_memory, raw, tmp_path / "a", options)
     assert "session s4 is in" in expected
-    assert outcome(out_of_core.build_out_of_core, raw, tmp_path / "b", options) == expected
+    assert outcome(build_out_of_core, raw, tmp_path / "b", options) == expected
     dropping = dataclasses.replace(options, drop_featureless=True)
-    expected = outcome(building.build, raw, tmp_path / "c", dropping)
-    assert outcome(out_of_core.build_out_of_core, raw, tmp_path / "d", dropping) == expected
+    expected = outcome(build_in_memory, raw, tmp_path / "c", dropping)
+    assert outcome(build_out_of_core, raw, tmp_path / "d", dropping) == expected
 
 
-def test_duckdb_within_small_parts(sample, tmp_path, monkeypatch):
-    pytest.importorskip("duckdb", reason="DuckDB is not installed: the extra big")
-    monkeypatch.setattr("common.mssd.duckdb_engine.PART_SESSIONS", 13)
+def test_small_parts(sample, tmp_path, monkeypatch):
     options = DataOptions(min_support=20, collapse_repeats=True, test_share=0.2, drop_featureless=True)
-    expected = outcome(building.build, sample, tmp_path / "memory", dataclasses.replace(options, engine="numpy"))
-    disk = dataclasses.replace(options, engine="duckdb")
-    assert isinstance(expected, dict) and outcome(building.build, sample, tmp_path / "disk", disk) == expected
+    expected = outcome(build_in_memory, sample, tmp_path / "memory", options)
+    monkeypatch.setattr("common.mssd.conversion.PART_SESSIONS", 13)
+    assert isinstance(expected, dict) and outcome(build_out_of_core, sample, tmp_path / "disk", options) == expected
 
 
 def test_edges():

@@ -11,22 +11,23 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import tyro
 from numpy.typing import NDArray
 
-from common import console
 from common.arrays import Array, ArraySet, Recipe, array_set
 from common.mssd.files import FEATURES, find_released
 from common.options import OptionalPath, UserError, require, run_script
+from common.row_counts import RowCounts, tell_preparation
 from common.sessions import Sessions
 from common.sources import Dataset, data_root, dataset_folder
 from gru4rec.building import build
 from gru4rec.built import ARRAYS, PARTS
 from gru4rec.data_options import ENGINE_OPTIONS, DataOptions, Kind, SessionFiles, expected_files, find_session_files
 
-VERSION = 1
+VERSION = 2
 """Of the prepared arrays; raise it when other arrays are made of the same files."""
 DECLARED = (
     *(
@@ -68,6 +69,10 @@ class SessionData:
     """What the files were."""
     dropped: dict[str, int]
     """Events that each step dropped."""
+    rows: dict[str, Any]
+    """Rows of each file, used and left out; see :meth:`common.row_counts.RowCounts.as_json`."""
+    notes: list[str]
+    """What was recognised in the files, a sentence each."""
     fingerprint: str
     """SHA-256 of all arrays: the same for the same sessions, however the files were packed."""
 
@@ -110,6 +115,8 @@ def _opened(found: ArraySet) -> SessionData:
         feature_names=[] if features is None else list(FEATURES),
         kind=found.meta["kind"],
         dropped=found.meta["dropped"],
+        rows=found.meta["rows"],
+        notes=found.meta["notes"],
         fingerprint=found.fingerprint,
     )
 
@@ -120,7 +127,13 @@ def _write(files: SessionFiles, options: DataOptions, folder: Path) -> dict[str,
     np.save(folder / "support.npy", built.support)
     if built.features is not None:
         np.save(folder / "features.npy", built.features)
-    return {"kind": files.kind, "dropped": built.dropped}
+    counts = {"rows": built.counts.as_json(), "notes": built.notes}
+    return {"kind": files.kind, "dropped": built.dropped, **counts}
+
+
+def tested_events(test: Sessions) -> int:
+    """The events that are predicted: all but the first of each session."""
+    return len(test.items) - len(test)
 
 
 def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> tuple[Dataset, SessionData]:
@@ -158,6 +171,8 @@ class PreprocessOptions(DataOptions):
     data_dir: OptionalPath = None
     """Folder with the session files. Default: the released files of MSSD below data/mssd, else the synthetic sample,
     which is written on first use."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object: rows of each file, used and left out by reason, and what is in each part."""
 
 
 def main(options: PreprocessOptions) -> dict[str, Any]:
@@ -166,21 +181,24 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
     chosen = {field.name: getattr(options, field.name) for field in dataclasses.fields(DataOptions)}
     dataset, data = load_dataset(options.data_dir, DataOptions(**chosen))
     seconds = time.perf_counter() - started
-    counts = {part: (len(getattr(data, part)), len(getattr(data, part).items)) for part in PARTS}
-    dropped = {step: count for step, count in data.dropped.items() if count}
-    console.say(
-        f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}: "
-        + "; ".join(f"{part} {sessions:,} sessions, {events:,} events" for part, (sessions, events) in counts.items())
-        + f". {len(data.item_ids):,} items, {len(data.feature_names) or 'no'} features. "
-        + "".join(f"{count:,} events dropped ({step}). " for step, count in dropped.items())
-        + f"Prepared in {dataset.prepared} in {seconds:.1f} s."
+    counts = RowCounts.of_json(data.rows)
+    parts = [f"{part} {one['sessions']:,} sessions, {one['events']:,} events" for part, one in counts.parts.items()]
+    name = f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}"
+    tell_preparation(
+        f"{name}: {'; '.join(parts)}. {len(data.item_ids):,} items, "
+        f"{len(data.feature_names) or 'no'} features. Prepared in {dataset.prepared} in {seconds:.1f} s.",
+        counts,
+        data.notes,
+        tested_events(data.test),
+        as_json=options.json,
     )
     return {
         "dataset": dataclasses.asdict(dataset),
         "kind": data.kind,
-        **{part: {"sessions": sessions, "events": events} for part, (sessions, events) in counts.items()},
+        **counts.parts,
         "items": len(data.item_ids),
         "dropped": data.dropped,
+        "rows": data.rows,
         "fingerprint": data.fingerprint,
         "seconds": seconds,
     }

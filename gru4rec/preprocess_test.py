@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import re
 import shutil
@@ -163,15 +164,6 @@ def test_damaged_arrays_are_made_anew(sample, tmp_path):
     assert prepare(sample, tmp_path / "prepared").fingerprint == first.fingerprint
 
 
-def test_duckdb_makes_the_same_arrays_and_does_not_make_them_again(sample, tmp_path, monkeypatch):
-    pytest.importorskip("duckdb", reason="DuckDB is not installed: the extra big")
-    first = prepare(sample, tmp_path / "numpy", DataOptions(engine="numpy"))
-    other = prepare(sample, tmp_path / "duckdb", DataOptions(engine="duckdb"))
-    assert other.fingerprint == first.fingerprint and other.dropped == first.dropped
-    monkeypatch.setattr(preprocess, "build", lambda *args: pytest.fail("the arrays are there"))
-    assert prepare(sample, tmp_path / "numpy", DataOptions(engine="duckdb")).fingerprint == first.fingerprint
-
-
 def test_tracks_without_features(sample, tmp_path):
     raw = tmp_path / "raw"
     raw.mkdir()
@@ -194,8 +186,12 @@ def test_tracks_without_features(sample, tmp_path):
 def test_nothing_left(tmp_path):
     write_tsv(tmp_path / "raw/train.tsv", [(1, "a", 1), (1, "b", 2)])
     write_tsv(tmp_path / "raw/test.tsv", [(2, "x", 1), (2, "y", 2)])
-    with pytest.raises(UserError, match=r"test.tsv: no test session is left of 2 test events"):
+    with pytest.raises(
+        UserError,
+        match=r"test.tsv: none of its 2 items is in .*: the ids there are such as 'a', here",
+    ):
         prepare(tmp_path / "raw", tmp_path / "prepared")
+    write_tsv(tmp_path / "raw/test.tsv", [(2, "a", 1), (2, "y", 2)])
     with pytest.raises(UserError, match="the filters leave no training session"):
         prepare(tmp_path / "raw", tmp_path / "prepared", DataOptions(min_support=3))
     (tmp_path / "raw/test.tsv").unlink()
@@ -210,16 +206,32 @@ HOSTILE = {
     "a gzip that ends early": ("log_0.csv.gz", lambda text: gzip.compress(text)[:-9], "the archive is damaged"),
     "a gzip with rubbish after it": ("log_0.csv.gz", lambda text: gzip.compress(text) + b"rubbish", "is damaged"),
     "a gzip that is none": ("log_0.csv.gz", lambda text: text, "the archive is damaged"),
-    "a csv that is a gzip": ("log_0.csv", gzip.compress, "line 1: expected the names of the columns"),
+    "a csv that is a gzip": (
+        "log_0.csv",
+        gzip.compress,
+        "line 1: holds a NUL character",
+    ),
     "a tar that ends early": ("set.tar.gz", lambda text: tarred({"log_0.csv": text * 9})[:900], "is damaged"),
     "a tar of links": ("set.tar", lambda text: tarred({"log_0.csv": None, "log_1.csv": None}), "no log_"),
-    "UTF-16": ("log_0.csv", lambda text: text.decode().encode("utf-16"), "line 1: expected the names"),
+    "UTF-16": ("log_0.csv", lambda text: text.decode().encode("utf-16"), "line 1: is UTF-16 text"),
     "Latin-1": ("log_0.csv", lambda text: text.replace(b",t_", b",\xe9", 1), "is not UTF-8"),
-    "a NUL in an id": ("log_0.csv", lambda text: text.replace(b",t_", b",t\0_"), "is no id: it has a NUL"),
-    "a NUL after an id": ("log_0.csv", lambda text: re.sub(rb"(,t_\d)", rb"\1\0", text), "is no id: it has a NUL"),
-    "an endless id": ("log_0.csv", lambda text: text.replace(b",t_", b",t_" + b"x" * 5000, 1), "is no id: it has 5,"),
+    "a NUL in an id": ("log_0.csv", lambda text: text.replace(b",t_", b",t\0_"), "line 2: holds a NUL"),
+    "a NUL after an id": (
+        "log_0.csv",
+        lambda text: re.sub(rb"(,t_\d)", rb"\1\0", text),
+        "line 2: holds a NUL",
+    ),
+    "an endless id": (
+        "log_0.csv",
+        lambda text: text.replace(b",t_", b",t_" + b"x" * 5000, 1),
+        "is 't_xxx.*expected an id",
+    ),
     "semicolons": ("log_0.csv", lambda text: text.replace(b",", b";"), "are missing among"),
-    "an open quote": ("log_0.csv", lambda text: text.replace(b",t_", b',"t_', 1), "line 2: has 4 values; expected 21"),
+    "an open quote": (
+        "log_0.csv",
+        lambda text: text.replace(b",t_", b',"t_', 1),
+        "line 2: a quotation mark opens a value",
+    ),
     "a row that ends early": ("log_0.csv", lambda text: text[:-30], "values; expected 21"),
     "a surrogate": ("log_0.csv", lambda text: text.replace(b",t_", b",\xed\xa0\x80", 1), "line 2: is not UTF-8"),
 }
@@ -381,6 +393,44 @@ def test_the_command_uses_the_sample_without_data(tmp_path):
     command = [sys.executable, str(PROJECT / "gru4rec/preprocess.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "the synthetic sample" in done.stderr and done.stdout.startswith("sample (synthetic): train 2,666 sessions")
+    assert re.search(r"6 files: ([\d,]+) rows = \1 used\n|log_\S+: ([\d,]+) rows = ", done.stdout)
     assert list((tmp_path / "mssd/sample/prepared").glob("gru4rec-*/meta.json"))
     wrong = subprocess.run([*command, "--test-share", "2"], env=environment, capture_output=True, text=True)
     assert wrong.returncode == 2 and wrong.stderr == "error: --test-share is 2.0; it must be 0 or more and below 1\n"
+
+
+def test_json_is_one_object_in_which_rows_are_used_or_left_out(tmp_path, capsys):
+    rows = [(s, i if s < 9 else "new", 40_000 * s + i) for s in range(10) for i in range(3)]
+    write_tsv(tmp_path / "raw/train.tsv", rows)
+    options = preprocess.PreprocessOptions(data_dir=tmp_path / "raw", test_share=0.3, json=True)
+    preprocess.main(options)
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    reason = "test: items unknown in training, then short sessions"
+    assert found["files"] == {"train.tsv": {"rows": 30, "used": 27, "left_out": {reason: 3}}}
+    assert found["parts"] == {
+        "train": {"sessions": 7, "events": 21},
+        "validation": {"sessions": 0, "events": 0},
+        "test": {"sessions": 2, "events": 6},
+    }
+    assert "warning: only 4 test events: the figures say little" in err
+    preprocess.main(preprocess.PreprocessOptions(data_dir=tmp_path / "raw", test_share=0.3))
+    assert f"train.tsv: 30 rows = 27 used + 3 left out ({reason})" in capsys.readouterr().out
+
+
+def test_tables_of_other_formats_and_separators(tmp_path):
+    rows = [(s, i, 40_000 * s + i) for s in range(10) for i in range(3)]
+    write_tsv(tmp_path / "a/train.tsv", rows)
+    expected = prepare(tmp_path / "a", tmp_path / "prepared").fingerprint
+    text = (tmp_path / "a/train.tsv").read_text()
+    for name, content, options in (
+        ("train.csv", text.replace("\t", ","), {}),
+        ("train.tsv", text.replace("\t", "\x1f"), {"separator": "\x1f"}),
+        ("train.csv.gz", gzip.compress(text.encode()), {"separator": "tab"}),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        assert prepare(folder, tmp_path / f"{name}-prepared", DataOptions(**options)).fingerprint == expected
+    with pytest.raises(UserError, match="--separator is 'xx'; it must be one character, or tab"):
+        DataOptions(separator="xx")

@@ -1,82 +1,123 @@
-"""Session files of the official GRU4Rec code: SessionId, ItemId, Time, and the clicks of RSC15 (Yoochoose)."""
+"""Session tables of the official GRU4Rec code: SessionId, ItemId, Time, and the clicks of RSC15 (Yoochoose)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from common.csvtext import Column, open_sources, read_table
-from common.mssd.logs import Numbering
 from common.options import UserError, require
 from common.sessions import Events, group_events
+from common.tables import Column, Table, TableFile, open_table
 
 RSC15_COLUMNS = ("SessionId", "Time", "ItemId", "Category")
 """The clicks have no header line."""
-SECONDS = (-1e18, 1e18)
-"""Times that can be told from each other, whatever their unit."""
+ENDINGS = (".tsv", ".csv", ".parquet", ".jsonl")
+PACKED = ("", ".gz", ".zst", ".zip")
 
 
-def read_events(path: Path, session: str, item: str, time: str, items: Numbering) -> Events:
-    """Read a tab-separated file with a header; further columns are ignored, rows may be in any order.
+@dataclass(frozen=True)
+class EventTable:
+    """The events of a table."""
+
+    events: Events
+    """Items are numbered as in ``item_ids``, rows from 0."""
+    item_ids: list[str]
+    """(items,) in the order in which the rows first name them."""
+    session_ids: list[str]
+    """(sessions,) as they stand in the file."""
+    files: tuple[TableFile, ...]
+    notes: tuple[str, ...]
+    """What was recognised."""
+
+
+def table_names(name: str) -> list[str]:
+    """The names that the file ``train.tsv`` may have: packed, or of another format.
+
+    >>> table_names("train.tsv")[:6]
+    ['train.tsv', 'train.tsv.gz', 'train.tsv.zst', 'train.tsv.zip', 'train.csv', 'train.csv.gz']
+    """
+    stem = name.rsplit(".", 1)[0] if name.endswith(ENDINGS) else None
+    names = [name] if stem is None else [name, *(stem + ending for ending in ENDINGS if stem + ending != name)]
+    return [one + packed for one in names for packed in PACKED]
+
+
+def read_events(path: Path, session: str, item: str, time: str, separator: str | None = None) -> EventTable:
+    """Read a table with a header; further columns are ignored, rows may be in any order.
 
     Args:
-        path: plain or ``.gz``.
-        session, item, time: names of the three columns. The time is a number of seconds. Session ids are ordered
-            as integers if all are, else as texts.
-        items: gives the item numbers: those of items that it knows, new ones after them.
+        path: csv, tsv (packed or not), Parquet or JSON lines, see :mod:`common.tables`.
+        session, item, time: names of the three columns. The time is in seconds or smaller units, or ISO 8601. Session
+            ids are ordered as integers if all are, else as texts.
+        separator: one character; None takes the one that fits the header.
 
     Raises:
         UserError: a column is missing, a value is wrong, or there is no row.
     """
-    columns = {session: Column("text"), item: Column("text"), time: Column("number", *SECONDS)}
-    pieces: list[tuple[Any, ...]] = []
-    sessions = Numbering()
-    for source, stream in open_sources(path):
-        for table in read_table(source, stream, columns, separator="\t"):
-            pieces.append((sessions(table[session], source), items(table[item], source), table[time].to_numpy()))
-    require(bool(pieces), f"{path}: holds no row; expected one for each event")
-    numbers, events, times = (np.concatenate(column) for column in zip(*pieces, strict=True))
-    return group_events(numbers, events, times, _integers(sessions.names()))
+    columns = {session: Column("id"), item: Column("id"), time: Column("time")}
+    with open_table(path, columns, separator=separator) as table:
+        require(table.rows > 0, f"{path}: holds no row; expected one for each event")
+        return _event_table(table, session, item, time)
 
 
-def _integers(ids: NDArray[np.bytes_]) -> NDArray[Any]:
-    """The ids as integers if each is one in its usual form (no leading zeros), else as they are."""
-    try:
-        numbers = ids.astype(np.int64)
-    except (ValueError, OverflowError):
-        return ids
-    return numbers if (numbers.astype(ids.dtype) == ids).all() else ids
-
-
-def read_clicks(path: Path) -> tuple[Events, list[str]]:
-    """Read ``yoochoose-clicks.dat``: session, time (2014-04-07T10:51:09.277Z), item, category; no header.
-
-    Returns:
-        The events, and the item ids by item number.
+def read_clicks(path: Path) -> EventTable:
+    """Read ``yoochoose-clicks.dat``: session, time (2014-04-07T10:51:09.277Z), item, category; no header, no quoting.
 
     Raises:
         UserError: a line is wrong, or there is none.
     """
-    columns = {"SessionId": Column("integer"), "Time": Column("text"), "ItemId": Column("integer")}
-    pieces: list[tuple[Any, ...]] = []
-    for source, stream in open_sources(path):
-        for table in read_table(source, stream, columns, header=RSC15_COLUMNS):
-            times = pd.to_datetime(table["Time"], format="ISO8601", utc=True, errors="coerce")
-            wrong = np.flatnonzero(times.isna())
-            if wrong.size:
-                line, text = table.index[wrong[0]] + 1, table["Time"].iloc[wrong[0]]
-                raise UserError(
-                    f"{source}, line {line}: the time is {text!r}; expected one as 2014-04-07T10:51:09.277Z"
-                )
-            seconds = times.dt.tz_localize(None).to_numpy("datetime64[ms]").astype(np.float64) / 1000
-            pieces.append((table["SessionId"].to_numpy(), table["ItemId"].to_numpy(), seconds))
-    require(bool(pieces), f"{path}: holds no row; expected one for each click")
-    sessions, items, seconds = (np.concatenate(column) for column in zip(*pieces, strict=True))
-    del pieces
-    codes, distinct = pd.factorize(items)
-    numbers, ids = pd.factorize(sessions)
-    return group_events(numbers, codes.astype(np.int32), seconds, ids), [str(item) for item in distinct.tolist()]
+    columns = {"SessionId": Column("integer"), "Time": Column("time"), "ItemId": Column("integer")}
+    with open_table(path, columns, header=RSC15_COLUMNS, separator=",", quotes=False) as table:
+        require(table.rows > 0, f"{path}: holds no row; expected one for each click")
+        return _event_table(table, "SessionId", "ItemId", "Time")
+
+
+def _event_table(table: Table, session: str, item: str, time: str) -> EventTable:
+    sessions, session_ids = table.numbered(session)
+    items, item_ids = table.numbered(item)
+    events = group_events(sessions, items, table.values(time), _integers(session_ids))
+    return EventTable(
+        events, list(map(str, item_ids)), list(map(str, session_ids)), tuple(table.files), tuple(table.notes)
+    )
+
+
+def _integers(ids: list[Any]) -> NDArray[Any]:
+    """The ids as integers if each is one in its usual form (no leading zeros), else as UTF-8."""
+    texts = np.array([str(name).encode() for name in ids], dtype=np.bytes_)
+    try:
+        numbers = texts.astype(np.int64)
+    except (ValueError, OverflowError):
+        return texts
+    return numbers if (numbers.astype(texts.dtype) == texts).all() else texts
+
+
+def join_items(train: EventTable, test: EventTable) -> tuple[Events, list[str]]:
+    """The test events with the items numbered as in training, and all items: those of the training table first.
+
+    The rows go on where those of the training table end.
+
+    Raises:
+        UserError: the two tables share sessions, or no item.
+    """
+    shared = set(train.session_ids).intersection(test.session_ids)
+    train_file, test_file = train.files[0].name, test.files[0].name
+    if shared:
+        example = next(name for name in test.session_ids if name in shared)
+        raise UserError(
+            f"{test_file}: {len(shared):,} of its {len(test.session_ids):,} sessions are in {train_file} too, for "
+            f"example {example!r}; the model would be tested on what it was trained on: leave them out of one file, "
+            "or give the sessions of one ids of their own"
+        )
+    numbers = {name: number for number, name in enumerate(train.item_ids)}
+    if not numbers.keys() & set(test.item_ids):
+        raise UserError(
+            f"{test_file}: none of its {len(test.item_ids):,} items is in {train_file}: the ids there are such as "
+            f"{train.item_ids[0]!r}, here such as {test.item_ids[0]!r}; write the same items alike in both"
+        )
+    known = np.array([numbers.setdefault(name, len(numbers)) for name in test.item_ids], np.int32)
+    events = test.events.renumbered(known)
+    rows = events.rows + len(train.events.items)
+    return Events(events.items, events.times, rows, events.offsets, events.ids), list(numbers)

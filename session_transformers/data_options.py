@@ -41,8 +41,8 @@ class DataOptions:
     """With --protocol released: give every track the features of the first one that has any, as the released code does
     by mistake (the paper says that each has its own)."""
     engine: Engine = "auto"
-    """What prepares the logs, with the same result: numpy; duckdb (extra big), within a fixed memory even if a log is
-    large; dask (extra cluster), on several machines; auto: duckdb from 8 GB of logs on, if it is installed."""
+    """What prepares the logs, with the same result: duckdb (and auto), on this machine within a fixed memory; dask
+    (extra cluster), on several machines."""
     dask_scheduler: str = ""
     """dask: address of the cluster's scheduler, such as tcp://10.0.0.1:8786. Default: DASK_SCHEDULER_ADDRESS, else
     processes of this machine. All machines must see the logs and the folder data/ under the same paths."""

@@ -1,59 +1,100 @@
-"""Many session logs of MSSD as arrays: several files at once, in processes of their own, in the order of their dates.
-
-``python -m common.mssd.conversion --log FILE --out FOLDER`` is such a process.
-"""
+"""Session logs of MSSD as arrays, in the order of their dates: read, checked and sorted by DuckDB in bounded memory."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from common.csvtext import Source, open_sources
 from common.mssd.files import LOG_PATTERNS
-from common.mssd.logs import Log, LogPart, is_log, join_logs, read_log
-from common.options import PROJECT, UserError, require, run_script
+from common.mssd.logs import COLUMNS, Log, LogPart, is_log, join_logs
+from common.options import UserError, require
+from common.table_sources import Source, open_sources
+from common.tables import open_table
 
-PARALLEL_BYTES = 64 * 2**20
-"""From this size on, the files are read by processes of their own."""
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+PART_SESSIONS = 250_000
+"""Most sessions of a part: some four million events, 200 MB while they are worked on."""
+
+SMALL_BYTES = 2**24
+"""Smaller files do without a database of their own, with its folder for what does not fit into the memory."""
+_EVENTS = """
+CREATE TEMP TABLE events AS
+SELECT row, session_id AS session, track_id_clean AS track, session_position::UTINYINT AS position,
+       session_length::UTINYINT AS listed, skip_2 AS skipped, epoch(date) + 3600.0 * hour_of_day AS time
+FROM {rows}
+"""
+# Sessions and tracks are numbered by their first rows.
+_SESSIONS = """
+CREATE TEMP TABLE sessions AS
+SELECT row_number() OVER (ORDER BY first) - 1 AS number, * EXCLUDE first FROM (
+    SELECT session, arg_min(time, position) AS start, arg_min(listed, position) AS listed, count(*) AS events,
+           count(DISTINCT position) AS positions, max(position) AS last, min(row) AS first
+    FROM events GROUP BY session
+)
+"""
+_TRACKS = """
+CREATE TEMP TABLE tracks AS
+SELECT row_number() OVER (ORDER BY first) - 1 AS number, track
+FROM (SELECT track, min(row) AS first FROM events GROUP BY track)
+"""
+_PLACED = """
+CREATE TEMP TABLE placed AS
+SELECT sessions.number AS number, position, tracks.number AS track, skipped
+FROM events JOIN sessions USING (session) JOIN tracks USING (track)
+ORDER BY ALL
+"""
+_TWICE = """
+SELECT session, min(position) FROM (
+    SELECT session, position FROM events
+    WHERE session = (SELECT session FROM sessions WHERE events <> positions ORDER BY number LIMIT 1)
+    GROUP BY session, position HAVING count(*) > 1
+) GROUP BY session
+"""
+_BEYOND = """
+SELECT session, min(position), any_value(sessions.listed) FROM events JOIN sessions USING (session)
+WHERE position > sessions.listed AND number = (SELECT min(number) FROM sessions WHERE last > listed)
+GROUP BY session
+"""
 
 
-def read_logs(paths: Sequence[Path], scratch: Path, workers: int | None = None) -> Log:
+def read_logs(paths: Sequence[Path], scratch: Path) -> Log:
     """Read logs into memory and bring them into the order of their dates (the median of the starts, then the name).
 
     Args:
         paths: CSV files and archives of them.
         scratch: an existing folder for temporary files; they are removed at the end.
-        workers: processes at once; None is one for each core. Small files are read in this process.
 
     Raises:
         UserError: no log is found, a log is wrong (the message names the file, the line and what was expected),
             or a session occurs in two of them.
     """
-    with converted_logs(paths, scratch, workers) as parts:
+    with converted_logs(paths, scratch) as parts:
         return join_logs(parts)
 
 
 @contextlib.contextmanager
-def converted_logs(paths: Sequence[Path], scratch: Path, workers: int | None = None) -> Iterator[list[LogPart]]:
+def converted_logs(paths: Sequence[Path], scratch: Path) -> Iterator[list[LogPart]]:
     """The logs in the order of their dates, for those who want no more than one in memory at a time.
 
     Arguments and errors are those of :func:`read_logs`, but that nobody has looked for sessions in two logs. The
     arrays are removed at the end of the block.
     """
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        yield in_order(_convert(paths, Path(folder), workers or available_cores()), paths)
+    with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as name:
+        folder = Path(name).absolute()
+        jobs = [(path, folder / f"{number:06}") for number, path in enumerate(paths)]
+        done = tqdm(jobs, desc="reading logs", unit=" files", delay=5, disable=None)
+        yield in_order([part for job in done for part in convert_file(*job)], paths)
 
 
 def in_order(folders: Sequence[Path], paths: Sequence[Path]) -> list[LogPart]:
@@ -71,39 +112,19 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _convert(paths: Sequence[Path], folder: Path, workers: int) -> list[Path]:
-    """Turn all logs into arrays below ``folder``; returns a folder for each log."""
-    jobs = [(path, folder / f"{number:06}") for number, path in enumerate(paths)]
-    large = sum(path.stat().st_size for path in paths) >= PARALLEL_BYTES
-    if not large or workers == 1 or len(paths) == 1:
-        return [part for job in jobs for part in convert_file(*job)]
-    with ThreadPoolExecutor(workers) as pool:
-        running = [pool.submit(_convert_elsewhere, *job) for job in jobs]
-        try:
-            done = tqdm(running, desc="reading logs", unit=" files", delay=5, disable=None)
-            return [part for job in done for part in job.result()]
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _convert_elsewhere(path: Path, folder: Path) -> list[Path]:
-    """:func:`convert_file` in a fresh Python, which knows nothing of TensorFlow and its threads."""
-    command = [sys.executable, "-m", "common.mssd.conversion", "--log", str(path), "--out", str(folder)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])}
-    process = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
-    if process.returncode:
-        last = (process.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UserError(last.removeprefix("error: ") if process.returncode == 2 else f"{path}: reading failed: {last}")
-    return sorted(folder.iterdir())
-
-
 def convert_file(path: Path, folder: Path) -> list[Path]:
-    """Write each log in ``path`` to a folder of its own below ``folder``, all or none; returns these folders."""
+    """Write the parts of each log in ``path`` to folders below ``folder``, all or none; returns these folders.
+
+    Raises:
+        UserError: a log lacks one of the seven columns, holds no row, has a wrong value, or a position twice or beyond
+            its session's length.
+    """
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        for number, (source, stream) in enumerate(_logs_in(path)):
-            log = read_log(source, stream)
-            LogPart.save(beside / f"{number:06}", log, source, float(np.median(log.starts)))
+        parts = 0
+        for source, stream in open_sources(path, *LOG_PATTERNS):
+            if is_log(source):
+                parts += _convert_log(source, stream, beside, parts)
         try:
             beside.rename(folder)
         except OSError:
@@ -114,24 +135,70 @@ def convert_file(path: Path, folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def _logs_in(path: Path) -> Iterator[tuple[Source, IO[bytes]]]:
-    return (found for found in open_sources(path, *LOG_PATTERNS) if is_log(found[0]))
+def _convert_log(source: Source, stream: IO[bytes], folder: Path, before: int) -> int:
+    """Write the parts of one log to ``folder``, in which there are some ``before``; returns how many."""
+    import duckdb
+
+    scratch = folder if source.path.stat().st_size > SMALL_BYTES else None
+    with open_table(source, COLUMNS, separator=",", scratch=scratch, stream=stream) as table:
+        require(table.rows > 0, f"{source}: holds no row; expected one for each track played")
+        database = table.database
+        try:
+            for query in (_EVENTS.format(rows=table.name), _SESSIONS, _TRACKS):
+                database.execute(query)
+            _check(database, source)
+            database.execute(_PLACED)
+            return _write_parts(database, source, folder, before, table.files[0].blanks)
+        except duckdb.OutOfMemoryException as error:
+            raise UserError(f"{source}: {str(error).splitlines()[0]}; is the disk of {folder.parent} full?") from None
 
 
-@dataclass(frozen=True)
-class ConvertOptions:
-    """Options of this module as a script."""
-
-    log: Path
-    """A log of the dataset, or an archive of logs."""
-    out: Path
-    """Folder for the arrays of each log."""
-
-
-def main(options: ConvertOptions) -> dict[str, object]:
-    """Turn a log of the Music Streaming Sessions Dataset into arrays; a step of the preprocess.py of two papers."""
-    return {"parts": [str(part) for part in convert_file(options.log, options.out)]}
+def _check(database: DuckDBPyConnection, source: Source) -> None:
+    """No position may be there twice, or beyond what the first event kept says of its session's length."""
+    twice = database.execute(_TWICE).fetchone()
+    if twice:
+        raise UserError(f"{source}: session {twice[0]} has session_position {twice[1]} twice; remove one of the rows")
+    beyond = database.execute(_BEYOND).fetchone()
+    if beyond:
+        name, at, listed = beyond
+        raise UserError(f"{source}: session {name} has session_position {at}, but session_length {listed}; mend one")
 
 
-if __name__ == "__main__":
-    run_script(main, ConvertOptions)
+def _write_parts(database: DuckDBPyConnection, source: Source, folder: Path, before: int, blanks: int) -> int:
+    starts, counts = _columns(database, "SELECT start, count(*) FROM sessions GROUP BY start ORDER BY start", {})
+    until = np.cumsum(counts)
+    middle = np.searchsorted(until, [(until[-1] - 1) // 2, until[-1] // 2], "right")
+    date = float(starts[middle].mean())  # the median: DuckDB's own would need all of them in memory
+    (names,) = _columns(database, "SELECT track FROM tracks ORDER BY number", {})
+    parts = 0
+    for low in range(0, int(until[-1]), PART_SESSIONS):
+        bounds = {"low": low, "high": low + PART_SESSIONS}
+        within = "number >= $low AND number < $high ORDER BY number"
+        ids, starts, listed, counts = _columns(
+            database, f"SELECT session, start, listed, events FROM sessions WHERE {within}", bounds
+        )
+        positions, tracks, skipped = _columns(
+            database, f"SELECT position, track, skipped FROM placed WHERE {within}, position", bounds
+        )
+        here, numbers = np.unique(tracks, return_inverse=True)
+        log = Log(
+            _utf8(ids),
+            starts.astype(np.float64),
+            listed.astype(np.uint8),
+            np.concatenate([[0], np.cumsum(counts)]),
+            positions.astype(np.uint8),
+            numbers.astype(np.int32),
+            skipped.astype(np.bool_),
+            _utf8(names[here]),
+        )
+        LogPart.save(folder / f"{before + parts:06}", log, source, date, 0 if parts else blanks)
+        parts += 1
+    return parts
+
+
+def _columns(database: DuckDBPyConnection, query: str, values: dict[str, int]) -> list[NDArray[Any]]:
+    return [np.asarray(column) for column in database.execute(query, values).fetchnumpy().values()]
+
+
+def _utf8(texts: NDArray[Any]) -> NDArray[np.bytes_]:
+    return np.array([text.encode() for text in texts.tolist()], dtype=np.bytes_)

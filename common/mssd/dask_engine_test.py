@@ -59,14 +59,11 @@ def prepared(sample, folder, engine, scheduler):
 
 @pytest.fixture(scope="module")
 def expected(sample, tmp_path_factory):
-    return prepared(sample, tmp_path_factory.mktemp("numpy"), "numpy", "")
+    return prepared(sample, tmp_path_factory.mktemp("duckdb"), "duckdb", "")
 
 
-@pytest.mark.parametrize("engine", ["duckdb", "dask"])
-def test_the_same_arrays_for_both_papers(engine, sample, expected, scheduler, tmp_path):
-    if engine == "duckdb":
-        pytest.importorskip("duckdb", reason="DuckDB is not installed: the extra big")
-    assert prepared(sample, tmp_path, engine, scheduler) == expected
+def test_the_same_arrays_for_both_papers(sample, expected, scheduler, tmp_path):
+    assert prepared(sample, tmp_path, "dask", scheduler) == expected
 
 
 def dying(function, mark, job):
@@ -130,12 +127,12 @@ def test_a_wrong_file_gives_the_message_of_one_machine(scheduler, tmp_path):
     (raw / "log_0.csv").write_text(MONDAY)
     (raw / "log_1.csv").write_text(MONDAY.replace("b,2,", "b,two,"))
     (raw / "log_2.csv").write_text("no log\n")
-    told = mistake(raw, tmp_path / "prepared", engine="numpy")
+    told = mistake(raw, tmp_path / "prepared", engine="duckdb")
     assert told.endswith("log_1.csv, line 3: session_position is 'two'; expected an integer in 1..20")
     assert mistake(raw, tmp_path / "prepared", engine="dask", dask_scheduler=scheduler) == told
     (raw / "log_2.csv").unlink()
     shutil.copy(raw / "log_0.csv", raw / "log_1.csv")
-    told = mistake(raw, tmp_path / "prepared", engine="numpy")
+    told = mistake(raw, tmp_path / "prepared", engine="duckdb")
     assert "session a is in " in told
     assert mistake(raw, tmp_path / "prepared", engine="dask", dask_scheduler=scheduler) == told
 

@@ -1,13 +1,12 @@
-"""What reads the logs of the Music Streaming Sessions Dataset, and what works on them then; the result is the same.
+"""What works on the logs of the Music Streaming Sessions Dataset; the result is the same.
 
-numpy reads several files at once in processes of this machine, duckdb (extra ``big``) within a fixed memory, and dask
-(extra ``cluster``) on the workers of a cluster, which then do the other steps as well.
+duckdb reads them on this machine within a fixed memory, and dask (extra ``cluster``) on the workers of a cluster, which
+then do the other steps as well.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -23,20 +22,7 @@ from common.mssd.logs import LogPart
 from common.mssd.tasks import BLOCK, InTurn, Tasks, save_array
 from common.options import UserError
 
-Engine = Literal["auto", "numpy", "duckdb", "dask"]
-BIG_BYTES = 8 * 2**30
-"""From this size on, logs are read on disk if DuckDB is installed."""
-
-
-def chosen_engine(engine: Engine, paths: Sequence[Path]) -> Engine:
-    """``engine``, and for auto duckdb if the logs are of many gigabytes and it is installed, else numpy."""
-    if engine != "auto":
-        return engine
-    return "duckdb" if sum(path.stat().st_size for path in paths) >= BIG_BYTES and _has_duckdb() else "numpy"
-
-
-def _has_duckdb() -> bool:
-    return importlib.util.find_spec("duckdb") is not None
+Engine = Literal["auto", "duckdb", "dask"]
 
 
 @contextlib.contextmanager
@@ -51,29 +37,25 @@ def open_logs(
         scheduler: dask: see :func:`common.mssd.dask_engine.connected`.
 
     Raises:
-        UserError: no log is found, a log is wrong (the message names the file, the line and what was expected), the
-            engine is not installed, or the cluster cannot be used. Nobody has looked for sessions in two logs.
+        UserError: no log is found, a log is wrong (the message names the file, the line and what was expected), or
+            the cluster cannot be used. Nobody has looked for sessions in two logs.
     """
-    engine = chosen_engine(engine, paths)
-    if engine == "numpy":
+    if engine != "dask":
         with converted_logs(paths, scratch) as parts:
             yield parts, InTurn()
         return
-    with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as name:
+    from common.mssd.dask_engine import connected
+
+    with (
+        tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as name,
+        connected(scheduler) as cluster,
+    ):
         folder = Path(name).absolute()
-        if engine == "duckdb":
-            from common.mssd.duckdb_engine import convert_on_disk
-
-            yield in_order(convert_on_disk(paths, folder), paths), InTurn()
-            return
-        from common.mssd.dask_engine import connected
-
-        with connected(scheduler) as cluster:
-            files = [path.absolute() for path in paths]
-            cluster.check_visible(files, folder)
-            jobs = [(path, folder / f"{number:06}") for number, path in enumerate(files)]
-            converted = [part for parts in cluster.map(convert_file, jobs) for part in parts]
-            yield in_order(converted, paths), cluster
+        files = [path.absolute() for path in paths]
+        cluster.check_visible(files, folder)
+        jobs = [(path, folder / f"{number:06}") for number, path in enumerate(files)]
+        converted = [part for parts in cluster.map(convert_file, jobs) for part in parts]
+        yield in_order(converted, paths), cluster
 
 
 def check_distinct(parts: Sequence[LogPart], tasks: Tasks) -> None:

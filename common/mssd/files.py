@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.csvtext import Column, is_archive, open_sources, read_table
 from common.options import UserError, require
+from common.table_sources import is_archive, open_sources
+from common.tables import Column, open_table
 
 LOG_COLUMNS = (
     *("session_id", "session_position", "session_length", "track_id_clean", "skip_1", "skip_2", "skip_3"),
@@ -115,7 +116,7 @@ def read_features(
     Raises:
         UserError: no table is found, or a table is wrong (the message names the file, the line and what was expected).
     """
-    columns = {"track_id": Column("text"), **{name: Column("number", *SINGLE) for name in NUMERIC_FEATURES}}
+    columns = {"track_id": Column("id"), **{name: Column("number", *SINGLE) for name in NUMERIC_FEATURES}}
     columns["mode"] = Column("text", choices=("major", "minor"))
     values = np.zeros((len(track_ids), len(FEATURES)), dtype=np.float32)
     found = np.zeros(len(track_ids), dtype=bool)
@@ -124,17 +125,19 @@ def read_features(
     for path in paths:
         for source, stream in open_sources(path, *FEATURE_PATTERNS):
             tables += 1
-            for table in read_table(source, stream, columns, rows=100_000):
-                place = wanted.get_indexer(pd.Index(table["track_id"]))
-                here = place >= 0
-                place, rows = place[here], table[here]
-                new = np.column_stack([rows[list(NUMERIC_FEATURES)].to_numpy(np.float32), rows["mode"] == "major"])
-                old = np.where(found[place, None], values[place], new)
-                values[place] = new
-                found[place] = True
-                twice = np.flatnonzero((old != new).any(1) | (values[place] != new).any(1))  # in two tables, or in this
-                if twice.size:
-                    track = rows["track_id"].iloc[twice[0]]
-                    raise UserError(f"{source}: the track {track} has two rows that differ; remove one of them")
+            with open_table(source, columns, separator=",", stream=stream) as table:
+                for rows in table.chunks(100_000):
+                    place = wanted.get_indexer(pd.Index(rows["track_id"]))
+                    here = place >= 0
+                    place, rows = place[here], rows[here]
+                    new = np.column_stack([rows[list(NUMERIC_FEATURES)].to_numpy(np.float32), rows["mode"] == "major"])
+                    old = np.where(found[place, None], values[place], new)
+                    values[place] = new
+                    found[place] = True
+                    # Twice in two tables, or in this.
+                    twice = np.flatnonzero((old != new).any(1) | (values[place] != new).any(1))
+                    if twice.size:
+                        track = rows["track_id"].iloc[twice[0]]
+                        raise UserError(f"{source}: the track {track} has two rows that differ; remove one of them")
     require(tables > 0, f"{', '.join(map(str, paths))}: holds no track features; expected files named tf_*.csv")
     return values, found

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from common.mssd.conversion import read_logs
-from common.mssd.files import FEATURE_COLUMNS, NUMERIC_FEATURES, find_mssd
-from common.mssd.logs import LOG_COLUMNS
+from common.mssd.files import FEATURE_COLUMNS, LOG_COLUMNS, NUMERIC_FEATURES, find_mssd
 from common.mssd.sample import MARGINS, SAMPLE_FILES, SessionSampleOptions, main, write_sample
 from common.mssd.world import LENGTHS
 from common.options import UserError

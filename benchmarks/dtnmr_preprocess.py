@@ -70,7 +70,7 @@ def main(options: BenchmarkOptions) -> dict[str, Any]:
             command = [str(PROJECT / "dtnmr/preprocess.py"), "--db", str(raw), "--cache", str(cache)]
             seconds, busy, peak = _measured([*command, "--protocol", protocol])
             again, _, _ = _measured([*command, "--protocol", protocol])
-            meta = json.loads((cache / "meta.json").read_text("utf-8"))
+            meta = json.loads((cache / "meta.json").read_text("utf-8"))["meta"]
             found[protocol] = {
                 "seconds": seconds,
                 "processor_seconds": busy,

@@ -73,6 +73,8 @@ class ArraySet:
     """A set as it lies on disk."""
 
     folder: Path
+    address: str
+    """See :meth:`Recipe.address`."""
     meta: dict[str, Any]
     """What the maker returned, as JSON keeps it."""
     contents: dict[str, str]
@@ -103,8 +105,6 @@ class Recipe:
     """Writes the files into an empty folder; returns what else is to be known of them, as JSON (counts, kinds, ...)."""
     arrays: tuple[Array, ...] = ()
     """What is checked of them."""
-    fits: Callable[[ArraySet], bool] = field(default=lambda _: True, repr=False)
-    """What else must hold of the arrays and JSON files; asked whenever they are opened."""
     resumes: bool = False
     """Whether ``make`` goes on with what an interrupted call has left in the folder."""
 
@@ -142,7 +142,7 @@ def array_set(home: Path, recipe: Recipe, *, folder: Path | None = None, anew: b
         seal(beside, address, meta)
 
     def load(place: Path) -> ArraySet | None:
-        return open_set(place, address, recipe.arrays, recipe.fits)
+        return open_set(place, address, recipe.arrays)
 
     try:
         found = made_once(place, load, make, anew=anew, resumes=recipe.resumes)
@@ -159,7 +159,6 @@ def open_set(
     folder: Path,
     address: str,
     arrays: Sequence[Array] = (),
-    fits: Callable[[ArraySet], bool] = lambda _: True,
     *,
     distrust: bool = False,
 ) -> ArraySet | None:
@@ -167,7 +166,6 @@ def open_set(
 
     Args:
         arrays: see :attr:`Recipe.arrays`.
-        fits: see :attr:`Recipe.fits`.
         distrust: look at all values, whatever the times of the files say: of a set that others may have handed over.
     """
     try:
@@ -178,8 +176,7 @@ def open_set(
         mapped, sizes = _mapped(folder, arrays)
         if distrust:
             _check_values(mapped, sizes, arrays)
-        found = ArraySet(folder, meta["meta"], contents, meta["fingerprint"], mapped)
-        return found if fits(found) else None
+        return ArraySet(folder, address, meta["meta"], contents, meta["fingerprint"], mapped)
     except DAMAGE:
         return None
 

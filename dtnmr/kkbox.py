@@ -26,6 +26,8 @@ from dtnmr.dataset import Integers
 NAMES = ("train.csv", "test.csv", "songs.csv", "members.csv")
 REQUIRED = tuple((name, f"{name}.gz", f"{name}.zip") for name in NAMES)
 """The files of the dataset, by all the names that will do."""
+EXTRA = ("song_extra_info.csv", "song_extra_info.csv.gz", "song_extra_info.csv.zip")
+"""The file of titles, which may be there, too."""
 _MAY_BE_EMPTY = Column("text", empty=True)
 
 

@@ -11,84 +11,88 @@ from typing import Annotated, Any
 import tyro
 
 from common import console
+from common.arrays import DAMAGE, META, Recipe, array_set, digests, open_set, read_sealed
 from common.options import OptionalPath, UserError, reason_of, require, run_script
-from common.prepared import fingerprint, prepared_arrays
 from common.row_counts import print_json
-from common.sources import Dataset, data_root, dataset_folder
-from dtnmr.arrays import FILES, digest_of, load, read_state, save
+from common.sources import Dataset, data_root, dataset_folder, find_file
+from dtnmr.arrays import ARRAYS, FILES, opened, save
 from dtnmr.building import build
 from dtnmr.data_options import DataOptions, Protocol
 from dtnmr.dataset import KkboxData
-from dtnmr.kkbox import REQUIRED, kkbox_files
+from dtnmr.kkbox import EXTRA, REQUIRED, kkbox_files
 from dtnmr.tally import others, rows_of, warnings_of
 
 VERSION = 2
-"""Of the prepared arrays; arrays of another version are made anew."""
+"""Of the prepared arrays; raise it when other arrays are made of the same files."""
 
 
 def prepare(
-    raw: Path,
-    prepared: Path,
-    options: DataOptions | None = None,
-    protocol: Protocol = "corrected",
-    strict: bool = False,
+    raw: Path, prepared: Path, options: DataOptions | None = None, protocol: Protocol = "corrected"
 ) -> KkboxData:
-    """Load the arrays in ``prepared``; make them from the files in ``raw`` if need be, or if --reload is given.
+    """The arrays of the files in ``raw`` and of the options, made once, or anew if --reload is given.
 
     Args:
-        strict: arrays in ``prepared`` that were made of something else are refused unless --reload is given;
-            otherwise they are replaced.
+        prepared: folder of the sets of arrays (:mod:`common.arrays`). A set in the folder of --cache is never
+            replaced by one of something else unless --reload is given.
 
     Raises:
-        UserError: a file is missing or wrong, the filters leave nothing to learn from, or ``prepared`` holds
-            something else or cannot be written. Then ``prepared`` is as it was before.
+        UserError: a file is missing or wrong, the filters leave nothing to learn from, or --cache holds something
+            else, or a folder cannot be written. No set is half-written.
     """
-    options = options or DataOptions()
+    given = options or DataOptions()
     files = kkbox_files(raw)
-    try:
-        contents = fingerprint(files.values())
-    except OSError as error:
-        raise UserError(f"{error.filename}: {reason_of(error)}") from error
-    state = {"version": VERSION, "files": contents, "options": options.shaping(protocol)}
-    _refuse_others(prepared, state, strict and not options.reload)
-    data = prepared_arrays(
-        prepared,
-        lambda folder: None if options.reload and folder == prepared else load(folder, state),
-        lambda folder: save(build(files, options, protocol, digest_of(state)), state, folder),
+    extra = find_file(raw, *EXTRA)  # the titles, which a run keeps, too
+    shaping = given.shaping(protocol)
+    recipe = Recipe(
+        name="dtnmr",
+        version=VERSION,
+        files=files | ({"song_extra_info": extra} if extra else {}),
+        options=shaping,
+        make=lambda folder: save(build(files, given, protocol, ""), folder) | {"options": shaping},
+        arrays=ARRAYS,
     )
+    if given.cache is not None:
+        _refuse_others(given.cache, recipe, prepared, given.reload)
+    data = opened(array_set(prepared, recipe, folder=given.cache, anew=given.reload))
     require(
-        options.subset_size <= data.songs,
-        f"--subset-size is {options.subset_size}; it must be at most the number of songs kept, {data.songs}",
+        given.subset_size <= data.songs,
+        f"--subset-size is {given.subset_size}; it must be at most the number of songs kept, {data.songs}",
     )
     return data
 
 
-def _refuse_others(folder: Path, state: dict[str, Any], strict: bool) -> None:
-    """Never replace a folder that holds files of another kind, nor, if ``strict``, arrays made of something else."""
-    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+def _refuse_others(folder: Path, recipe: Recipe, prepared: Path, reload: bool) -> None:
+    """Never replace a folder of files of another kind, nor, unless ``reload``, arrays made of something else."""
+    try:
+        present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    except OSError as error:
+        raise UserError(f"--cache {folder}: {reason_of(error)}") from error
     others = sorted(present - FILES)
     require(
         not others and (not folder.exists() or folder.is_dir()),
         f"{folder}: is no folder of prepared arrays{f' (it holds {others[0]})' if others else ''}; name one of its own",
     )
-    if not strict or not present:
+    if reload or not present:
         return
-    found = read_state(folder) or {}
-    before, now = found.get("options"), state["options"]
-    damaged = f"--cache {folder}: is damaged; give --reload to make it anew"
-    if not isinstance(before, dict):
-        raise UserError(damaged)
+    damaged = UserError(f"--cache {folder}: is damaged, or of version 0.1; give --reload to make it anew")
+    try:
+        meta = read_sealed(folder / META)
+        before, now = dict(meta["meta"]["options"]), recipe.options
+    except DAMAGE:
+        raise damaged from None
     changed = [f"{name} {before.get(name)}, now {value}" for name, value in now.items() if before.get(name) != value]
     require(
         not changed,
         f"--cache {folder}: was made with {'; '.join(changed)}; give --reload to replace it, or name another folder",
     )
+    address = recipe.address(digests(recipe.files, prepared))
     require(
-        found == state,
+        meta["address"] == address,
         f"--cache {folder}: was made from other files, or by another version; give --reload to replace it, or name "
         "another folder",
     )
-    require(load(folder, state) is not None, damaged)
+    if open_set(folder, address, ARRAYS) is None:
+        raise damaged
 
 
 def load_dataset(options: DataOptions, protocol: Protocol, data_dir: Path | None = None) -> tuple[Dataset, KkboxData]:
@@ -114,8 +118,7 @@ def load_dataset(options: DataOptions, protocol: Protocol, data_dir: Path | None
         require(folder.is_dir(), f"--db {folder}: no such folder; data/README.md says where to get the files")
         kkbox_files(folder)
     dataset = dataset_folder("kkbox", folder, REQUIRED, write_sample)
-    prepared = options.cache or dataset.prepared / protocol
-    return dataset, prepare(dataset.raw, prepared, options, protocol, strict=options.cache is not None)
+    return dataset, prepare(dataset.raw, dataset.prepared, options, protocol)
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,7 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
     numbers = [[name, f"{number:,}"] for name, number in (others(data.counts) | sizes).items()]
     console.print_table(f"{dataset.name}{synthetic}, {options.protocol} protocol", ["", "number"], numbers)
     console.say(*rows.lines())
-    console.say(f"Prepared in {options.cache or dataset.prepared / options.protocol} in {seconds:.1f} s.")
+    console.say(f"Prepared in {options.cache or dataset.prepared} in {seconds:.1f} s.")
     return found
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import dtnmr.preprocess as preprocess
+from common.arrays import META
 from common.options import PROJECT, UserError, parse
-from dtnmr.arrays import META
 from dtnmr.data_options import DataOptions
 from dtnmr.encoding import encode_user
 from dtnmr.evaluation import make_task
@@ -456,17 +456,21 @@ def test_arrays_are_made_anew_when_files_or_options_change_and_only_then(raw, tm
     assert isinstance(again.songs_played.values, np.memmap) and again.counts == first.counts
     assert prepare(raw, tmp_path / "out", replace(ALL, min_playlist_len=3)).fingerprint != first.fingerprint
     text = (raw / "test.csv").read_text()
-    prepare(raw, tmp_path / "out", ALL)
     (raw / "test.csv").write_text(text.replace("u,f", "v,f"))  # of the same size
     assert prepare(raw, tmp_path / "out", ALL).fingerprint != first.fingerprint
-    assert len(built) == 4
+    assert len(built) == 3
+    (raw / "test.csv").write_text(text)
+    assert prepare(raw, tmp_path / "out", ALL).fingerprint == first.fingerprint and len(built) == 3
     prepare(raw, tmp_path / "out", replace(ALL, reload=True))
-    (tmp_path / "out" / "plays.npy").write_bytes(b"")
+    for path in (tmp_path / "out").glob("dtnmr-*/plays.npy"):
+        path.write_bytes(b"")
     prepare(raw, tmp_path / "out", ALL)
-    assert len(built) == 6
+    assert len(built) == 5
     prepare(raw, tmp_path / "out", ALL, "released")
     prepare(raw, tmp_path / "out", replace(ALL, validation_share=0.3), "released")  # which has no validation
-    assert len(built) == 7
+    assert len(built) == 6
+    (raw / "song_extra_info.csv").write_text("song_id,name,isrc\na,A title,X\n")  # which a run keeps, too
+    assert prepare(raw, tmp_path / "out", ALL).fingerprint != first.fingerprint
 
 
 def test_a_cache_of_the_users_is_never_replaced_unasked(raw, tmp_path):
@@ -485,10 +489,10 @@ def test_a_cache_of_the_users_is_never_replaced_unasked(raw, tmp_path):
         load_dataset(options, "released")
     (raw / "test.csv").write_text(text)
     (cache / "plays.npy").unlink()
-    with pytest.raises(UserError, match="is damaged; give --reload"):
+    with pytest.raises(UserError, match="is damaged, or of version 0"):
         load_dataset(options, "released")
     (cache / META).write_text('{"state": {"options": 3}}')
-    with pytest.raises(UserError, match="is damaged; give --reload"):
+    with pytest.raises(UserError, match="is damaged, or of version 0"):
         load_dataset(options, "released")
     (cache / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"is no folder of prepared arrays \(it holds notes.txt\)"):

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from common.options import UserError, parse
+from common.testing import reseal
 from common.vocabulary import digest
 from dtnmr.model import DTNMR, Architecture
 from dtnmr.queries import of_users
 from dtnmr.recommend import RecommendOptions, main
 from dtnmr.scoring import Scorer
 from dtnmr.stored import WEIGHTS, columns, load_model, read_data, read_titles, save_data, titles, titles_in
-from dtnmr.testing import rows_of, seal, tiny_data
+from dtnmr.testing import rows_of, tiny_data
 
 DATA = tiny_data()
 SONGS = "song_id,song_length,genre_ids,artist_name,composer,lyricist,language\n"
@@ -272,7 +273,7 @@ def test_other_columns_than_the_weights_were_trained_on(run):
     texts = json.loads((folder / "data" / "texts.json").read_text())
     texts["values"]["genre"] = texts["values"]["genre"][::-1]
     (folder / "data" / "texts.json").write_text(json.dumps(texts))
-    seal(folder / "data")
+    reseal(folder / "data")
     with pytest.raises(UserError, match="has other columns than the run was trained on"):
         recommend(folder, "--user", "u1")
 

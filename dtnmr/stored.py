@@ -13,15 +13,15 @@ from common.rundir import read_run
 from common.sources import find_file
 from common.tables import Column, open_table
 from common.vocabulary import digest, trained_vocabulary
-from dtnmr.arrays import load, save
+from dtnmr.arrays import keep, load
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES, KkboxData
+from dtnmr.kkbox import EXTRA
 
 if TYPE_CHECKING:  # imported late: a mistake in a run's files is reported without waiting for TensorFlow
     from dtnmr.model import DTNMR, Architecture
 
 WEIGHTS = "model.weights.h5"
 FOLDER, TITLES = "data", "titles.json"
-EXTRA = ("song_extra_info.csv", "song_extra_info.csv.gz", "song_extra_info.csv.zip")
 LARGEST = 2**24
 """No size of an architecture is larger."""
 
@@ -43,11 +43,10 @@ def titles_in(raw: Path, data: KkboxData) -> dict[str, str] | None:
 
 def save_data(folder: Path, data: KkboxData, titles: dict[str, str] | None = None) -> None:
     """Write ``data`` and what its songs are called into a run directory."""
-    state = _state(data.fingerprint)
     target = folder / FOLDER
-    if load(target, state) is None:
-        with replacing_folder(target, lambda path: load(path, state) is not None) as beside:
-            save(data, state, beside)
+    if load(target, data.fingerprint) is None:
+        with replacing_folder(target, lambda path: load(path, data.fingerprint) is not None) as beside:
+            keep(data, beside)
     if titles is not None:
         write_json(folder / TITLES, titles)
 
@@ -60,7 +59,7 @@ def read_data(folder: Path) -> KkboxData:
     """
     facts = read_run(folder).get("dataset")
     require(isinstance(facts, dict), f"{folder / 'options.json'}: not of a training run: it names no dataset")
-    data = load(folder / FOLDER, _state(str(facts.get("fingerprint"))))  # type: ignore[union-attr]
+    data = load(folder / FOLDER, str(facts.get("fingerprint")))  # type: ignore[union-attr]
     if data is None:
         raise UserError(f"{folder / FOLDER}: missing, damaged or of another run; restore the run's own folder")
     require(
@@ -150,7 +149,3 @@ def load_model(weights: Path, data: KkboxData) -> DTNMR:
     model = DTNMR(architecture)
     load_own_weights(model, weights)
     return model
-
-
-def _state(fingerprint: str) -> dict[str, Any]:
-    return {"fingerprint": fingerprint}

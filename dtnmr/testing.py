@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from dtnmr import arrays
 from dtnmr.dataset import Integers, KkboxData, Points, Rows
 from dtnmr.encoding import make_rows
 
@@ -81,11 +78,3 @@ def tiny_data(users: int = 40, songs: int = 36, plays: int = 14, seed: int = 0, 
         fingerprint="tiny",
         counts={},
     )
-
-
-def seal(folder: Path) -> None:
-    """Make prepared arrays that were edited pass for written so on purpose."""
-    path = folder / arrays.META
-    meta = json.loads(path.read_text("utf-8")) | {"content": arrays._content(folder)}
-    del meta["seal"]
-    path.write_text(json.dumps(meta | {"seal": arrays.digest_of(meta)}), "utf-8")

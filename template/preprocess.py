@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from common import console
+from common.arrays import digests
 from common.csvtext import Column, Source, open_sources, read_table
 from common.options import OptionalPath, require, run_script
-from common.prepared import fingerprint
 from common.sources import Dataset, dataset_folder
 from template.sample import write_sample
 
@@ -62,7 +62,7 @@ def read_plays(path: Path) -> PlayData:
     held[drawn[place % 5 == 4]] = True
     require(bool(held.any()), f"{path}: no user has five songs; nothing is left to test on")
     parts = [(users[rows].astype(np.int32), songs[rows].astype(np.int32)) for rows in (~held, held)]
-    return PlayData(list(user_ids), list(song_ids), parts[0], parts[1], fingerprint([path]))
+    return PlayData(list(user_ids), list(song_ids), parts[0], parts[1], digests({FILE: path}, None)[FILE])
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ extraction of sound that was interrupted goes on where it ended.
 
 from __future__ import annotations
 
+import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow in one line)
+
+# isort: split
 import dataclasses
 import json
 import shutil

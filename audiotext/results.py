@@ -9,9 +9,9 @@ from typing import Any
 
 from audiotext.evaluation import Ranked, figures, per_user, released_figures
 from audiotext.options import AudioTextOptions
-from common import runtime
+from common import console, runtime
 from common.metrics import bootstrap_interval
-from common.report import Part, finish
+from common.report import Part, data_dir, finish
 from common.significance import holm, paired_test
 
 COLUMNS = ("map@500", "ndcg@10", "precision@10", "auc", "catalogue_coverage@10", "map@500_released")
@@ -52,7 +52,9 @@ def report(
         "versions": runtime.versions(),
     }
     bounds, notes = interval_table(result["confidence_95"]), [NOTE, *(f"Warning: {w}." for w in summary["warnings"])]
-    finish(folder, f"{ours}, {name}", result, [Part(rows, COLUMNS, notes=notes)], Part(rows, PICTURE), [ours], bounds)
+    following = ["audiotext/recommend.py", "--run-dir", folder, *data_dir(options), "--user", "USER"]
+    table, picture = Part(rows, COLUMNS, notes=notes), Part(rows, PICTURE)
+    finish(folder, f"{ours}, {name}", result, [table], picture, [ours], bounds, following)
     return result | {"run_dir": str(folder)}
 
 
@@ -90,8 +92,8 @@ def comparison(ranked: Mapping[str, Ranked], ours: str) -> dict[str, dict[str, A
 def interval_table(found: Mapping[str, Mapping[str, list[float]]]) -> str:
     """Markdown: each figure with its interval."""
     names = list(next(iter(found.values())))
-    lines = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
-    for row, values in found.items():
-        cells = (f"{mean:.4f} ({low:.4f} to {high:.4f})" for mean, low, high in (values[name] for name in names))
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [row, *(f"{mean:.4f} ({low:.4f} to {high:.4f})" for mean, low, high in (values[name] for name in names))]
+        for row, values in found.items()
+    ]
+    return console.markdown_table(["", *names], rows)

@@ -20,6 +20,9 @@ one artist's biography is empty and another's is missing. Every name, word and n
 
 from __future__ import annotations
 
+import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow in one line)
+
+# isort: split
 import io
 import time
 from collections.abc import Sequence

@@ -19,7 +19,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from common import console
-from common.options import replacing, write_json
+from common.options import TrainingOptions, replacing, write_json
 from common.reporting.run_metrics import deviation_words
 from common.rundir import release
 
@@ -149,6 +149,7 @@ def finish(
     ours: Collection[str] = (),
     appendix: str = "",
     warned: Sequence[str] = (),
+    following: Sequence[object] = (),
 ) -> dict[str, Any]:
     """End a run: write ``report.md``, ``comparison.png`` and, last, ``metrics.json``; then print its tables.
 
@@ -164,6 +165,7 @@ def finish(
         appendix: Markdown that is not printed, at the end of ``report.md``.
         warned: why the figures say little, such as :meth:`common.row_counts.RowCounts.warnings`: a line each on the
             console and in ``report.md``, and ``warnings`` in ``metrics.json``.
+        following: the command that is of use next, if the run keeps a model: a script and its arguments.
 
     Returns:
         ``result``.
@@ -190,7 +192,14 @@ def finish(
         console.say(*filter(None, [which_is_better(part.columns), *part.notes]))
     console.say(*filter(None, [without]), *(f"Warning: {why}." for why in warned))
     console.say(f"Written to {folder}")
+    if following and any(folder.glob("model.weights.*")):
+        console.next_step("python", *following)
     return dict(result)
+
+
+def data_dir(options: TrainingOptions) -> list[object]:
+    """The option that names a run's data, for a command that needs them again."""
+    return ["--data-dir", options.data_dir] if options.data_dir else []
 
 
 def without_value(parts: Sequence[Part]) -> str:

@@ -10,6 +10,9 @@ Runs that are there are used again; the session transformers' are those of ``ses
 
 from __future__ import annotations
 
+import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow in one line)
+
+# isort: split
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow in one line)
+
+# isort: split
 import dataclasses
 import time
 from dataclasses import dataclass

@@ -79,7 +79,8 @@ def report(
     table = Part(shown, columns, notes=[*(f"Warning: {warning}." for warning in summary["warnings"]), NOTE])
     groups = {f"{title}: {group}": found for title, of in apart.items() for group, found in of.items()}
     cold = Part(groups, ["users", *of_users], "Songs without a play in training, and users without one")
-    return finish(folder, f"DTNMR, {name}", result, [table, cold], Part(rows, columns), [ours])
+    following = ["dtnmr/recommend.py", "--run-dir", folder, "--user", "USER"]
+    return finish(folder, f"DTNMR, {name}", result, [table, cold], Part(rows, columns), [ours], following=following)
 
 
 def against_best(

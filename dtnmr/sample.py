@@ -9,6 +9,9 @@ says how well the law itself predicts the test plays.
 
 from __future__ import annotations
 
+import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow in one line)
+
+# isort: split
 import base64
 import csv
 from collections.abc import Iterable, Sequence

@@ -217,4 +217,14 @@ def report(
     found = facts["dataset"]
     tested = found["counts"]["test_events"] - found["counts"]["test_sessions"]
     warned = RowCounts.of_json(found["rows"]).warnings(tested)
-    return finish(folder, f"GRU4Rec, {name}", result, [table], Part(rows, COLUMNS), [ours], warned=warned)
+    next_command = ["gru4rec/recommend.py", "--run-dir", folder, "ID", "ID"]
+    return finish(
+        folder,
+        f"GRU4Rec, {name}",
+        result,
+        [table],
+        Part(rows, COLUMNS),
+        [ours],
+        warned=warned,
+        following=next_command,
+    )

@@ -6,6 +6,9 @@ newest), and numbered by item. The arrays are written once as ``.npy`` files, wh
 
 from __future__ import annotations
 
+import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow in one line)
+
+# isort: split
 import dataclasses
 import os
 import time

@@ -8,6 +8,9 @@ With ``--from-midi`` the released files are made first, from MIDI files, play co
 
 from __future__ import annotations
 
+import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow in one line)
+
+# isort: split
 import dataclasses
 import time
 from dataclasses import dataclass

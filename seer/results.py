@@ -11,7 +11,7 @@ import numpy as np
 
 from common import runtime
 from common.options import replacing
-from common.report import Part, finish
+from common.report import Part, data_dir, finish
 from common.row_counts import RowCounts
 from common.sources import Dataset
 from seer.evaluation import Split
@@ -80,4 +80,5 @@ def report(
     parts = [Part(shown, RELEASED_COLUMNS, "The released code's figures (test rows only)", notes)]
     parts += [Part(rows, STANDARD_COLUMNS, "Standard figures (whole catalogue)")] if full else []
     ours = [name for name in rows if name not in summary["baselines"]]
-    return finish(run_dir, headline, result, parts, parts[-1], ours)
+    following = ["seer/recommend_explain.py", "--run-dir", run_dir, *data_dir(options), "--user-number", 1]
+    return finish(run_dir, headline, result, parts, parts[-1], ours, following=following)

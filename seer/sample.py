@@ -8,6 +8,9 @@ in the real data; every name and number here is invented.
 
 from __future__ import annotations
 
+import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow in one line)
+
+# isort: split
 import filecmp
 import json
 import os

@@ -316,7 +316,12 @@ def report(
         leak = [LEAK_NOTE] if getattr(options.switches, "label_leak", False) else []
         places = [str(place) for place in range(1, HALF + 1)]
         parts.append(Part(measured["positions"], places, "Accuracy by position of the second half", leak))
-    return finish(judged.folder, name, result, parts, Part(rows, columns), [ours])
+    following: list[object] = ["session_transformers/recommend.py", "--run-dir", judged.folder, "ID", "ID"]
+    following += ["--next", "ID"] if options.task == "skip" else []
+    recommends = not getattr(options.switches, "label_leak", False)
+    return finish(
+        judged.folder, name, result, parts, Part(rows, columns), [ours], following=following if recommends else []
+    )
 
 
 def _words(measured: dict[str, Any]) -> list[str]:

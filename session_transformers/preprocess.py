@@ -11,6 +11,9 @@ same sessions are chosen by and tested on.
 
 from __future__ import annotations
 
+import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow in one line)
+
+# isort: split
 import dataclasses
 import os
 import time

@@ -54,7 +54,7 @@ def report(
     bounds, notes = interval_table(result["confidence_95"]), [NOTE, *(f"Warning: {w}." for w in summary["warnings"])]
     following = ["audiotext/recommend.py", "--run-dir", folder, *data_dir(options), "--user", "USER"]
     table, picture = Part(rows, COLUMNS, notes=notes), Part(rows, PICTURE)
-    finish(folder, f"{ours}, {name}", result, [table], picture, [ours], bounds, following)
+    finish(folder, f"{ours}, {name}", result, [table], picture, [ours], bounds, following=following)
     return result | {"run_dir": str(folder)}
 
 

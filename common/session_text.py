@@ -12,7 +12,8 @@ from common.options import UserError, require
 def read_session_texts(ids: Sequence[str], file: Path | None, expected: str) -> list[tuple[str, list[str]]]:
     """Where each session comes from, for messages, and its words.
 
-    Words are separated by spaces, tabs or commas, sessions by lines; empty lines are passed over.
+    Sessions are separated by lines. If there is a tab anywhere in the text, tabs alone separate the words of a session,
+    which then may hold blanks and commas; else blanks and commas do. Empty lines are passed over.
 
     Args:
         ids: the words of one session; if there are none, they are read from ``file``.
@@ -28,10 +29,15 @@ def read_session_texts(ids: Sequence[str], file: Path | None, expected: str) -> 
         require(not sys.stdin.isatty(), f"no session: name it, or give --session-file, or pipe one in; {expected}")
     source, data = ("standard input", sys.stdin.buffer.read()) if file is None else (str(file), file.read_bytes())
     try:
-        lines = data.decode("utf-8-sig").replace(",", " ").split("\n")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(f"{source}, line {line}: not UTF-8 text; {expected}") from None
-    found = [(f"{source}, line {number}", line.split()) for number, line in enumerate(lines, 1) if line.split()]
+    sessions = [_words(line.rstrip("\r"), "\t" in text) for line in text.split("\n")]
+    found = [(f"{source}, line {number}", words) for number, words in enumerate(sessions, 1) if words]
     require(bool(found), f"{source}: no session in it; {expected}")
     return found
+
+
+def _words(line: str, tabs: bool) -> list[str]:
+    return [word for word in line.split("\t") if word.strip()] if tabs else line.replace(",", " ").split()

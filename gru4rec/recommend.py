@@ -36,7 +36,7 @@ class RecommendOptions:
     run_dir: OptionalPath = None
     """Folder of a run of gru4rec/train.py. Required."""
     session_file: OptionalPath = None
-    """Text file with a session in every line, items separated by spaces, tabs or commas."""
+    """Text file with a session in every line, items separated by tabs; without any tab, by spaces or commas."""
     top_k: int = 20
     """Items to recommend (the papers evaluate 20)."""
     exclude_seen: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

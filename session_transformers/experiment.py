@@ -96,6 +96,8 @@ def describe(dataset: Dataset, data: SequenceData) -> dict[str, Any]:
             "name": dataset.name,
             "synthetic": dataset.synthetic,
             "counts": counts,
+            "rows": data.rows,
+            "warnings": data.warnings(),
             "fingerprint": data.fingerprint,
         },
         "vocabulary": digest(data.track_ids),
@@ -286,7 +288,7 @@ def report(
     summary: dict[str, Any],
 ) -> dict[str, Any]:
     """Print and write what the run has measured."""
-    rows = measured["rows"]
+    rows, warned = measured["rows"], facts["dataset"]["warnings"]
     ours = next(iter(rows))
     result = {
         "paper": "Khan, Cui, Arora: Sequential Sessions Based Music Recommendations Using Deep Learning (2020)",
@@ -307,7 +309,7 @@ def report(
         "versions": runtime.versions(),
     }
     if options.model == "bert":
-        return finish(judged.folder, name, result, [Part(rows, MASKED_COLUMNS, notes=_words(measured))])
+        return finish(judged.folder, name, result, [Part(rows, MASKED_COLUMNS, notes=_words(measured))], warned=warned)
     columns, notes = SKIP_COLUMNS if options.task == "skip" else TRACK_COLUMNS, [NOTE]
     if options.model == "ddpg" and options.task == "seq":
         columns, notes = CANDIDATE_COLUMNS, [NOTE, CANDIDATE_NOTE]
@@ -319,9 +321,9 @@ def report(
     following: list[object] = ["session_transformers/recommend.py", "--run-dir", judged.folder, "ID", "ID"]
     following += ["--next", "ID"] if options.task == "skip" else []
     recommends = not getattr(options.switches, "label_leak", False)
-    return finish(
-        judged.folder, name, result, parts, Part(rows, columns), [ours], following=following if recommends else []
-    )
+    following = following if recommends else []
+    picture = Part(rows, columns)
+    return finish(judged.folder, name, result, parts, picture, [ours], following=following, warned=warned)
 
 
 def _words(measured: dict[str, Any]) -> list[str]:

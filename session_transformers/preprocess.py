@@ -19,15 +19,17 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import tyro
 from numpy.typing import NDArray
 
 from common import console
 from common.arrays import Array, ArraySet, Recipe, array_set
 from common.mssd.files import MssdFiles, find_mssd, find_released
 from common.options import OptionalPath, require, run_script
+from common.row_counts import RowCounts, tell_preparation
 from common.sources import MARKER, Dataset, data_root, dataset_folder, sample_dataset
 from session_transformers.data_options import ENGINE_OPTIONS, DataOptions
 from session_transformers.kinds import HALF, Ids
@@ -35,7 +37,7 @@ from session_transformers.sessions.building import ARRAYS, PARTS, build, feature
 from session_transformers.sessions.halves import Halves
 
 NOTHING_FOUND = "holds no log_*.csv (.csv.gz, .tar.gz); data/README.md says where to get the files"
-VERSION = 1
+VERSION = 2
 """Of the prepared arrays; raise it when other arrays are made of the same files."""
 DECLARED = (
     *(Array(f"{part}_tracks", np.int32, (part, 2 * HALF), 0, "tracks") for part in PARTS),
@@ -75,6 +77,8 @@ class SequenceData:
     """Tracks without features."""
     dropped: dict[str, int]
     """Sessions that each filter dropped."""
+    rows: dict[str, Any]
+    """Rows of each log, used and left out; see :meth:`common.row_counts.RowCounts.as_json`."""
     fingerprint: str
     """SHA-256 of all arrays: the same for the same sessions, however the files were packed."""
 
@@ -82,6 +86,10 @@ class SequenceData:
     def vocabulary_size(self) -> int:
         """V: the tracks and the ids that are no tracks."""
         return len(self.track_ids)
+
+    def warnings(self) -> list[str]:
+        """Why figures of these data say little, if so; see :meth:`common.row_counts.RowCounts.warnings`."""
+        return RowCounts.of_json(self.rows).warnings(int(self.test.target_mask.sum()))
 
 
 def prepare(raw: Path, prepared: Path, options: DataOptions | None = None) -> SequenceData:
@@ -120,15 +128,16 @@ def _opened(found: ArraySet, options: DataOptions) -> SequenceData:
         ids=options.ids,
         featureless=found.meta["featureless"],
         dropped=found.meta["dropped"],
+        rows=found.meta["rows"],
         fingerprint=found.fingerprint,
     )
 
 
 def _write(files: MssdFiles, options: DataOptions, folder: Path) -> dict[str, Any]:
-    vocabulary, dropped = build(files, options, folder)
+    vocabulary, dropped, counts = build(files, options, folder)
     for name in ("track_ids", "plays", "features"):
         np.save(folder / f"{name}.npy", getattr(vocabulary, name))
-    return {"featureless": vocabulary.featureless, "dropped": dropped}
+    return {"featureless": vocabulary.featureless, "dropped": dropped, "rows": counts.as_json()}
 
 
 def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> tuple[Dataset, SequenceData]:
@@ -174,6 +183,8 @@ class PreprocessOptions(DataOptions):
     data_dir: OptionalPath = None
     """Folder with the logs and track features of MSSD. Default: the released files below data/mssd, else the synthetic
     sample, which is written on first use."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object: rows of each log, used and left out by reason, and what is in each part."""
 
 
 def main(options: PreprocessOptions) -> dict[str, Any]:
@@ -184,13 +195,16 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     sessions = {part: len(getattr(data, part)) for part in PARTS}
     tracks = data.vocabulary_size - data.ids.first_track
-    console.say(
+    tell_preparation(
         f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}: "
         + ", ".join(f"{part} {count:,} sessions" for part, count in sessions.items())
         + f". {tracks:,} tracks, {len(data.feature_names) or 'no'} features"
         + (f" ({data.featureless:,} tracks without). " if data.featureless else ". ")
         + "".join(f"{count:,} sessions dropped ({why}). " for why, count in data.dropped.items() if count)
-        + f"Prepared in {dataset.prepared} in {seconds:.1f} s."
+        + f"Prepared in {dataset.prepared} in {seconds:.1f} s.",
+        RowCounts.of_json(data.rows),
+        tested=int(data.test.target_mask.sum()),
+        as_json=options.json,
     )
     return {
         "dataset": dataclasses.asdict(dataset),
@@ -199,6 +213,7 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
         "tracks": tracks,
         "featureless": data.featureless,
         "dropped": data.dropped,
+        "rows": data.rows,
         "fingerprint": data.fingerprint,
         "seconds": seconds,
     }

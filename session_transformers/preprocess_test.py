@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import subprocess
 import sys
@@ -323,3 +324,20 @@ def test_the_command_uses_the_sample_without_data(tmp_path, monkeypatch):
     monkeypatch.setenv("ENCORE_DATA", str(tmp_path))
     dataset, data = load_dataset(None)
     assert dataset.synthetic and len(data.train) == 7566
+
+
+def test_json_is_one_object_in_which_rows_are_used_or_left_out(raw, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ENCORE_DATA", str(tmp_path))
+    preprocess.main(
+        preprocess.PreprocessOptions(data_dir=raw, min_plays=2, validation_share=0.3, test_share=0.3, json=True)
+    )
+    found = json.loads(capsys.readouterr().out)
+    for file in found["files"].values():
+        assert file["rows"] == file["used"] + sum(file["left_out"].values())
+    texts = [
+        gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in raw.glob("log_*")
+    ]
+    assert sum(file["rows"] for file in found["files"].values()) == sum(text.count(b"\n") - 1 for text in texts)
+    assert sum(file["used"] for file in found["files"].values()) == sum(
+        part["events"] for part in found["parts"].values()
+    )

@@ -58,6 +58,7 @@ def run(options: TemplateOptions, dataset: Dataset, data: PlayData) -> dict[str,
         "paper": "authors, title, venue and year",
         "protocol": options.protocol,
         **facts,
+        "rows": data.rows.as_json(),
         "split": "every fifth song of a user, drawn once, is for the test",
         "ranking": "all songs but the user's training songs",
         "ties": "expected rank",
@@ -71,7 +72,7 @@ def run(options: TemplateOptions, dataset: Dataset, data: PlayData) -> dict[str,
         "versions": runtime.versions(),
     }
     table = Part(rows, COLUMNS)
-    return finish(folder, headline, result, [table], table, ["ours"])
+    return finish(folder, headline, result, [table], table, ["ours"], warned=data.rows.warnings(len(data.test[0])))
 
 
 def load(path: Path, data: PlayData) -> tuple[Architecture, keras.Model]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+import tyro
 
-from common import console
 from common.arrays import digests
-from common.csvtext import Column, Source, open_sources, read_table
 from common.options import OptionalPath, require, run_script
+from common.row_counts import RowCounts, tell_preparation
 from common.sources import Dataset, dataset_folder
+from common.tables import Column, open_table
 from template.sample import write_sample
 
 FILE = "plays.csv"
@@ -30,6 +32,8 @@ class PlayData:
     train: Pairs
     test: Pairs
     fingerprint: str
+    rows: RowCounts
+    """What became of the rows of the file."""
 
 
 def load_dataset(data_dir: Path | None) -> tuple[Dataset, PlayData]:
@@ -50,10 +54,12 @@ def read_plays(path: Path) -> PlayData:
     Raises:
         UserError: a line is not a user and a song, or too few plays are left.
     """
-    columns = {"user": Column("text"), "song": Column("text")}
-    tables = [table for _, stream in open_sources(path) for table in read_table(Source(path), stream, columns)]
-    require(bool(tables), f"{path}: has no plays; expected lines of user,song below the names of the columns")
-    plays = pd.concat(tables).drop_duplicates()
+    counts = RowCounts()
+    with open_table(path, {"user": Column("id"), "song": Column("id")}) as table:
+        require(table.rows > 0, f"{path}: has no plays; expected lines of user,song below the names of the columns")
+        counts.add(table)
+        plays = table.frame().drop_duplicates()
+        counts.leave_out(path, "pairs that are there already", table.rows - len(plays))
     users, user_ids = pd.factorize(plays["user"], sort=True)
     songs, song_ids = pd.factorize(plays["song"], sort=True)
     drawn = np.random.default_rng(0).permutation(len(plays))  # the same split whatever --seed is
@@ -62,7 +68,8 @@ def read_plays(path: Path) -> PlayData:
     held[drawn[place % 5 == 4]] = True
     require(bool(held.any()), f"{path}: no user has five songs; nothing is left to test on")
     parts = [(users[rows].astype(np.int32), songs[rows].astype(np.int32)) for rows in (~held, held)]
-    return PlayData(list(user_ids), list(song_ids), parts[0], parts[1], digests({FILE: path}, None)[FILE])
+    counts.parts = {name: {"pairs": len(part[0])} for name, part in zip(("train", "test"), parts, strict=True)}
+    return PlayData(list(user_ids), list(song_ids), *parts, digests({FILE: path}, None)[FILE], counts)
 
 
 @dataclass(frozen=True)
@@ -71,13 +78,16 @@ class PreprocessOptions:
 
     data_dir: OptionalPath = None
     """Folder with plays.csv. Default: the released file, else the synthetic sample, which is written on first use."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object: rows of the file, used and left out by reason, and what is in each part."""
 
 
 def main(options: PreprocessOptions) -> PlayData:
     """Check a file of plays and say what is in it."""
     dataset, data = load_dataset(options.data_dir)
     parts = f"{len(data.train[0]):,} pairs to train, {len(data.test[0]):,} to test"
-    console.say(f"{dataset.name}: {len(data.user_ids):,} users, {len(data.song_ids):,} songs, {parts}")
+    summary = f"{dataset.name}: {len(data.user_ids):,} users, {len(data.song_ids):,} songs, {parts}"
+    tell_preparation(summary, data.rows, tested=len(data.test[0]), as_json=options.json)
     return data
 
 

@@ -1,5 +1,7 @@
 """What the template learns, refuses and recommends; the command itself is under tests/contract_test.py."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,8 @@ from common.options import UserError, parse
 from template.experiment import baselines, figures
 from template.model import Architecture, build, score_matrix
 from template.options import TemplateOptions
-from template.preprocess import read_plays
+from template.preprocess import PreprocessOptions, read_plays
+from template.preprocess import main as preprocess
 from template.recommend import RecommendOptions
 from template.recommend import main as recommend
 from template.sample import write_sample
@@ -62,3 +65,12 @@ def test_wrong_files_are_told(tmp_path, text, message):
     (tmp_path / "plays.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         read_plays(tmp_path / "plays.csv")
+
+
+def test_rows_are_used_or_left_out(tmp_path, capsys):
+    plays = "".join(f"u,{song}\n" for song in "abcdeaa")
+    (tmp_path / "plays.csv").write_text(f"user,song\n{plays}\n")
+    preprocess(PreprocessOptions(tmp_path, json=True))
+    found = json.loads(capsys.readouterr().out)
+    counts = {"rows": 7, "used": 5, "left_out": {"pairs that are there already": 2}, "blank_lines": 1}
+    assert found == {"files": {"plays.csv": counts}, "parts": {"train": {"pairs": 4}, "test": {"pairs": 1}}}

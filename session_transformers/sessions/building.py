@@ -17,6 +17,7 @@ from common.mssd.logs import LogPart
 from common.mssd.tasks import Tally, Tasks, add_tallies, join_arrays, save_array
 from common.mssd.track_numbers import number_tracks, track_numbers
 from common.options import require
+from common.row_counts import RowCounts
 from session_transformers.data_options import DataOptions
 from session_transformers.kinds import PAD
 from session_transformers.sessions.halves import choose_sessions, to_halves
@@ -43,7 +44,7 @@ class Vocabulary:
     """Tracks without a row in the tables of features."""
 
 
-def build(files: MssdFiles, options: DataOptions, folder: Path) -> tuple[Vocabulary, dict[str, int]]:
+def build(files: MssdFiles, options: DataOptions, folder: Path) -> tuple[Vocabulary, dict[str, int], RowCounts]:
     """Make the sessions of ``files`` and write them to ``folder`` as ``train_tracks.npy``, ``train_skips.npy``, ...
 
     Args:
@@ -51,7 +52,7 @@ def build(files: MssdFiles, options: DataOptions, folder: Path) -> tuple[Vocabul
         folder: an existing folder; temporary files are made there, too.
 
     Returns:
-        The vocabulary, and how many sessions each filter dropped.
+        The vocabulary, how many sessions each filter dropped, and what became of the rows of each log.
 
     Raises:
         UserError: a file is wrong, or there is nothing left to train or to test on.
@@ -73,9 +74,13 @@ def build(files: MssdFiles, options: DataOptions, folder: Path) -> tuple[Vocabul
         tokens = np.full(len(plays), PAD, np.int32)
         tokens[known[order]] = np.arange(len(known), dtype=np.int32) + options.ids.first_track
         np.save(scratch / "tokens.npy", tokens)
-        dropped = _write_sessions(logs, tasks, options, scratch, folder)
+        dropped, counts = _write_sessions(logs, tasks, options, scratch, folder)
         track_ids, plays = track_ids[known[order]], plays[known[order]]
     _check_parts(folder, names, options, dropped)
+    for name in PARTS:
+        tracks = np.load(folder / f"{name}_tracks.npy", mmap_mode="r")
+        counts.parts[name] = {"sessions": len(tracks), "events": int((tracks != PAD).sum())}
+    counts.check_total(sum(part["events"] for part in counts.parts.values()))
     features, featureless = _features(files, track_ids, options)
     before = options.ids.first_track
     vocabulary = Vocabulary(
@@ -85,7 +90,7 @@ def build(files: MssdFiles, options: DataOptions, folder: Path) -> tuple[Vocabul
         feature_names(options),
         featureless,
     )
-    return vocabulary, dropped
+    return vocabulary, dropped, counts
 
 
 def feature_names(options: DataOptions) -> tuple[str, ...]:
@@ -139,18 +144,23 @@ def _order(track_ids: NDArray[np.bytes_], plays: NDArray[np.int64], options: Dat
 
 def _write_sessions(
     logs: Sequence[LogPart], tasks: Tasks, options: DataOptions, scratch: Path, folder: Path
-) -> dict[str, int]:
-    """Write the arrays of all parts; returns how many sessions were dropped and why."""
+) -> tuple[dict[str, int], RowCounts]:
+    """Write the arrays of all parts; returns how many sessions and rows of each log were dropped and why."""
     written = tasks.map(_write_log, [(part, options, scratch, which) for which, part in enumerate(logs)])
     for name in PARTS:
         for array in ARRAYS:
             pieces = [scratch / f"{name}_{array}_{which}.npy" for which in range(len(logs))]
             join_arrays(pieces, folder / f"{name}_{array}.npy")
-    return {why: sum(dropped[why] for dropped in written) for why in written[0]}
+    counts = RowCounts()
+    for log, (_, rows) in zip(logs, written, strict=True):
+        counts.add_file(log.source, log.events, log.blanks)
+        for why, left_out in rows.items():
+            counts.leave_out(log.source, f"sessions {why}", left_out)
+    return {why: sum(sessions[why] for sessions, _ in written) for why in written[0][0]}, counts
 
 
-def _write_log(part: LogPart, options: DataOptions, scratch: Path, which: int) -> dict[str, int]:
-    """Write the sessions of one log; returns how many were dropped and why."""
+def _write_log(part: LogPart, options: DataOptions, scratch: Path, which: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Write the sessions of one log; returns how many sessions, and rows of them, were dropped and why."""
     log = part.load()
     events = np.load(scratch / "tokens.npy", mmap_mode="r")[track_numbers(part)][log.tracks]
     fits = choose_sessions(log, options.any_length)
@@ -160,10 +170,12 @@ def _write_log(part: LogPart, options: DataOptions, scratch: Path, which: int) -
         halves = to_halves(log, events, fits & known & (parts == number))
         for array in ARRAYS:
             save_array(scratch / f"{name}_{array}_{which}.npy", getattr(halves, array))
-    return {
-        "incomplete or of another length": int((~fits).sum()),
-        "with a rare or unknown track": int((fits & ~known).sum()),
-    }
+    dropped = {"incomplete or of another length": ~fits, "with a rare or unknown track": fits & ~known}
+    lengths = np.diff(log.offsets)
+    return (
+        {why: int(sessions.sum()) for why, sessions in dropped.items()},
+        {why: int(lengths[sessions].sum()) for why, sessions in dropped.items()},
+    )
 
 
 def _check_parts(folder: Path, names: str, options: DataOptions, dropped: dict[str, int]) -> None:

@@ -172,6 +172,11 @@ class Explainer:
         count = song_length(np.asarray(self.data.midi[song, :steps]), np.asarray(self.data.times[song, :steps]))
         return float(self.data.times[song, count - 1]) / SECOND if count else 0.0
 
+    def reads_whole(self, song: int) -> bool:
+        """Whether the model read the whole song in training; one that fills its row of the array may have been cut."""
+        midi, times = np.asarray(self.data.midi[song]), np.asarray(self.data.times[song])
+        return song_length(midi, times) <= min(self.seen_steps, len(times) - 1)
+
     def explain(self, users: np.ndarray, songs: np.ndarray) -> list[Explanation]:
         """The explanation of each pair of user id and song, (n,) each."""
         return self.explain_vectors(self.seer.user_vectors(users), songs)

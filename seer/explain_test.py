@@ -174,6 +174,18 @@ def test_the_whole_song_on_request_and_other_lengths(songs):
     assert seen.seen_seconds(4) == 0
 
 
+def test_whether_the_whole_song_was_read(songs):
+    """The songs have 100, 110, 120, 130 and no steps, in rows of 150."""
+    read = [Explainer(SeER(Architecture(6, steps, latent_features=3)), songs) for steps in (110, 150)]
+    assert [[explainer.reads_whole(song) for song in range(5)] for explainer in read] == [
+        [True, True, False, False, True],
+        [True] * 5,
+    ]
+    cut = SimpleNamespace(**(vars(songs) | {"midi": songs.midi[:, :110], "times": songs.times[:, :110]}))
+    explainer = Explainer(SeER(Architecture(6, 110, latent_features=3)), cut)
+    assert [explainer.reads_whole(song) for song in (0, 1)] == [True, False]
+
+
 def test_ties_go_to_the_earliest_section(songs):
     same = replace_midi(songs, np.where(songs.midi > 0, 64, 0).astype(np.uint8))
     seer = SeER(Architecture(6, 150, "dot", "lstm", 3))

@@ -162,7 +162,7 @@ def build_dataset(options: FromMidiOptions) -> dict[str, Any]:
     shutil.rmtree(cache)
     if repairs:
         number = sum(bool(song.repairs) for song in converted.values())
-        kinds = ", ".join(f"{count:,} {repair}" for repair, count in repairs.most_common())
+        kinds = ", ".join(f"{repair}: {count:,}" for repair, count in repairs.most_common())
         console.say(f"{midi}: {number:,} MIDI files break the standard and were read as players read them ({kinds}).")
     console.say(f"{out}: {len(kept.song_ids):,} songs of {steps:,} steps; {len(skipped):,} skipped, see skipped.csv.")
     return counts

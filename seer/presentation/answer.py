@@ -186,7 +186,7 @@ def _card(
     known |= {"rating": one.rating, "album": album, "year": year}
     windows, section = one.explanation.windows, one.explanation.section_us
     whole = explainer.protocol == "released" or bool(windows.stop.size and windows.stop.max() > explainer.seen_steps)
-    seen = None if whole else explainer.seen_seconds(one.song)
+    seen = None if whole or explainer.reads_whole(one.song) else explainer.seen_seconds(one.song)
     chosen = None if section is None else (section[0] / SECOND, section[1] / SECOND)
     heard = None if chosen is None or chosen[1] <= chosen[0] else chosen
     title = f"{about['title']} – {about['artist_name']}"

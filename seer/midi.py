@@ -131,9 +131,11 @@ def _with_ends(file: MidiFile) -> tuple[list[list[Event]], int]:
         if kind in (8, 9):
             last = max(last, event.tick)
             if not _starts(event):
-                bisect.insort(ends.setdefault((channel, event.data[0]), []), event.tick)
+                ends.setdefault((channel, event.data[0]), []).append(event.tick)
         elif kind == 11 and event.data[0] in _SILENCE:
-            bisect.insort(silences.setdefault(channel, []), event.tick)
+            silences.setdefault(channel, []).append(event.tick)
+    for ticks in (*ends.values(), *silences.values()):
+        ticks.sort()
 
     tracks = []
     for track in file.tracks:

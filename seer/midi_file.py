@@ -14,7 +14,7 @@ import io
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 ENDINGS = (".mid", ".midi", ".kar", ".rmi", ".smf")
@@ -123,6 +123,12 @@ def song_name(file: str) -> str | None:
     path = PurePath(file)
     path = path.with_suffix("") if path.suffix.lower() == ".gz" else path
     return path.stem if path.suffix.lower() in ENDINGS else None
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether gzip has compressed a file, whatever it is called."""
+    with path.open("rb") as file:
+        return file.read(len(_gzip)) == _gzip
 
 
 def unpacked(content: bytes, largest: int) -> bytes:

@@ -234,6 +234,26 @@ def test_a_gzip_bomb_is_not_unpacked() -> None:
         parse(bomb, MAX_BYTES)
 
 
+def test_a_track_that_ends_long_after_its_last_note(tmp_path: Path) -> None:
+    path = tmp_path / "a.mid"
+    path.write_bytes(header() + chunk(TRACK[8:-4] + b"\xff\xff\xff\x7f\xff\x2f\0"))
+    np.testing.assert_array_equal(read_note_ons(path).times, read_note_ons(CASES / "plain.mid").times)
+    assert read_note_ons(path).end == 1_875_000 and len(read_midi(path).instruments[0].notes) == 8
+    path.write_bytes(header() + chunk(b"\xff\xff\xff\x7f" + TRACK[9:]))
+    with pytest.raises(UserError, match="a note after tick 9,999,998"):
+        read_note_ons(path)
+
+
+def test_ends_of_one_note_in_several_tracks(tmp_path: Path) -> None:
+    """The earlier ones in a later track."""
+    ends = b"".join(b"\x01\x80\x3c\x40" for _ in range(500))
+    late = b"\x87\xa1\x20" + ends[1:]
+    path = tmp_path / "a.mid"
+    path.write_bytes(header(1, 3) + b"".join(chunk(body + END) for body in (b"\0\x90\x3c\x50", late, ends)))
+    assert read_note_ons(path).end == pytest.approx((0x7 << 14 | 0x21 << 7 | 0x20) * 1e6 / 960 + 499 * 1e6 / 960)
+    assert [note.end for note in read_midi(path).instruments[0].notes] == [pytest.approx(1 / 960)]
+
+
 def test_notes_that_nothing_ends(tmp_path: Path) -> None:
     """Another track ends them, or their channel is silenced, or the longest track ends; nothing lasts no time."""
     path = write(

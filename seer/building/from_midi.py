@@ -32,7 +32,7 @@ from seer.building.midi_songs import Converted, convert_all
 from seer.building.play_counts import PlayCounts, read_play_counts
 from seer.building.song_catalogue import Matches, Skipped, Song, match_files, read_songs
 from seer.midi import MAX_BYTES, NoteEnds, SeveralNotes
-from seer.midi_file import unpacked
+from seer.midi_file import is_gzip, unpacked
 
 PROVENANCE = "provenance.json"
 """A folder without this file, or with files of other names, is not of our making, and never replaced."""
@@ -287,7 +287,7 @@ def _link_files(folder: Path, files: list[Path]) -> None:
     folder.mkdir()
     for number, file in enumerate(files):
         target = folder / f"{number}.mid"
-        if file.suffix.lower() == ".gz":
+        if is_gzip(file):
             target.write_bytes(unpacked(file.read_bytes(), MAX_BYTES))
             continue
         try:

@@ -93,7 +93,7 @@ def test_every_file_byte_by_byte(tmp_path: Path) -> None:
     assert (out / "song_to_number_matching.csv").read_bytes() == b",song_id,number\n0,SA,0\n1,SB,1\n2,SC,2\n"
     assert (out / "user_to_number_matching.csv").read_bytes() == b",user_id,number\n0,ann,0\n1,bob,1\n"
     assert (
-        content(out / "time_array.zip") == "[[0.0, 100000.0, 0.0], [50000.0, 100000.0, 70000.0], [100000.0, 0.0, 0.0]]"
+        content(out / "time_array.zip") == "[[0.0, 100000.0, 0.0], [50000.0, 100000.0, 150000.0], [100000.0, 0.0, 0.0]]"
     )
     zeros = [0] * 30
     song_a = [60, 90, *zeros, 60, 0, *zeros, *[0] * 32]

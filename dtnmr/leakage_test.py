@@ -7,6 +7,7 @@ import pytest
 
 from common.options import parse
 from dtnmr import baselines
+from dtnmr.data_options import DataOptions
 from dtnmr.experiment import architecture_of, train
 from dtnmr.model import DTNMR
 from dtnmr.options import DtnmrOptions
@@ -16,7 +17,7 @@ from dtnmr.sample import KkboxSampleOptions, write_sample
 from dtnmr.testing import rows_of
 
 OPTIONS = ("--mlp", "8", "--embedding", "4", "--lstm", "4", "--lstm-layers", "1", "--dropout", "0.2", "--epochs", "1")
-OPTIONS = (*OPTIONS, "--batch-size", "512", "--deterministic")
+OPTIONS = (*OPTIONS, "--batch-size", "512", "--deterministic", "--long-term-len", "3", "--short-term-len", "2")
 
 
 def append(file, *rows):
@@ -30,7 +31,7 @@ def pair(tmp_path_factory):
     found = []
     for name in ("plain", "more"):
         folder = tmp_path_factory.mktemp(name)
-        write_sample(folder, KkboxSampleOptions(folder, users=45, songs=300))
+        write_sample(folder, KkboxSampleOptions(folder, users=36, songs=300))
         if name == "more":
             lines = (folder / "songs.csv").read_text().splitlines()
             new = [f'new{n},{359_000 + n},{n},"New Artist | {n}",Writer {n},,{n}.0' for n in range(5)]
@@ -44,7 +45,7 @@ def pair(tmp_path_factory):
                 old = [row["song_id"] for row in csv.DictReader(rows)][:30]
             plays += [("nobody2", song) for song in old]
             append(folder / "test.csv", *((900_000 + n, *play, "elsewhere", "x", "y") for n, play in enumerate(plays)))
-        found.append(prepare(folder, folder / "prepared"))
+        found.append(prepare(folder, folder / "prepared", DataOptions(long_term_len=3, short_term_len=2)))
     return found
 
 

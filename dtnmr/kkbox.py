@@ -8,7 +8,6 @@ numbers, ids that come twice, plays of songs and users that have no entry) is re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from common import console
 from common.options import UserError, require
 from common.sources import find_file
-from common.tables import Column, open_table
+from common.tables import Column, Table, open_table
 from dtnmr.dataset import Integers
 
 NAMES = ("train.csv", "test.csv", "songs.csv", "members.csv")
@@ -68,12 +67,20 @@ class Numbering:
     def __init__(self) -> None:
         self.numbers: dict[str, int] = {}
 
-    def __call__(self, column: pd.Series) -> Integers:
-        """The numbers of a column's values."""
-        codes, texts = pd.factorize(column.to_numpy(object))
+    def of_column(self, table: Table, column: str) -> Integers:
+        """(rows,) the numbers of a column's texts."""
+        query = f"SELECT {column}, min(row) AS first FROM {table.name} GROUP BY 1 ORDER BY 2"
+        texts = [text for text, _ in table.database.execute(query).fetchall()]
+        table.database.execute(
+            f"CREATE OR REPLACE TEMP TABLE places AS SELECT {column} AS text, "
+            f"row_number() OVER (ORDER BY min(row)) - 1 AS place FROM {table.name} GROUP BY 1"
+        )
+        query = f"SELECT place::INTEGER AS place FROM {table.name} JOIN places ON text = {column} ORDER BY row"
+        places = table.database.execute(query).fetchnumpy()["place"]
         numbers = self.numbers
         known = np.fromiter((numbers.setdefault(text, len(numbers)) for text in texts), np.int32, len(texts))
-        return known[codes]
+        require(len(places) == table.rows, f"{table.files[0].name}: {len(places):,} of {table.rows:,} rows came back")
+        return known[np.asarray(places)]
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -160,29 +167,28 @@ def read_files(files: dict[str, Path], exact: bool = False) -> Raw:
     counts: dict[str, tuple[int, int]] = {}
     first: dict[str, str] = {}
 
-    def frames(part: str, columns: dict[str, Column]) -> Iterator[pd.DataFrame]:
-        with open_table(files[part], columns, separator=",", multiline=True) as table:
-            for note in table.notes:
-                console.notify(note)
-            require(table.rows > 0, f"{files[part]}: holds no row below its header; expected one or more")
-            counts[part] = table.rows, sum(file.blanks for file in table.files)
-            yield from table.chunks()
+    def opened(part: str, columns: dict[str, Column]) -> Table:
+        table = open_table(files[part], columns, separator=",", multiline=True)
+        for note in table.notes:
+            console.notify(note)
+        require(table.rows > 0, f"{files[part]}: holds no row below its header; expected one or more")
+        counts[part] = table.rows, sum(file.blanks for file in table.files)
+        return table
 
     def plays(part: str) -> Plays:
-        pieces = [
-            (names.users(frame.user), names.songs(frame.song), names.tabs(frame.tab))
-            for frame in frames(part, _plays_columns(exact))
-        ]
-        return Plays(*(np.concatenate(column) for column in zip(*pieces, strict=True)))
+        with opened(part, _plays_columns(exact)) as table:
+            numberings = (("user", names.users), ("song", names.songs), ("tab", names.tabs))
+            return Plays(*(numbering.of_column(table, column) for column, numbering in numberings))
 
     def entries(part: str, columns: dict[str, Column], known: dict[str, int]) -> Entries:
         pieces = []
-        for frame in frames(part, columns):
-            ids = frame.id.tolist()
-            first.setdefault(part, ids[0])
-            # Two million songs are listed, and a sixth of them is played.
-            wanted = [part == "members" or _is_known(name, known) for name in ids]
-            pieces.append(frame[np.array(wanted, bool)])
+        with opened(part, columns) as table:
+            for frame in table.chunks():
+                ids = frame.id.tolist()
+                first.setdefault(part, ids[0])
+                # Two million songs are listed, and a sixth of them is played.
+                wanted = [part == "members" or _is_known(name, known) for name in ids]
+                pieces.append(frame[np.array(wanted, bool)])
         table = pd.concat(pieces, ignore_index=True)
         return Entries(table, np.array([known.get(name, -1) for name in table.id.tolist()], np.int32))
 

@@ -203,7 +203,7 @@ def select_corrected(raw: Raw, options: DataOptions) -> Selected:
         tally.leave_out(USER_LEFT_OUT, ~admitted[part.users])
         tally.leave_out(AGAIN, repeated(part, count))
     known_pairs = pair_numbers(raw.train.keep(tallies[0].used), count)
-    tallies[1].leave_out(HEARD, np.isin(pair_numbers(raw.test, count), known_pairs))
+    tallies[1].leave_out(HEARD, pd.Series(pair_numbers(raw.test, count)).isin(known_pairs).to_numpy())
 
     # Songs: by the plays of all users admitted.
     plays = np.bincount(raw.train.songs[tallies[0].used], minlength=count)

@@ -143,7 +143,9 @@ def _by_conjugate_gradients(known: sparse.csr_matrix, y: NDArray[Any]) -> Solve:
 
 def _by_rows(x: list[Features], rows: Integers, y: NDArray[Any]) -> Solve:
     known = _unit(x, rows)
-    gram = sum(_dense(part @ part.T) for part in known)
+    gram = np.zeros((len(rows), len(rows)))
+    for part in known:
+        gram += _dense(part @ part.T)
 
     def solve(penalty: float) -> NDArray[Any]:
         within = _exactly(gram, penalty, y)

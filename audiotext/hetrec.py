@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from audiotext.raw import MOST_PLAYS, RawData, open_lines
+from audiotext.raw import MOST_PLAYS, RawData, first_row, open_lines
 from common.options import UserError, require
 from common.row_counts import RowCounts
 from common.sources import check_listing, find_file
@@ -55,9 +55,8 @@ def read_hetrec(path: Path) -> RawData:
     with _open(path, "artists.dat", {"id": NUMBER, "name": ANYTHING}, rows, notes) as table:
         frame = table.frame()
         require(len(frame) > 0, f"{path}: artists.dat holds no artist")
-        again = frame.id.duplicated()
-        if again.any():
-            raise table.error(again.idxmax(), f"the artist {frame.id[again.idxmax()]} is there already")
+        if (again := first_row(frame, frame.id.duplicated())) is not None:
+            raise table.error(again, f"the artist {frame.id.iloc[again]} is there already")
         number = {artist: row for row, artist in enumerate(frame.id.tolist())}
         shown = {str(artist): " ".join(name.split()) for artist, name in zip(number, frame.name, strict=True)}
     users, plays = _read_plays(path, number, rows, notes)
@@ -87,13 +86,11 @@ def _read_plays(
         frame = table.frame()
         require(len(frame) > 0, f"{path}: user_artists.dat holds no plays")
         artist = frame.artistID.map(number)
-        if artist.isna().any():
-            row = artist.isna().idxmax()
-            raise table.error(row, f"the artist {frame.artistID[row]} is not in artists.dat")
-        again = frame.duplicated(["userID", "artistID"])
-        if again.any():
-            row = again.idxmax()
-            raise table.error(row, f"user {frame.userID[row]} and artist {frame.artistID[row]} are there already")
+        if (row := first_row(frame, artist.isna())) is not None:
+            raise table.error(row, f"the artist {frame.artistID.iloc[row]} is not in artists.dat")
+        if (row := first_row(frame, frame.duplicated(["userID", "artistID"]))) is not None:
+            pair = f"user {frame.userID.iloc[row]} and artist {frame.artistID.iloc[row]}"
+            raise table.error(row, f"{pair} are there already")
     user, users = pd.factorize(frame.userID)
     cells = frame.weight.to_numpy(np.float32), (user, artist.to_numpy(np.int64))
     return [str(one) for one in users], sparse.csr_matrix(cells, shape=(len(users), len(number)))
@@ -107,17 +104,14 @@ def _read_tags(path: Path, number: dict[int, int], rows: RowCounts, notes: list[
     columns = {"tagID": NUMBER, "tagValue": Column("text")}
     with _open(path, "tags.dat", columns, rows, notes, encoding="latin-1") as table:
         frame = table.frame()
-        again = frame.tagID.duplicated()
-        if again.any():
-            raise table.error(again.idxmax(), f"the tag {frame.tagID[again.idxmax()]} is there already")
+        if (again := first_row(frame, frame.tagID.duplicated())) is not None:
+            raise table.error(again, f"the tag {frame.tagID.iloc[again]} is there already")
         names = dict(zip(frame.tagID.tolist(), frame.tagValue.tolist(), strict=True))
     columns = {"userID": NUMBER, "artistID": NUMBER, "tagID": NUMBER}
     with _open(path, "user_taggedartists.dat", columns, rows, notes) as table:
         given = table.frame()
-        unknown_tags = ~given.tagID.isin(names)
-        if unknown_tags.any():
-            row = unknown_tags.idxmax()
-            raise table.error(row, f"the tag {given.tagID[row]} is not in tags.dat")
+        if (row := first_row(given, ~given.tagID.isin(names))) is not None:
+            raise table.error(row, f"the tag {given.tagID.iloc[row]} is not in tags.dat")
         file = table.files[0].name
     known = given[given.artistID.isin(number)]
     once = known.drop_duplicates(["userID", "artistID", "tagID"])

@@ -41,9 +41,9 @@ def _read_lines(path: Path, columns: Mapping[str, Column]) -> pd.DataFrame:
     with open_table(path, columns, header=list(columns), separator="\t", quotes=False) as table:
         frame = table.frame()
         first = next(iter(columns))
-        again = frame[first].duplicated()
-        if again.any():
-            raise table.error(again.idxmax(), f"the {first} {frame[first][again.idxmax()]!r} is there already")
+        again = np.flatnonzero(frame[first].duplicated())
+        if len(again):
+            raise table.error(int(again[0]), f"the {first} {frame[first].iloc[again[0]]!r} is there already")
         return frame
 
 

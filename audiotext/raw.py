@@ -173,6 +173,12 @@ def open_lines(
         yield table
 
 
+def first_row(frame: pd.DataFrame, mask: Any) -> int | None:
+    """The number of the first row for which ``mask`` (rows,) holds; None if there is none."""
+    places = np.flatnonzero(mask)
+    return int(frame.index[places[0]]) if len(places) else None
+
+
 def _read_songs(
     folder: Path, rows: RowCounts, notes: list[str]
 ) -> tuple[dict[str, int], dict[str, int], NDArray[np.int64], list[Path | None], dict[str, tuple[str, str]]]:
@@ -184,9 +190,8 @@ def _read_songs(
     with open_lines(path, columns | {"audio": optional}, rows, notes) as table:
         frame = table.frame()
         require(len(frame) > 0, f"{path}: holds no song")
-        again = frame.song_id.duplicated()
-        if again.any():
-            raise table.error(again.idxmax(), f"the song {frame.song_id[again.idxmax()]!r} is there already")
+        if (again := first_row(frame, frame.song_id.duplicated())) is not None:
+            raise table.error(again, f"the song {frame.at[again, 'song_id']!r} is there already")
         ids = frame.song_id.tolist()
         named = frame.audio.str.strip().tolist() if "audio" in frame else [""] * len(ids)
         for row, (song, clip) in enumerate(zip(ids, named, strict=True)):
@@ -251,10 +256,9 @@ def _read_plays(
         require(table.rows > 0, f"{path}: holds no plays")
         for frame in table.chunks():
             known = frame.song_id.map(songs)
-            if known.isna().any():
-                row = known.isna().idxmax()
+            if (row := first_row(frame, known.isna())) is not None:
                 example = f"songs.tsv, whose ids are such as {next(iter(songs))!r}"
-                raise table.error(row, f"the song {frame.song_id[row]!r} is not in {example}")
+                raise table.error(row, f"the song {frame.at[row, 'song_id']!r} is not in {example}")
             codes, names = pd.factorize(frame.user_id)
             numbers = np.array([users.setdefault(name, len(users)) for name in names], np.int64)
             parts.append((numbers[codes], known.to_numpy().astype(np.int64), frame.plays.to_numpy().astype(np.int64)))

@@ -127,7 +127,7 @@ def test_an_accent_written_in_two_ways_is_the_same_id(tmp_path):
         ("song_id,rating\nSA,nan\n", ("line 2", "'nan'")),
         ("song_id,rating\nSA,good\n", ("line 2", "'good'")),
         ("song_id,rating\nSA,3\nSA,4\n", ("line 3", "already")),
-        ("song,rating\nSA,3\n", ("no column 'song_id'",)),
+        ("song,rating\nSA,3\n", ("the column song_id is missing",)),
         ("song_id,rating\n", ("no row",)),
         ("", ("is empty",)),
     ],

@@ -15,22 +15,23 @@ import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+import tyro
 from numpy.typing import NDArray
 
-from common import console
 from common.arrays import Array, ArraySet, Recipe, array_set
 from common.options import OptionalPath, UserError, require, run_script, write_json
+from common.row_counts import RowCounts, tell_preparation
 from common.sources import dataset_folder, find_file
 from seer.building.from_midi import FromMidiOptions, build_dataset
 from seer.json_arrays import CHANNELS, convert_midi, convert_times
 from seer.json_arrays import Array as Midi
 from seer.tables import check_users, read_song_information, read_triplets
 
-VERSION = 1
+VERSION = 2
 """Of the prepared arrays; raise it when other arrays are made of the same files."""
 REQUIRED: dict[str, tuple[str, ...]] = {
     "triplets": ("triplets.txt",),
@@ -72,6 +73,8 @@ class SeerData:
     """SHA-256 of all arrays and texts: the same for the same data, whether they came as text or as zip."""
     num_users: int
     """Users, numbered from 0."""
+    rows: dict[str, Any]
+    """Rows of each file, used and left out; see :meth:`common.row_counts.RowCounts.as_json`."""
 
     @property
     def num_songs(self) -> int:
@@ -134,21 +137,26 @@ def _opened(found: ArraySet) -> SeerData:
         song_information=information,
         fingerprint=found.fingerprint,
         num_users=found.meta["users"],
+        rows=found.meta["rows"],
     )
 
 
 def _convert(sources: dict[str, Path], folder: Path) -> dict[str, Any]:
     users, songs, ratings = read_triplets(sources["triplets"])
     num_users, num_songs = int(users.max()) + 1, int(songs.max()) + 1
+    counts = RowCounts()
+    counts.add_file(sources["triplets"], len(ratings))
     if "users" in sources:
-        check_users(sources["users"], num_users)
-    information = read_song_information(sources["information"], sources["matching"], num_songs)
+        check_users(sources["users"], num_users, counts)
+    information = read_song_information(sources["information"], sources["matching"], num_songs, counts)
+    counts.parts["ratings"] = {"users": num_users, "songs": num_songs, "ratings": len(ratings)}
     for name, values in (("users", users), ("songs", songs), ("ratings", ratings)):
         np.save(folder / f"{name}.npy", values)
     write_json(folder / SONGS, information.to_dict("list"))
     steps = convert_times(sources["times"], folder / "times.npy", num_songs)
     convert_midi(sources["midi"], folder / "midi.npy", num_songs, steps)
-    return {"users": num_users, "songs": num_songs, "ratings": len(ratings), "steps": steps}
+    sizes = {"users": num_users, "songs": num_songs, "ratings": len(ratings), "steps": steps}
+    return sizes | {"rows": counts.as_json()}
 
 
 @dataclass(frozen=True)
@@ -158,6 +166,8 @@ class PreprocessOptions(FromMidiOptions):
     data_dir: OptionalPath = None
     """Folder with the dataset in the released formats. Default: the released files below data/seer, else the
     synthetic sample, which is written on first use."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object: rows of each file, used and left out by reason, and what they became."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -179,12 +189,18 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
     data = prepare(dataset.raw, dataset.prepared)
     seconds = time.perf_counter() - started
     histogram = {star: int(np.count_nonzero(data.ratings == star)) for star in range(1, 6)}
-    console.say(
+    counts = RowCounts.of_json(data.rows)
+    if conversion is not None:
+        made_of = RowCounts.of_json(conversion["rows"])
+        counts.rows, counts.left_out = made_of.rows | counts.rows, made_of.left_out | counts.left_out
+    tell_preparation(
         f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}: {len(data.ratings):,} ratings by "
         f"{data.num_users:,} users of {data.num_songs:,} songs; "
         f"{', '.join(f'{count:,} x {star}' for star, count in histogram.items())}. "
         f"{data.num_steps:,} steps of {CHANNELS} channels per song, as {data.midi.dtype}. "
-        f"Prepared in {dataset.prepared} in {seconds:.1f} s."
+        f"Prepared in {dataset.prepared} in {seconds:.1f} s.",
+        counts,
+        as_json=options.json,
     )
     return {
         "dataset": dataclasses.asdict(dataset),
@@ -193,6 +209,7 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
         "ratings": len(data.ratings),
         "steps": data.num_steps,
         "rating_histogram": histogram,
+        "rows": counts.as_json(),
         "fingerprint": data.fingerprint,
         "seconds": seconds,
         **({} if conversion is None else {"conversion": conversion}),

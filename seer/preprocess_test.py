@@ -263,7 +263,11 @@ CORRUPT = {
     # csv files
     "matching empty": ("matching", "", "is empty"),
     "matching header only": ("matching", ",song_id,number\n", "has no row after line 1"),
-    "matching column": ("matching", SONG_NUMBERS.replace("number", "no"), "line 1 has no column 'number'"),
+    "matching column": (
+        "matching",
+        SONG_NUMBERS.replace("number", "no"),
+        "line 1: the column number is missing",
+    ),
     "matching order": ("matching", SONG_NUMBERS.replace("B,1", "B,2"), "line 3: .*'number' is 2; expected 1"),
     "matching float": ("matching", SONG_NUMBERS.replace("B,1", "B,1.0"), "line 3: column 'number' is '1.0'"),
     "matching NaN": ("matching", SONG_NUMBERS.replace("B,1", "B,"), "line 3: column 'number' is ''"),
@@ -274,21 +278,21 @@ CORRUPT = {
         "line 3: song_id 'A' is on line 2 already",
     ),
     "matching no id": ("matching", SONG_NUMBERS.replace("1,B", "1,"), "line 3: column 'song_id' is empty"),
-    "matching fields": ("matching", SONG_NUMBERS.replace("1,B", "1,B,C"), "line 3 has 4 fields; expected 3"),
+    "matching fields": ("matching", SONG_NUMBERS.replace("1,B", "1,B,C"), "line 3: has 4 values; expected 3"),
     "matching other song": (
         "matching",
         SONG_NUMBERS.replace("1,B", "1,D"),
-        "information.csv: line 5: song_id 'B' is not in song_to",
+        "information.csv, line 5: song_id 'B' is not in song_to",
     ),
     "information column": (
         "information",
         INFORMATION.replace("duration", "length"),
-        "line 1 has no column 'duration'",
+        "line 1: the column duration is missing among ",
     ),
     "information fewer": (
         "information",
         INFORMATION.replace("0,B,x,y,z,2001,30\n", ""),
-        "matching.csv: line 3: song_id 'B' is not in song_information",
+        "matching.csv, line 3: song_id 'B' is not in song_information",
     ),
     "information twice": (
         "information",
@@ -322,11 +326,11 @@ CORRUPT = {
         "line 4: column 'duration' is '1_1'",
     ),
     "year": ("information", INFORMATION.replace("1999", "NaN"), "line 4: column 'year' is 'NaN'"),
-    "quote": ("information", INFORMATION + '0,D,"x', "line 6 is no CSV"),
-    "latin-1": ("information", INFORMATION.encode("latin-1"), "line 2 is not UTF-8"),
+    "quote": ("information", INFORMATION + '0,D,"x', "line 6: a quotation mark opens"),
+    "latin-1": ("information", INFORMATION.encode("latin-1"), "line 2: is not UTF-8"),
     "users short": ("users", USER_NUMBERS.replace("3,u3,3\n", ""), "expected 3.*4 distinct"),
     "users twice": ("users", USER_NUMBERS.replace("u3", "u1"), "line 5: user_id 'u1' is on line 3"),
-    "users column": ("users", USER_NUMBERS.replace("user_id", "id"), "line 1 has no column 'user_id'"),
+    "users column": ("users", USER_NUMBERS.replace("user_id", "id"), "line 1: the column user_id is missing among "),
 }
 
 
@@ -337,7 +341,7 @@ def test_mistakes_are_named_and_leave_nothing(tmp_path: Path, role: str, content
         prepare(raw, tmp_path / "home/prepared")
     text = str(caught.value)
     assert "\n" not in text and FILES[role][0] in text
-    assert text.startswith(str(raw / FILES[role][0])) or ".csv: " in message
+    assert text.startswith(str(raw / FILES[role][0])) or ".csv, " in message
     assert list((tmp_path / "home").iterdir()) == []
 
 

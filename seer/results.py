@@ -32,7 +32,7 @@ def dataset_facts(dataset: Dataset, data: SeerData) -> dict[str, Any]:
     """What ``metrics.json`` tells of a dataset."""
     counts = {"users": data.num_users, "songs": data.num_songs, "ratings": len(data.ratings), "steps": data.num_steps}
     known = {"name": dataset.name, "synthetic": dataset.synthetic, "counts": counts}
-    return {"dataset": known | {"fingerprint": data.fingerprint}}
+    return {"dataset": known | {"rows": data.rows, "fingerprint": data.fingerprint}}
 
 
 def save_predictions(path: Path, split: Split, predicted: np.ndarray) -> None:
@@ -72,7 +72,7 @@ def report(
     shown, notes = rows | PAPER, ["The paper's figures are of its own dataset: here they are no reference."]
     if facts["dataset"]["name"] == "released":
         notes = []
-    warnings = RowCounts().warnings(len(split.test), "test ratings")
+    warnings = RowCounts.of_json(facts["dataset"]["rows"]).warnings(len(split.test), "test ratings")
     threshold = options.interaction_threshold
     if not (split.test.values >= threshold).any():
         warnings.append(f"no test rating reaches --interaction-threshold {threshold:g}: nothing can be found")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from common import tables
 from common.options import UserError, reason_of, require
+from common.row_counts import RowCounts
 
 Ints = NDArray[np.int32]
 LARGEST = 2**31
@@ -84,15 +84,20 @@ def _what_is_wrong(line: str) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """Chosen columns of a CSV file as text, with the line on which each row ends."""
+    """Chosen columns of a CSV file as text."""
 
     path: Path
     columns: dict[str, list[str]]
-    lines: list[int]
+    read: tables.Table
+    """Where the rows are from; closed."""
 
     def error(self, row: int, message: str) -> UserError:
         """An error about ``row`` (counted from 0, without the header)."""
-        return UserError(f"{self.path}: line {self.lines[row]}: {message}")
+        return self.read.error(row, message)
+
+    def line(self, row: int) -> str:
+        """The line on which a row begins, in words."""
+        return self.read.where(row).rpartition(", ")[2]
 
     def converted(self, column: str, convert: Callable[[str], Any], expected: str) -> list[Any]:
         """The column, converted; ``convert`` raises ValueError on values it does not take."""
@@ -116,7 +121,7 @@ class Table:
             if not text:
                 raise self.error(row, f"column '{column}' is empty; expected an id")
             if text in seen:
-                raise self.error(row, f"{column} {text!r} is on line {self.lines[seen[text]]} already; remove one")
+                raise self.error(row, f"{column} {text!r} is on {self.line(seen[text])} already; remove one")
             seen[text] = row
         return found
 
@@ -128,55 +133,31 @@ class Table:
                 raise self.error(row, f"column 'number' is {number}; expected {row}, the number of the row from 0")
         require(
             len(numbers) == count,
-            f"{self.path}: column 'number' ends at {len(numbers) - 1} (line {self.lines[-1]}); "
+            f"{self.path}: column 'number' ends at {len(numbers) - 1} ({self.line(len(numbers) - 1)}); "
             f"expected {count - 1}, as {counted}",
         )
 
 
-def read_table(path: Path, *columns: str) -> Table:
+def read_table(path: Path, *columns: str, optional: Sequence[str] = ()) -> Table:
     """Read ``columns`` of a CSV file (UTF-8, first line names the columns; other columns are ignored).
 
+    Args:
+        optional: columns that the file may lack; then the table lacks them too.
+
     Raises:
-        UserError: the file is not UTF-8, a column is missing, a row has another number of fields than the
-            header, or there is no row.
+        UserError: as :func:`common.tables.open_table`, or there is no row.
     """
-    content = read_bytes(path)
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}: line {line} is not UTF-8; save the file in UTF-8") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] = []
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    try:
-        for row in reader:
-            if not row:  # a blank line
-                continue
-            if not header:
-                header = row
-                continue
-            require(
-                len(row) == len(header),
-                f"{path}: line {reader.line_num} has {len(row)} fields; expected {len(header)} as on line 1",
-            )
-            rows.append(row)
-            lines.append(reader.line_num)
-    except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num} is no CSV: {error}") from None
-    for column in columns:
-        require(
-            column in header,
-            f"{path}: line 1 has no column '{column}' (it has {', '.join(map(repr, header))}); "
-            f"expected {', '.join(columns)}",
-        )
-    require(bool(rows), f"{path}: has no row after line 1; get the file again (data/README.md)")
-    places = {column: header.index(column) for column in columns}
-    return Table(path, {column: [row[place] for row in rows] for column, place in places.items()}, lines)
+    declared = {name: tables.Column("text", empty=True) for name in columns}
+    declared |= {name: tables.Column("text", empty=True, required=False) for name in optional}
+    with tables.open_table(path, declared, separator=",", multiline=True) as read:
+        require(read.rows > 0, f"{path}: has no row after line 1; get the file again (data/README.md)")
+        frame = read.frame()
+    return Table(path, {name: frame[name].tolist() for name in read.columns}, read)
 
 
-def read_song_information(information: Path, matching: Path, num_songs: int) -> pd.DataFrame:
+def read_song_information(
+    information: Path, matching: Path, num_songs: int, counts: RowCounts | None = None
+) -> pd.DataFrame:
     """Read ``song_information.csv`` in the order of the song numbers of ``song_to_number_matching.csv``.
 
     Returns:
@@ -190,6 +171,9 @@ def read_song_information(information: Path, matching: Path, num_songs: int) -> 
     ids = numbers.unique("song_id")
     numbers.numbered(num_songs, f"triplets.txt has {num_songs} distinct songs")
     table = read_table(information, "song_id", "artist_name", "title", "release", "year", "duration")
+    for read in (numbers, table):
+        if counts is not None:
+            counts.add(read.read)
     rows = {song: row for row, song in enumerate(table.unique("song_id"))}
     known = set(ids)
     for song, row in rows.items():
@@ -205,9 +189,11 @@ def read_song_information(information: Path, matching: Path, num_songs: int) -> 
     return frame.set_index(pd.RangeIndex(num_songs, name="number"))
 
 
-def check_users(path: Path, num_users: int) -> None:
+def check_users(path: Path, num_users: int, counts: RowCounts | None = None) -> None:
     """Check ``user_to_number_matching.csv``; nobody uses its ids, but a wrong file tells of a mix-up."""
     table = read_table(path, "user_id", "number")
+    if counts is not None:
+        counts.add(table.read)
     table.unique("user_id")
     table.numbered(num_users, f"triplets.txt has {num_users} distinct users")
 

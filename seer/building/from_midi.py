@@ -14,7 +14,7 @@ import os
 import shutil
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -27,6 +27,7 @@ from tqdm import tqdm
 from common import console
 from common.folders import replacing_folder
 from common.options import OptionalInt, OptionalPath, flag, require, write_json
+from common.row_counts import RowCounts
 from common.sources import MARKER, mark_synthetic
 from seer.building.midi_songs import Converted, convert_all
 from seer.building.play_counts import PlayCounts, read_play_counts
@@ -110,7 +111,8 @@ def build_dataset(options: FromMidiOptions) -> dict[str, Any]:
     out = Path(os.path.realpath(out))  # a rename onto "." or a link is impossible
     _check_out(out, sources)
     matches = match_files(midi, options.mapping)
-    console.say(f"{midi}: {matches.kind}.")
+    say = console.notify if getattr(options, "json", False) else console.say
+    say(f"{midi}: {matches.kind}.")
     found = _join(matches, read_songs(songs), songs)
     require(
         bool(found.songs),
@@ -135,6 +137,7 @@ def build_dataset(options: FromMidiOptions) -> dict[str, Any]:
     steps = int(np.median(lengths)) if options.steps == "median" else int(options.steps)
     counts = {
         "lines": lines,
+        "rows": _row_counts(triplets, lines, [plays, active, kept], options).as_json(),
         "songs with MIDI and metadata": len(found.songs),
         "of these with plays": _sizes(plays),
         "of users with enough songs": _sizes(kept),
@@ -163,8 +166,8 @@ def build_dataset(options: FromMidiOptions) -> dict[str, Any]:
     if repairs:
         number = sum(bool(song.repairs) for song in converted.values())
         kinds = ", ".join(f"{repair}: {count:,}" for repair, count in repairs.most_common())
-        console.say(f"{midi}: {number:,} MIDI files break the standard and were read as players read them ({kinds}).")
-    console.say(f"{out}: {len(kept.song_ids):,} songs of {steps:,} steps; {len(skipped):,} skipped, see skipped.csv.")
+        say(f"{midi}: {number:,} MIDI files break the standard and were read as players read them ({kinds}).")
+    say(f"{out}: {len(kept.song_ids):,} songs of {steps:,} steps; {len(skipped):,} skipped, see skipped.csv.")
     return counts
 
 
@@ -224,6 +227,20 @@ def _require_plays(left: PlayCounts, found: Found, plays: PlayCounts, options: F
 
 def _lost(found: Found, left: set[str], before: Any, reason: str) -> list[Skipped]:
     return [Skipped(song, found.files[song], reason) for song in before if song not in left]
+
+
+def _row_counts(path: Path, lines: int, plays: Sequence[PlayCounts], options: FromMidiOptions) -> RowCounts:
+    """What became of the lines of the play counts; ``plays`` are what each filter leaves."""
+    counts = RowCounts()
+    counts.add_file(path, lines)
+    reasons = (
+        "songs without a MIDI file and metadata",
+        f"users with fewer than {options.min_songs} songs",
+        "songs whose MIDI file cannot be read, and users then left with too few",
+    )
+    for reason, left in zip(reasons, plays, strict=True):
+        counts.leave_out(path, reason, counts.used(path) - int(left.lines.sum()))
+    return counts
 
 
 def _sizes(plays: PlayCounts) -> dict[str, int]:

@@ -150,7 +150,7 @@ def test_mapping_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     build_dataset(options(folder, min_songs=1, mapping=folder / "elsewhere.csv"))
     assert len(skipped(folder / "out")) == 3
     (folder / "elsewhere.csv").write_text("song_id,path\nSA,2.mid\n")
-    with pytest.raises(UserError, match=r"elsewhere\.csv: line 1 has no column 'file'"):
+    with pytest.raises(UserError, match=r"elsewhere\.csv, line 1: the column file is missing"):
         build_dataset(options(folder, mapping=folder / "elsewhere.csv"))
 
 
@@ -314,15 +314,15 @@ def test_nothing_left(tmp_path: Path) -> None:
     ("songs", "message"),
     [
         ("", "is empty"),
-        ("song_id,title\nSA,T\n", "line 1 has no column 'artist_name'"),
+        ("song_id,title\nSA,T\n", "line 1: the columns artist_name, release, year are missing"),
         (SONGS + "SA,T,A,R,0\n", "line 6: song_id 'SA' is on line 3 already"),
         (SONGS + "SD,T,A,R,MCM\n", "line 6: column 'year' is 'MCM'"),
-        (SONGS + "SD,T\n", "line 6 has 2 fields"),
+        (SONGS + "SD,T\n", "line 6: has 2 values"),
         ("song_id,title,artist_name,release,year,duration\nSA,T,A,R,0,-1\n", "line 2: column 'duration' is '-1'"),
         ("T<SEP>S\n", "line 1 is"),
         ("SQLite format 3\0rubbish", "track_metadata.db"),
-        ('song_id,title,artist_name,release,year\n"SA', "line 2 is no CSV"),
-        ("\0\0\0", "line 1 has no column"),
+        ('song_id,title,artist_name,release,year\n"SA', "line 2: a quotation mark opens"),
+        ("\0\0\0", "line 1: holds a NUL character"),
     ],
 )
 def test_wrong_metadata(tmp_path: Path, songs: str, message: str) -> None:

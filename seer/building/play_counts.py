@@ -5,15 +5,17 @@ Source: arXiv 1907.01640 v2, section 3.1 and figure 3.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
+import io
 import zlib
 from array import array
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from unicodedata import normalize
 
 import numpy as np
@@ -46,13 +48,15 @@ class PlayCounts:
     """(n,) song number."""
     counts: NDArray[np.int64]
     """(n,) plays."""
+    lines: NDArray[np.int64]
+    """(n,) lines of the file that name the pair."""
 
     def keep(self, rows: NDArray[np.bool_]) -> PlayCounts:
         """The chosen rows, and only the users and songs that they mention, numbered anew."""
         users, user = np.unique(self.users[rows], return_inverse=True)
         songs, song = np.unique(self.songs[rows], return_inverse=True)
         user_ids, song_ids = [self.user_ids[i] for i in users], [self.song_ids[i] for i in songs]
-        return PlayCounts(user_ids, song_ids, user, song, self.counts[rows])
+        return PlayCounts(user_ids, song_ids, user, song, self.counts[rows], self.lines[rows])
 
     def keep_songs(self, song_ids: Collection[str]) -> PlayCounts:
         """The plays of ``song_ids`` only."""
@@ -65,7 +69,7 @@ class PlayCounts:
     def ratings(self) -> NDArray[np.int64]:
         """(n,) 1..5 by figure 3: 1, 2 and 3 plays are the same rating; 4 and 5 plays a 4; 6 and more a 5.
 
-        >>> PlayCounts([], [], *np.array([[0] * 7] * 2 + [[1, 2, 3, 4, 5, 6, 3532]])).ratings().tolist()
+        >>> PlayCounts([], [], *np.array([[0] * 7] * 2 + [[1, 2, 3, 4, 5, 6, 3532]] * 2)).ratings().tolist()
         [1, 2, 3, 4, 4, 5, 5]
         """
         return np.searchsorted(RATING_FROM, self.counts, side="right")
@@ -128,12 +132,12 @@ def read_play_counts(path: Path, songs: Collection[str]) -> tuple[PlayCounts, in
 
 def _added_up(
     users: NDArray[np.int64], songs: NDArray[np.int64], counts: NDArray[np.int64], num_songs: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     _, first, pair = np.unique(users * num_songs + songs, return_index=True, return_inverse=True)
     total = np.zeros(len(first), dtype=np.int64)
     np.add.at(total, pair, counts)
     order = np.argsort(first)
-    return users[first[order]], songs[first[order]], total[order]
+    return users[first[order]], songs[first[order]], total[order], np.bincount(pair, minlength=len(first))[order]
 
 
 def _wrong(path: Path, number: int, line: bytes) -> UserError:
@@ -144,18 +148,25 @@ def _wrong(path: Path, number: int, line: bytes) -> UserError:
 
 
 @contextlib.contextmanager
-def open_lines(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
-    """Open a plain, gzipped (``.gz``) or zipped (``.zip``) text file as a stream of bytes.
+def open_lines(path: Path) -> Iterator[IO[bytes]]:
+    """Open a plain, gzipped (``.gz``) or zipped (``.zip``) text file as a stream of bytes, without a byte order mark.
 
     Raises:
         UserError: the file cannot be opened or (while reading, too) its compression is damaged.
     """
     with open_text_or_zip(path) as stream:
         if path.suffix.lower() != ".gz":
-            yield stream
+            yield _without_mark(stream)
             return
         try:
             with gzip.open(stream) as unpacked:
-                yield unpacked
+                yield _without_mark(unpacked)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise UserError(f"{path}: the gzip file is damaged: {error}; download it again") from error
+
+
+def _without_mark(stream: Any) -> IO[bytes]:
+    buffered = io.BufferedReader(stream)
+    if buffered.peek(3).startswith(codecs.BOM_UTF8):
+        buffered.read(3)
+    return buffered

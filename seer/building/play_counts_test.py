@@ -9,6 +9,7 @@ import pytest
 
 from common.options import UserError
 from seer.building.play_counts import PlayCounts, read_play_counts
+from seer.building.song_catalogue import read_songs
 
 LINES = "bob\tS2\t1\nann\tS1\t6\nbob\tS9\t4\nbob\tS1\t3\nann\tS1\t2\nann\tS2\t5\n"
 
@@ -26,6 +27,17 @@ def test_play_counts_are_filtered_added_up_and_numbered(tmp_path: Path) -> None:
     # In the order of the file; ann played S1 6 + 2 times.
     assert rows(plays) == [("bob", "S2", 1), ("ann", "S1", 8), ("bob", "S1", 3), ("ann", "S2", 5)]
     assert plays.ratings().tolist() == [1, 5, 3, 4]
+
+
+def test_a_byte_order_mark_makes_no_user(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes(b"\xef\xbb\xbf" + LINES.encode())
+    (tmp_path / "t.txt.gz").write_bytes(gzip.compress(b"\xef\xbb\xbf" + LINES.encode()))
+    for name in ("t.txt", "t.txt.gz"):
+        plays, lines = read_play_counts(tmp_path / name, {"S1", "S2", "S9"})
+        assert lines == 6 and plays.user_ids == ["ann", "bob"]
+        assert plays.lines.sum() == 6 and plays.keep_songs({"S1"}).lines.tolist() == [2, 1]
+    (tmp_path / "u.txt").write_bytes(b"\xef\xbb\xbfTR1<SEP>S1<SEP>artist<SEP>title\n")
+    assert [song.track_id for song in read_songs(tmp_path / "u.txt")] == ["TR1"]
 
 
 def test_keeping_songs_and_users(tmp_path: Path) -> None:

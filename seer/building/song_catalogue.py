@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import math
 import re
@@ -79,19 +78,17 @@ def read_songs(path: Path) -> Iterator[Song]:
         return _database_songs(path)
     if SEPARATOR in start:
         return _unique_tracks(path)
-    return _table_songs(path, start)
+    return _table_songs(path)
 
 
-def _table_songs(path: Path, header: bytes) -> Iterator[Song]:
-    names = next(csv.reader([header.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")]), [])
-    optional = [name for name in ("track_id", "duration") if name in names]
-    table = read_table(path, "song_id", "title", "artist_name", "release", "year", *optional)
+def _table_songs(path: Path) -> Iterator[Song]:
+    table = read_table(path, "song_id", "title", "artist_name", "release", "year", optional=("track_id", "duration"))
     columns = table.columns
-    if "track_id" not in optional:
+    if "track_id" not in columns:
         table.unique("song_id")
     years = table.converted("year", lambda text: integer(text) if text else 0, "an integer, 0 or empty if unknown")
     durations = [math.nan] * len(years)
-    if "duration" in optional:
+    if "duration" in columns:
         expected = "a positive number of seconds, or nothing"
         durations = table.converted("duration", lambda text: positive(text) if text else math.nan, expected)
     tracks = columns.get("track_id", [""] * len(years))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -173,8 +174,8 @@ def test_gradients(arrays, architecture, model, inputs, training):
             np.testing.assert_allclose(gradient, arrays[f"grad/{name}"], rtol=1e-4, atol=1e-7)
 
 
-def trainer_of(model, user_side):
-    return Trainer(model, make_optimizer("sgd", model.named, 0.1), make_loss("softmax"), user_side=user_side)
+def trainer_of(model, user_side, rate=0.1):
+    return Trainer(model, make_optimizer("sgd", model.named, rate), make_loss("softmax"), user_side=user_side)
 
 
 def without_dropout(architecture, torch_weights):
@@ -182,15 +183,16 @@ def without_dropout(architecture, torch_weights):
 
 
 @pytest.mark.parametrize("user_side", [False, True])
-def test_losses_of_50_steps_on_one_batch(architecture, torch_weights, inputs, training, user_side):
-    losses = training["fixed_batch_lr0.1_200_steps"]
+def test_losses_of_the_first_steps_on_one_batch(architecture, torch_weights, inputs, training, user_side):
+    (name,) = (name for name in training if name.startswith("fixed_batch_lr"))
+    rate, losses = float(re.fullmatch(r"fixed_batch_lr([\d.]+)_\d+_steps", name)[1]), training[name][:50]
     model = without_dropout(architecture, torch_weights)
     before = {name: np.array(variable) for name, variable in model.named.items()}
-    trainer = trainer_of(model, user_side)
+    trainer = trainer_of(model, user_side, rate)
     weights = np.ones(len(inputs.history), np.float32)
     batch = Batch(inputs, touched(inputs.user_bits), touched(inputs.song_bits), weights)
-    ours = [float(trainer.step(batch)[0]) for _ in range(50)]
-    np.testing.assert_allclose(ours, losses[:50], rtol=0, atol=1e-4)
+    ours = [float(trainer.step(batch)[0]) for _ in losses]
+    np.testing.assert_allclose(ours, losses, rtol=0, atol=1e-4)
     moved = {name: np.abs(np.asarray(variable) - before[name]).max() for name, variable in model.named.items()}
     for name, change in moved.items():
         of_user = name.startswith(("user.", "lstm.", "head."))

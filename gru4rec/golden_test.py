@@ -21,6 +21,7 @@ pytestmark = pytest.mark.golden
 FOLDER = GOLDEN / "gru4rec"
 TORCH = sorted(path.stem.removeprefix("train_") for path in FOLDER.glob("train_*.npz"))
 TENSORFLOW = sorted(path.stem.removeprefix("tfofficial_") for path in FOLDER.glob("tfofficial_*.npz"))
+(BATCH,) = (int(path.stem.removeprefix("batches_train_b")) for path in FOLDER.glob("batches_train_b*.npz"))
 TF_SETTINGS = {"T1": "A", "T2": "B", "T3": "C", "T4": "E"}
 
 
@@ -44,7 +45,7 @@ def part(arrays, prefix):
 
 @pytest.fixture(scope="module")
 def batches():
-    return load("batches_train_b32")
+    return load(f"batches_train_b{BATCH}")
 
 
 def sessions_of(batches):
@@ -71,9 +72,9 @@ def support(batches):
 
 @pytest.mark.parametrize("name", ["train", "test"])
 def test_batches_equal_the_official_ones_at_every_step(name):
-    arrays = load(f"batches_{name}_b32")
+    arrays = load(f"batches_{name}_b{BATCH}")
     sessions = sessions_of(arrays)
-    steps = session_parallel(sessions, 32)
+    steps = session_parallel(sessions, BATCH)
     there = steps.events >= 0
     items = np.where(there, sessions.items[steps.events], -1)
     targets = np.where(there, sessions.items[np.where(there, steps.events + 1, 0)], -1)
@@ -151,26 +152,27 @@ def drawn(arrays, name):
 
 
 @pytest.mark.parametrize("name", TORCH + TENSORFLOW)
-def test_twelve_steps_equal_the_official_ones(name, sessions, support, fresh):
+def test_the_first_steps_equal_the_official_ones(name, sessions, support, fresh):
     """Those of PyTorch compiled, those of TensorFlow, whose settings are among them, not."""
     torch = name in TORCH
     arrays = load(f"train_{name}" if torch else f"tfofficial_{name}")
     ours = fresh(name, arrays) if torch else trainer(TF_SETTINGS[name[:2]], arrays, support, jit=False)
     negatives = drawn(arrays, "negatives")
-    whole = next(of_one_shape(sessions, 32, np.resize(negatives, (1000, negatives.shape[1]))))
+    whole = next(of_one_shape(sessions, BATCH, np.resize(negatives, (1000, negatives.shape[1]))))
+    count = len(arrays["loss"])
 
     def one_and_the_rest():
         yield replace(whole, steps=1)
         assert_weights(ours.model, part(arrays, "after1/"))
         later = {f.name: np.roll(getattr(whole, f.name), -1, axis=0) for f in fields(whole) if f.name != "steps"}
-        yield replace(whole, steps=11, **later)
+        yield replace(whole, steps=count - 1, **later)
 
     losses, live = ours.epoch(one_and_the_rest(), 0)
     np.testing.assert_allclose(losses, arrays["loss"], rtol=1e-5)
-    assert (live == 32).all()
-    assert_weights(ours.model, part(arrays, "after12/"))
+    assert (live == BATCH).all()
+    assert_weights(ours.model, part(arrays, f"after{count}/"))
     for layer, hidden in enumerate(ours.hidden):
-        np.testing.assert_allclose(hidden, arrays[f"hidden_after12/{layer}"], atol=5e-6)
+        np.testing.assert_allclose(hidden, arrays[f"hidden_after{count}/{layer}"], atol=5e-6)
 
 
 @pytest.mark.parametrize("name", TORCH)
@@ -178,7 +180,7 @@ def test_a_whole_epoch_equals_the_official_one_with_live_rows_counted(name, sess
     arrays = load(f"train_{name}")
     fixed = "epoch/loss_fixedM" if "epoch/loss_fixedM" in arrays else "epoch/loss"
     ours = fresh(name, arrays)
-    losses, live = ours.epoch(of_one_shape(sessions, 32, drawn(arrays, "epoch/negatives")), 0)
+    losses, live = ours.epoch(of_one_shape(sessions, BATCH, drawn(arrays, "epoch/negatives")), 0)
     np.testing.assert_array_equal(live, arrays["epoch/n_valid"])
     np.testing.assert_allclose(losses, arrays[fixed], rtol=2e-5)
     after = "epoch/after_fixedM/" if fixed.endswith("M") else "epoch/after/"

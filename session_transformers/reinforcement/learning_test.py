@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -67,6 +68,13 @@ def small(structured):
     return SimpleNamespace(
         **(vars(structured) | {"train": Halves(structured.train.tracks[:90], structured.train.skips[:90])})
     )
+
+
+@pytest.fixture(scope="module")
+def taught(small, tmp_path_factory):
+    """The folder of a tiny run and what it found; copy the folder before you change it."""
+    folder = tmp_path_factory.mktemp("taught")
+    return folder, learn(replace(TINY, rounds=2), small, folder)
 
 
 def test_it_learns_which_tracks_are_skipped(structured):
@@ -146,26 +154,26 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(small, tmp_path, monkeypa
     assert one == two
 
 
-def test_resuming_another_run_is_refused(small, tmp_path):
-    learn(replace(TINY, rounds=1), small, tmp_path)
+def test_resuming_another_run_is_refused(small, taught, tmp_path):
+    shutil.copytree(taught[0], tmp_path, dirs_exist_ok=True)
     with pytest.raises(UserError, match=r"checkpoint\.npz"):
         learn(replace(TINY, hidden=5), small, tmp_path, resume=True)
     with pytest.raises(UserError, match="--run-dir"):
         learn(TINY, small, resume=True)
 
 
-def test_what_is_stored_gives_the_same_agent(small, tmp_path):
-    result = learn(replace(TINY, rounds=2), small, tmp_path)
-    agent = load_agent(tmp_path)
+def test_what_is_stored_gives_the_same_agent(small, taught):
+    folder, result = taught
+    agent = load_agent(folder)
     assert agent.options == replace(TINY, rounds=2)
     stored = predict_skips(agent, small.test, TRACKS)
     np.testing.assert_array_equal(stored, predict_skips(result["learner"].agent, small.test, TRACKS))
 
 
-def test_what_is_not_stored_by_this_model_is_refused(small, tmp_path):
+def test_what_is_not_stored_by_this_model_is_refused(taught, tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         load_agent(tmp_path)
-    learn(replace(TINY, rounds=0), small, tmp_path)
+    shutil.copytree(taught[0], tmp_path, dirs_exist_ok=True)
     file = tmp_path / "architecture.json"
     described = json.loads(file.read_text())
     for change, message in [
@@ -182,8 +190,8 @@ def test_what_is_not_stored_by_this_model_is_refused(small, tmp_path):
         load_agent(tmp_path)
 
 
-def test_evaluation_does_not_depend_on_blocks_and_knows_no_truth(small, monkeypatch):
-    agent = learn(replace(TINY, rounds=1), small)["learner"].agent
+def test_evaluation_does_not_depend_on_blocks_and_knows_no_truth(small, taught, monkeypatch):
+    agent = taught[1]["learner"].agent
     whole = predict_skips(agent, small.test, TRACKS)
     hidden = Halves(small.test.tracks, np.concatenate([small.test.source_skips, 1 - small.test.target_skips], axis=1))
     np.testing.assert_array_equal(predict_skips(agent, hidden, TRACKS), whole)

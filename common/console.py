@@ -160,11 +160,11 @@ def print_table(title: str, columns: Sequence[str], rows: Rows) -> None:
     transposed, or split into several, each with the first column; where even that is too wide, each row becomes a list.
     """
     width = max(shutil.get_terminal_size().columns, 20)
-    columns = [visible(column) for column in columns]
-    cells = [[visible(cell) for cell in row] for row in rows]
     stream = sys.stdout
-    lines = [*_wrapped(visible(title), width), *_laid_out(columns, cells, width)]
-    stream.write(encodable("\n".join(line.rstrip() for line in lines) + "\n\n", stream))
+    title, *columns = [encodable(visible(text), stream) for text in (title, *columns)]
+    cells = [[encodable(visible(cell), stream) for cell in row] for row in rows]
+    lines = [*(_wrapped(title, width) if title else []), *_laid_out(columns, cells, width)]
+    stream.write("\n".join(line.rstrip() for line in lines) + "\n\n")
 
 
 def _laid_out(columns: list[str], rows: list[list[str]], width: int) -> list[str]:

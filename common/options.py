@@ -36,9 +36,9 @@ _FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.
 _NO_PLACE = (errno.EBUSY, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 
 
-def _paragraphs(text: str) -> str:
+def _paragraphs(helptext: str) -> str:
     """Help without the line ends of the source: one line for each paragraph."""
-    return "\n\n".join(" ".join(part.split()) for part in re.split(r"\n[ \t]*\n", text.strip()))
+    return "\n\n".join(" ".join(part.split()) for part in re.split(r"\n[ \t]*\n", helptext.strip()))
 
 
 # tyro keeps the line ends of indented lines, which every docstring of a field has.

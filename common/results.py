@@ -180,8 +180,8 @@ def rows_of(spec: Spec, folder: Path, data: Path | None, environment: Mapping[st
         of = runs[about.get("of", first)]
         if row not in runs and row in of[0]["baselines"]:
             figures[row] = by_seed([run_figures(run, spec.get("also", ()), row) for run in of])
-            if row in (found := run_intervals(of[0])[1]):
-                intervals[row] = found[row]
+            if row in (ends := run_intervals(of[0])[1]):
+                intervals[row] = ends[row]
     return {
         "commands": commands,
         "dataset": runs[first][0]["dataset"],

@@ -69,7 +69,7 @@ def read_plays(path: Path) -> PlayData:
     require(bool(held.any()), f"{path}: no user has five songs; nothing is left to test on")
     parts = [(users[rows].astype(np.int32), songs[rows].astype(np.int32)) for rows in (~held, held)]
     counts.parts = {name: {"pairs": len(part[0])} for name, part in zip(("train", "test"), parts, strict=True)}
-    return PlayData(list(user_ids), list(song_ids), *parts, digests({FILE: path}, None)[FILE], counts)
+    return PlayData(list(user_ids), list(song_ids), parts[0], parts[1], digests({FILE: path}, None)[FILE], counts)
 
 
 @dataclass(frozen=True)

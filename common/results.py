@@ -168,8 +168,8 @@ def rows_of(spec: Spec, folder: Path, data: Path | None, environment: Mapping[st
             commands[f"{row}, seed {seed}"] = shown(command, place, data)
     first, *others = runs
     prints = {row: {run["dataset"]["fingerprint"] for run in found} for row, found in runs.items()}
-    for row, found in runs.items():
-        inputs = {json.dumps(run["dataset"].get("inputs")) for run in found}
+    for row, of_row in runs.items():
+        inputs = {json.dumps(run["dataset"].get("inputs")) for run in of_row}
         require(len(inputs) == 1, f"{folder}: the runs of {row} did not all read the same texts and sound")
     for row in others:
         same = prints[row] == prints[first] or spec["rows"][row].get("other_data")

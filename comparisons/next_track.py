@@ -218,6 +218,8 @@ def as_session_data(data: SequenceData) -> SessionData:
         feature_names=[],
         kind="mssd",
         dropped={},
+        rows=data.rows,
+        notes=[],
         fingerprint=data.fingerprint,
     )
 

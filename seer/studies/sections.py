@@ -51,7 +51,10 @@ def given_model(options: SectionOptions, data: SeerData) -> SeER | None:
     if not options.weights:
         return None
     runtime.configure(options)
-    seer = load(options.weights[0], data).seer
+    loaded = load(options.weights[0], data, options.gate_activation)
+    seer = loaded.seer
+    if loaded.note:
+        print(loaded.note)
     check_agreement(options, seer.architecture, options.weights[0])
     return seer
 

@@ -193,6 +193,23 @@ def test_scripts_tell_their_options_without_waiting_for_keras(paper):
         assert f"--{field.name.replace('_', '-')}" in done.stdout, field.name
 
 
+def test_the_preparation_tells_what_became_of_every_row(paper, tmp_path, monkeypatch, capsys):
+    """``preprocess.py --json`` prints exactly one JSON object."""
+    monkeypatch.setenv("ENCORE_DATA", str(tmp_path))
+    name = paper.folder.name
+    raw = paper.tiny[paper.tiny.index("--data-dir") + 1]
+    extra = ("--parts", "factors", "text", "--factors=4", "--out", tmp_path / "out") if name == "audiotext" else ()
+    module = importlib.import_module(f"{name}.preprocess")
+    monkeypatch.setattr(sys, "argv", ["preprocess.py", "--data-dir", raw, "--json", *map(str, extra)])
+    run_script(module.main, module.PreprocessOptions)
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"files", "parts"} and found["files"] and found["parts"]
+    for file in found["files"].values():
+        assert file["rows"] == file["used"] + sum(file["left_out"].values()), file
+        assert min(file["used"], *file["left_out"].values(), file["rows"]) >= 0, file
+    assert sum(file["used"] for file in found["files"].values()) > 0
+
+
 def test_a_run_leaves_its_files_and_says_what_was_measured(paper, whole):
     folder, out, err = whole
     names = {path.name for path in folder.iterdir()}

@@ -156,8 +156,8 @@ def markdown_table(columns: Sequence[str], rows: Rows) -> str:
 def print_table(title: str, columns: Sequence[str], rows: Rows) -> None:
     """Print a table that is no wider than the terminal (80 columns where there is none).
 
-    Names are broken at blanks alone, those of rows only if they must be, and numbers never. A table that is too wide is
-    transposed, or split into several, each with the first column; where even that is too wide, each row becomes a list.
+    A table that is too wide is transposed, or split into several, each with the first column. A text that is too wide
+    even so is broken at blanks, a number never; where that does not help, each row becomes a list.
     """
     width = max(shutil.get_terminal_size().columns, 20)
     stream = sys.stdout
@@ -193,16 +193,21 @@ def _laid_out(columns: list[str], rows: list[list[str]], width: int) -> list[str
 
 
 def _needed(columns: Sequence[str], rows: Rows, width: int) -> list[int]:
-    """The least width of each column: that of its numbers, or of the longest word."""
-    found = []
+    """The least width of each column: that of its cells, or of their longest word if they are too wide beside a name.
+
+    Headings are broken at blanks.
+    """
+    whole, words = [], []
     for place, column in enumerate(columns):
         cells = [row[place] for row in rows]
         texts = cells if _is_numeric(cells) else [word for cell in cells for word in cell.split(" ")]
-        found.append(max(map(cell_len, (*column.split(" "), *texts)), default=0))
-    first = max((cell_len(row[0]) for row in rows), default=0)
-    if first > found[0] and all(_total([first, other]) <= width for other in found[1:]):
-        found[0] = first  # a name of a row stays in one line if it can
-    return found
+        head = max(map(cell_len, column.split(" ")))
+        whole.append(max(head, *map(cell_len, cells), 0))
+        words.append(max(head, *map(cell_len, texts), 0))
+    first = whole[0] if all(_total([whole[0], other]) <= width for other in words[1:]) else words[0]
+    fits = [_total([first, one]) <= width for one in whole[1:]]
+    others = [one if fit else least for one, least, fit in zip(whole[1:], words[1:], fits, strict=True)]
+    return [first, *others]
 
 
 def _total(widths: Sequence[int]) -> int:

@@ -9,7 +9,7 @@ from common import pages
 from common.options import PROJECT, UserError
 from common.pages import PagesOptions, declared, main, render, rewritten
 
-ALLOWED_HEADINGS = ("option", "#", "file", "script", "folder", "package", "zip", "array", "`--model`")
+ALLOWED_HEADINGS = ("option", "#", "file", "script", "folder", "package", "zip", "array", "written by", "`--model`")
 """Tables whose first heading is one of these tell of options, deviations, files and the like: not of results."""
 ALLOWED = ("| | difference |", "| | released code | ours |")
 """Equality with the released code: tests hold it, with bounds in the code of the tests."""

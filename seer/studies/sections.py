@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common import runtime
+from common import console, runtime
 from common.options import require
 from common.rundir import resumable
 from common.sources import Dataset
@@ -54,7 +54,7 @@ def given_model(options: SectionOptions, data: SeerData) -> SeER | None:
     loaded = load(options.weights[0], data, options.gate_activation)
     seer = loaded.seer
     if loaded.note:
-        print(loaded.note)
+        console.say(loaded.note)
     check_agreement(options, seer.architecture, options.weights[0])
     return seer
 

@@ -89,13 +89,13 @@ class RowCounts:
 
     @classmethod
     def of_json(cls, content: Mapping[str, Any]) -> RowCounts:
-        """The counts that :meth:`as_json` gave."""
-        files = content["files"]
+        """The counts that :meth:`as_json` gave; none of an empty one, of data made in memory."""
+        files = content.get("files", {})
         return cls(
             rows={name: int(file["rows"]) for name, file in files.items()},
             left_out={name: dict(file["left_out"]) for name, file in files.items()},
             blanks={name: int(file["blank_lines"]) for name, file in files.items() if "blank_lines" in file},
-            parts=dict(content["parts"]),
+            parts=dict(content.get("parts", {})),
         )
 
     def lines(self) -> list[str]:

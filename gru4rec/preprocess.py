@@ -12,7 +12,7 @@ import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow i
 import dataclasses
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,12 +72,12 @@ class SessionData:
     """What the files were."""
     dropped: dict[str, int]
     """Events that each step dropped."""
-    rows: dict[str, Any]
-    """Rows of each file, used and left out; see :meth:`common.row_counts.RowCounts.as_json`."""
-    notes: list[str]
-    """What was recognised in the files, a sentence each."""
     fingerprint: str
     """SHA-256 of all arrays: the same for the same sessions, however the files were packed."""
+    rows: dict[str, Any] = field(default_factory=dict)
+    """Rows of each file, used and left out; see :meth:`common.row_counts.RowCounts.as_json`."""
+    notes: list[str] = field(default_factory=list)
+    """What was recognised in the files, a sentence each."""
 
 
 def prepare(raw: Path, prepared: Path, options: DataOptions | None = None) -> SessionData:

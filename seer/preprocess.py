@@ -13,7 +13,7 @@ import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow i
 # isort: split
 import dataclasses
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,7 +73,7 @@ class SeerData:
     """SHA-256 of all arrays and texts: the same for the same data, whether they came as text or as zip."""
     num_users: int
     """Users, numbered from 0."""
-    rows: dict[str, Any]
+    rows: dict[str, Any] = field(default_factory=dict)
     """Rows of each file, used and left out; see :meth:`common.row_counts.RowCounts.as_json`."""
 
     @property

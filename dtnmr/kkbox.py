@@ -189,8 +189,8 @@ def read_files(files: dict[str, Path], exact: bool = False) -> Raw:
                 # Two million songs are listed, and a sixth of them is played.
                 wanted = [part == "members" or _is_known(name, known) for name in ids]
                 pieces.append(frame[np.array(wanted, bool)])
-        table = pd.concat(pieces, ignore_index=True)
-        return Entries(table, np.array([known.get(name, -1) for name in table.id.tolist()], np.int32))
+        texts = pd.concat(pieces, ignore_index=True)
+        return Entries(texts, np.array([known.get(name, -1) for name in texts.id.tolist()], np.int32))
 
     train, test = plays("train"), plays("test")
     members = entries("members", _members_columns(exact), names.users.numbers)

@@ -112,7 +112,7 @@ def test_a_session_of_unknown_items_only_is_an_error(run, tmp_path):
 
 def test_several_sessions_of_a_file_or_of_the_standard_input(run, tmp_path, monkeypatch):
     folder, model = run
-    text = "\ufefft1 t2\r\n\r\nt3,t4, t5\n  t6\tt7 unknown\n"
+    text = "\ufefft1 t2\r\n\r\nt3,t4, t5\n  t6 t7 unknown\n"
     file = tmp_path / "sessions.txt"
     file.write_text(text, encoding="utf-8")
     found = recommend(folder, "--session-file", str(file))

@@ -176,7 +176,7 @@ def test_of_a_long_session_the_last_ten_tracks_count(runs, capsys):
 
 def test_several_sessions_of_a_file_or_of_the_standard_input(runs, tmp_path, monkeypatch):
     folder, _ = runs["seq"]
-    text = "\ufefft1 t2\r\n\r\nt3,t4:skipped, t5\n  t6\tunknown\n"
+    text = "\ufefft1 t2\r\n\r\nt3,t4:skipped, t5\n  t6 unknown\n"
     file = tmp_path / "sessions.txt"
     file.write_text(text, encoding="utf-8")
     found = recommend(folder, "--session-file", file)

@@ -120,7 +120,7 @@ def main(options: RecommendOptions) -> dict[str, Any]:
     known = known_items(sessions, numbers)
     model = load_model(options.run_dir / WEIGHTS, len(ids))
     best = recommend(model, known, options.top_k, options.exclude_seen)
-    found = {
+    found: dict[str, list[dict[str, Any]]] = {
         "sessions": [
             {
                 "session": [ids[item] for item in session],

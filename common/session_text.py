@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def read_session_texts(ids: Sequence[str], file: Path | None, expected: str) -> 
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(f"{source}, line {line}: not UTF-8 text; {expected}") from None
-    sessions = [_words(line.rstrip("\r"), "\t" in text) for line in text.split("\n")]
+    sessions = [_words(line, "\t" in text) for line in re.split("\r\n?|\n", text)]
     found = [(f"{source}, line {number}", words) for number, words in enumerate(sessions, 1) if words]
     require(bool(found), f"{source}: no session in it; {expected}")
     return found

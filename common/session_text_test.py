@@ -17,6 +17,7 @@ from common.session_text import read_session_texts
         ("Bad Guy\tHalo\r\nLose, Yourself\t\n\t\n", [["Bad Guy", "Halo"], ["Lose, Yourself"]]),
         ('\ufeff"Heroes\nb\n', [['"Heroes'], ["b"]]),
         ("a\tb\nBad Guy\n", [["a", "b"], ["Bad Guy"]]),
+        ("a b\rc\r", [["a", "b"], ["c"]]),
     ],
 )
 def test_tabs_separate_where_there_are_any(text, sessions, tmp_path, monkeypatch):

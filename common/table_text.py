@@ -33,6 +33,7 @@ BLOCK = 2**20
 """Bytes read at a time."""
 SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars", " ": "blanks"}
 _ESCAPE = b"\x10"
+_MARK = re.compile(rb"(?:^|(?<=[\n\r]))\xef\xbb\xbf")
 _CODES = {"n": "\n", "r": "\r", "s": "", "p": "\x10"}
 """What the letter behind an escape stands for; s is the separator."""
 
@@ -192,6 +193,8 @@ class TextScan:
                 block.decode()
             except UnicodeDecodeError as error:
                 self._fail(block, error.start, "is not UTF-8 text; save the file in UTF-8")
+            if found := _MARK.search(block):  # of files put one behind the other
+                self._fail(block, found.end(), "begins with a byte order mark (U+FEFF) within the file; remove it")
         if (place := block.find(b"\0")) >= 0:
             self._fail(block, place, "holds a NUL character; is the file UTF-16 text, or damaged?")
         return block

@@ -14,6 +14,8 @@ Kind = Literal["text", "id", "integer", "number", "flag", "date", "time"]
 LONGEST_ID = 500
 """Characters."""
 _UNITS = (("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9))
+_DIGITS = ((19000101, 21000101), (19000101000000, 21000101000000))
+"""Numbers that may be dates, or dates with times, of two centuries."""
 _FIRST, _LAST = 1e8, 4.2e9
 """Seconds: times of 1973 to 2103 can be told to be in seconds, milliseconds, ... by their size."""
 
@@ -71,7 +73,7 @@ def reading(database: DuckDBPyConnection, table: str, name: str, column: Column)
     text, note = quoted(name), ""
     if column.kind == "id":
         value, note = _id(database, table, name)
-        fine = f"length({text}) <= {LONGEST_ID}"
+        fine = f"length({text}) <= {LONGEST_ID} AND NOT contains({text}, chr(0))"
     elif column.kind == "time":
         value, fine, note = _time(database, table, name)
     else:
@@ -118,6 +120,11 @@ def _time(database: DuckDBPyConnection, table: str, name: str) -> tuple[str, str
     if texts and texts >= numbers:
         iso = _iso(text)
         return iso, f"({iso}) IS NOT NULL", f"the times in {name} are texts; those without an offset are UTC"
+    if numbers and any(low <= largest < high for low, high in _DIGITS):
+        digits = _compact(text)
+        others = f"SELECT 1 FROM {table} WHERE {text} <> '' AND ({digits}) IS NULL LIMIT 1"
+        if not database.execute(others).fetchone():
+            return digits, f"({digits}) IS NOT NULL", f"the times in {name} are dates such as {int(largest)}, in UTC"
     if not numbers or largest < _FIRST * 1e3:
         return number, fine, ""
     for unit, per_second in _UNITS:
@@ -127,6 +134,12 @@ def _time(database: DuckDBPyConnection, table: str, name: str) -> tuple[str, str
             return f"({number}) / {per_second!r}", fine, f"the times in {name} are in {unit}"
     beyond = f"taken for seconds, although the largest, {largest:.15g}, is thousands of years away"
     return number, fine, f"the times in {name} are {beyond}"
+
+
+def _compact(text: str) -> str:
+    """SQL: seconds since 1970 of 20180715 and 20180715063000, as ISO 8601 writes them without marks between."""
+    found = f"coalesce(try_strptime({text}, '%Y%m%d'), try_strptime({text}, '%Y%m%d%H%M%S'))"
+    return f"CASE WHEN regexp_full_match({text}, '(19|20)[0-9]{{6}}([0-9]{{6}})?') THEN epoch({found}) END"
 
 
 NOTHING = {
@@ -162,8 +175,12 @@ def _date(text: str) -> tuple[str, str]:
 
 def _iso(text: str) -> str:
     """SQL: seconds since 1970; DuckDB alone would not look at the offset behind a time."""
-    day, clock, offset = "[0-9]{4}-[0-9]{2}-[0-9]{2}", "[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?", "[+-][0-9]{2}"
-    form = f"({day})([T ]({clock}) ?(Z|UTC|({offset}:?([0-9]{{2}})?))?)?"
+    day, clock, offset = (
+        "[0-9]{4}-[0-9]{2}-[0-9]{2}",
+        "[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?",
+        "[+-](?:[01][0-9]|2[0-3])",
+    )
+    form = f"({day})([T ]({clock}) ?(Z|UTC|({offset}:?([0-5][0-9])?))?)?"
     start = f"epoch(TRY_CAST(regexp_extract({text}, '^{day}([T ]{clock})?') AS TIMESTAMP))"
     behind = f"regexp_extract({text}, '{clock} ?({offset}):?([0-9]{{2}})?$', 3)"
     minutes = f"regexp_extract({text}, '{clock} ?({offset}):?([0-9]{{2}})$', 4)"

@@ -428,8 +428,12 @@ class _Loader:
                     shutil.copyfileobj(stream, copy)
             database = self.table.database
             found = database.execute(f"DESCRIBE SELECT * FROM read_parquet({literal(str(link))})").fetchall()
-            chosen = self._chosen([row[0] for row in found], str(source))
-            selected = ", ".join(_as_text(quoted(name), column) for column, name in chosen.items())
+            kinds = {str(row[0]): str(row[1]) for row in found}
+            chosen = self._chosen(list(kinds), str(source))
+            for name in chosen.values():
+                single = not kinds[name].endswith("]") and not kinds[name].startswith(("STRUCT", "MAP", "UNION"))
+                require(single, f"{source}: the column {name} holds {kinds[name]}; expected one value in each row")
+            selected = ", ".join(_as_text(quoted(name), column, kinds[name]) for column, name in chosen.items())
             database.execute(
                 f"CREATE TABLE {self._raw} AS SELECT {selected} FROM read_parquet({literal(str(link))}, "
                 "hive_partitioning = false)"
@@ -459,7 +463,7 @@ class _Loader:
                     continue
                 try:
                     values = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"), parse_float=_Number,
-                                        parse_int=_Number)  # fmt: skip
+                                        parse_int=_Number, parse_constant=_constant)  # fmt: skip
                 except (ValueError, RecursionError) as error:
                     raise UserError(f"{where}: is no JSON ({error}); expected an object in each line") from None
                 require(isinstance(values, dict), f"{where}: expected an object such as {{...}} in each line")
@@ -488,7 +492,10 @@ class _Loader:
     @staticmethod
     def _json_text(value: Any, name: str, where: str) -> str:
         require(not isinstance(value, list | dict), f"{where}: {name} is a {type(value).__name__}; expected one value")
-        return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        whole = text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+        require(whole, f"{where}: {name} is {text!a}, with half a character; mend it")
+        return text
 
     def load_frame(self, frame: Any) -> None:
         """Load a pandas, Polars or Arrow table."""
@@ -532,10 +539,16 @@ class _Loader:
 
     def _insert_frame(self, frame: pd.DataFrame) -> None:
         if len(frame):
+            import duckdb
+
             database = self.table.database
             database.register("given", frame)
-            database.execute(f"INSERT INTO {self._raw} SELECT * FROM given")
-            database.unregister("given")
+            try:
+                database.execute(f"INSERT INTO {self._raw} SELECT * FROM given")
+            except duckdb.InvalidInputException as error:  # such as half a character
+                raise UserError(f"the table: cannot be read: {str(error).splitlines()[0]}") from None
+            finally:
+                database.unregister("given")
 
     def _take(self, name: str, rows: int, blanks: int, found: list[str], tell: Any) -> None:
         """Check the texts of the file's columns and note how they become values."""
@@ -595,9 +608,17 @@ class _Number(str):
     """A number of JSON, as it stands."""
 
 
-def _as_text(name: str, column: str) -> str:
-    """SQL: a typed value as text; NULL and NaN are empty."""
-    return f"coalesce(nullif(CAST({name} AS VARCHAR), 'nan'), '') AS {quoted(column)}"
+def _constant(name: str) -> str | None:
+    """What JSON has no word for: NaN, which Python writes, is no value."""
+    return None if name == "NaN" else name
+
+
+def _as_text(name: str, column: str, kind: str) -> str:
+    """SQL: a value of a type as text; NULL, and NaN among numbers, are empty."""
+    text = f"decode({name})" if kind == "BLOB" else f"CAST({name} AS VARCHAR)"
+    if kind in ("FLOAT", "DOUBLE"):
+        text = f"nullif({text}, 'nan')"
+    return f"coalesce({text}, '') AS {quoted(column)}"
 
 
 def _text_of(value: Any) -> str:

@@ -302,6 +302,11 @@ def test_ids(tmp_path, ids, read, noted):
         (["7e12"], [7e12], "taken for seconds"),
         (["2014-04-07T10:51:09", "5"], None, "line 3: Time is '5'"),
         (["2014-04-07T10:51:09", "5", "6"], None, "line 2: Time is '2014-04-07T10:51:09'"),
+        (["20140407", "20140408"], [1396828800, 1396915200], "dates such as 20140408"),
+        (["20140407105109", "20140408"], [1396867869, 1396915200], "dates such as 20140407105109"),
+        (["20140407", "20140431"], [20140407, 20140431], ""),
+        (["2014-04-07T10:51:09+24:00"], None, "Time is '2014-04-07T10:51:09+24:00'"),
+        (["2014-04-07T10:51:09+02:60"], None, "Time is '2014-04-07T10:51:09+02:60'"),
         (["2014-02-30T10:51:09"], None, "Time is '2014-02-30T10:51:09'"),
         (["2014-04-07T25:51:09"], None, "Time is"),
         (["1396867869277", "1396867869"], None, "line 3: Time is '1396867869'"),
@@ -379,6 +384,44 @@ def test_parquet_json_lines_and_frames(tmp_path):
     path.write_text('{"a": 1, "t": 5, "f": true}\n{"a": 1, "t"\n')
     assert "line 2: is no JSON" in told(path, columns)
     assert "row 1: a is ''" in told(pd.DataFrame({"a": [None, 1]}), {"a": Column("id")}).replace("row 0", "row 1")
+
+
+def test_strange_values_of_parquet_and_json_lines(tmp_path):
+    import duckdb
+
+    columns, path = {"a": Column("id")}, tmp_path / "a.parquet"
+
+    def write(value):
+        path.unlink(missing_ok=True)
+        duckdb.sql(f"COPY (SELECT {value} AS a) TO '{path}' (FORMAT parquet)")
+
+    for value, read in (("'nan'", "nan"), (r"'\xC3\xA9'::BLOB", "é"), ("7.0::DOUBLE", "7")):
+        write(value)
+        assert rows_of(path, columns) == [[read]]
+    for value, message in (
+        ("['x']", "the column a holds VARCHAR[]; expected one value in each row"),
+        ("'x' || chr(0)", "a is 'x\\x00'; expected an id"),
+        ("'nan'::DOUBLE", "a is ''; expected an id"),
+    ):
+        write(value)
+        assert message in told(path, columns)
+    path = tmp_path / "a.jsonl"
+    for text, message in (
+        ("NaN", "line 1: a is ''; expected an id"),
+        (r'"\ud800x"', r"line 1: a is '\ud800x', with half a character"),
+        (r'"x\u0000"', "line 1: a is 'x\\x00'; expected an id"),
+    ):
+        path.write_text(f'{{"a": {text}}}\n')
+        assert message in told(path, columns)
+    assert "cannot be read" in told(pd.DataFrame({"a": ["\ud800"]}), columns)
+
+
+def test_a_byte_order_mark_of_files_put_together(tmp_path):
+    path = tmp_path / "a.csv"
+    for end in ("\n", "\r\n", "\r"):
+        path.write_bytes(end.join(["\ufeffa,b,c", "1,x\ufeff,3", "\ufeff1,2,3", "1,2,3", ""]).encode())
+        for layout in ({}, {"multiline": True}, {"quotes": False}):
+            assert "line 3: begins with a byte order mark" in told(path, **layout)
 
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.zip"])

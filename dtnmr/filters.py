@@ -28,11 +28,14 @@ def split_values(text: str) -> list[str]:
 def values_of(feature: str, text: str, released: bool = False) -> list[str]:
     """The values in a field.
 
-    Corrected: several, with ``|`` between them, for a song's features, else one; languages and cities are numbers,
-    which Kaggle's files write in two ways. Released: all fields are split, and only names are stripped.
+    Corrected: several, with ``|`` between them, for a song's features, else one; genres, languages and cities
+    are numbers, which Kaggle's files and pandas write in two ways. Released: all fields are split, and only names are
+    stripped.
 
     >>> values_of("language", "52.0"), values_of("city", "5"), values_of("gender", "a|b"), values_of("genre", "1| 2")
     (['52'], ['5'], ['a|b'], ['1', '2'])
+    >>> values_of("genre", "465.0|1259")
+    ['465', '1259']
     >>> values_of("language", "52.0", released=True), values_of("genre", "1| 2", released=True)
     (['52.0'], ['1', ' 2'])
     """
@@ -41,7 +44,7 @@ def values_of(feature: str, text: str, released: bool = False) -> list[str]:
     if feature in ("age", "gender"):
         return [text]
     values = [text] if feature == "city" else split_values(text)
-    return [_whole(value) for value in values] if feature in ("language", "city") else values
+    return [_whole(value) for value in values] if feature in ("genre", "language", "city") else values
 
 
 def _whole(text: str) -> str:

@@ -157,10 +157,16 @@ def with_new_songs(data: KkboxData, file: Path) -> KkboxData:
     known, new = set(ids), set[str]()
     there: list[str] = []
     again: list[str] = []
+    nameless: list[str] = []  # their artists
     unknown: dict[str, list[str]] = {name: [] for name in SONG_FEATURES}  # a value for each song that has it
     with open_table(file, songs_columns(data.released), separator=",", multiline=True) as table:
+        for note in table.notes:
+            _tell(note)
         for row in table.frame().to_dict("records"):
             song = str(row["id"])
+            if not song.strip():
+                nameless.append(str(row["artist"]))
+                continue
             if song in known or song in new:
                 (there if song in known else again).append(song)
                 continue
@@ -174,6 +180,7 @@ def with_new_songs(data: KkboxData, file: Path) -> KkboxData:
             bits.append(columns)
     _sum_up(f"{file}: songs skipped, as they are among those of the run already", there)
     _sum_up(f"{file}: songs skipped, as they are listed again", again)
+    _sum_up(f"{file}: songs skipped, as they have no id; their artists", nameless)
     for name, values in unknown.items():
         _sum_up(f"{file}: values of {name} left out, as the run does not know them", values)
     require(bool(bits), f"{file}: holds no song that the run does not have")

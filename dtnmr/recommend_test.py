@@ -144,10 +144,12 @@ def test_wrong_files_of_new_songs(finished, tmp_path, content, message):
 
 def test_odd_lines_of_new_songs_are_told(finished, tmp_path, capsys):
     file = tmp_path / "new.csv"
-    file.write_text(SONGS + 'n1,200000,g1,"some\nbody",c,,52.0\nn1,100000,g2,a,c,,52\n')
+    file.write_text(SONGS + 'n1,200000,g1,"some\nbody",c,,52.0\nn1,100000,g2,a,c,,52\n,100000,g2,Bo,c,,52\n')
     found = recommend(finished[0], "--age", 20, "--new-songs", file, "--top-k", 99)
-    assert [one["song"] for one in found["recommended"]].count("n1") == 1
+    songs = [one["song"] for one in found["recommended"]]
+    assert songs.count("n1") == 1 and "" not in songs
     err = capsys.readouterr().err
+    assert "songs skipped, as they have no id; their artists: 1, such as 'Bo'" in err
     assert (
         "songs skipped, as they are listed again: 1, such as 'n1'" in err
         and "\\x1f" not in err

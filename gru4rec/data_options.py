@@ -80,8 +80,15 @@ class DataOptions:
         )
         if self.separator is not None:
             require(
-                self.separator in ("tab", "\\t") or (len(self.separator) == 1 and self.separator.isascii()),
-                f"--separator is {self.separator!r}; it must be one character, or tab",
+                self.separator in ("tab", "\\t")
+                or (
+                    len(self.separator) == 1
+                    and self.separator.isascii()
+                    and not self.separator.isalnum()
+                    and self.separator not in '"\n\r\x10\0'
+                ),
+                f"--separator is {self.separator!r}; it must be one character, or tab (but no letter, digit, quotation "
+                "mark or line end)",
             )
         require(self.train_file != self.test_file, f"--train-file and --test-file are both {self.train_file}")
 

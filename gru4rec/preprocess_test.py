@@ -191,6 +191,10 @@ def test_nothing_left(tmp_path):
         match=r"test.tsv: none of its 2 items is in .*: the ids there are such as 'a', here",
     ):
         prepare(tmp_path / "raw", tmp_path / "prepared")
+    write_tsv(tmp_path / "accents/train.tsv", [(1, "caf\u00e9", 1), (1, "b", 2)])
+    write_tsv(tmp_path / "accents/test.tsv", [(2, "cafe\u0301", 1)])
+    with pytest.raises(UserError, match="they differ in the form of their accents"):
+        prepare(tmp_path / "accents", tmp_path / "prepared")
     write_tsv(tmp_path / "raw/test.tsv", [(2, "a", 1), (2, "y", 2)])
     with pytest.raises(UserError, match="the filters leave no training session"):
         prepare(tmp_path / "raw", tmp_path / "prepared", DataOptions(min_support=3))
@@ -434,3 +438,6 @@ def test_tables_of_other_formats_and_separators(tmp_path):
         assert prepare(folder, tmp_path / f"{name}-prepared", DataOptions(**options)).fingerprint == expected
     with pytest.raises(UserError, match="--separator is 'xx'; it must be one character, or tab"):
         DataOptions(separator="xx")
+    for separator in ('"', "\n", "\x10", "a", "0"):
+        with pytest.raises(UserError, match="no letter, digit, quotation mark or line end"):
+            DataOptions(separator=separator)

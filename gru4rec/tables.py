@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,9 +114,12 @@ def join_items(train: EventTable, test: EventTable) -> tuple[Events, list[str]]:
         )
     numbers = {name: number for number, name in enumerate(train.item_ids)}
     if not numbers.keys() & set(test.item_ids):
+        composed = {normalize("NFC", name) for name in test.item_ids}
+        forms = not composed.isdisjoint(normalize("NFC", name) for name in numbers)
         raise UserError(
             f"{test_file}: none of its {len(test.item_ids):,} items is in {train_file}: the ids there are such as "
             f"{train.item_ids[0]!r}, here such as {test.item_ids[0]!r}; write the same items alike in both"
+            f"{' (they differ in the form of their accents: Unicode NFC and NFD)' if forms else ''}"
         )
     known = np.array([numbers.setdefault(name, len(numbers)) for name in test.item_ids], np.int32)
     events = test.events.renumbered(known)

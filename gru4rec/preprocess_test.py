@@ -183,6 +183,13 @@ def test_tracks_without_features(sample, tmp_path):
     assert set(dropped.item_ids) == set(plain.item_ids) - {gone}
 
 
+def test_items_that_differ_in_the_form_of_accents_alone(tmp_path):
+    write_tsv(tmp_path / "raw/train.tsv", [(1, "caf\u00e9", 1), (1, "b", 2)])
+    write_tsv(tmp_path / "raw/test.tsv", [(2, "cafe\u0301", 1)])
+    with pytest.raises(UserError, match="they differ in the form of their accents"):
+        prepare(tmp_path / "raw", tmp_path / "prepared")
+
+
 def test_nothing_left(tmp_path):
     write_tsv(tmp_path / "raw/train.tsv", [(1, "a", 1), (1, "b", 2)])
     write_tsv(tmp_path / "raw/test.tsv", [(2, "x", 1), (2, "y", 2)])
@@ -191,10 +198,6 @@ def test_nothing_left(tmp_path):
         match=r"test.tsv: none of its 2 items is in .*: the ids there are such as 'a', here",
     ):
         prepare(tmp_path / "raw", tmp_path / "prepared")
-    write_tsv(tmp_path / "accents/train.tsv", [(1, "caf\u00e9", 1), (1, "b", 2)])
-    write_tsv(tmp_path / "accents/test.tsv", [(2, "cafe\u0301", 1)])
-    with pytest.raises(UserError, match="they differ in the form of their accents"):
-        prepare(tmp_path / "accents", tmp_path / "prepared")
     write_tsv(tmp_path / "raw/test.tsv", [(2, "a", 1), (2, "y", 2)])
     with pytest.raises(UserError, match="the filters leave no training session"):
         prepare(tmp_path / "raw", tmp_path / "prepared", DataOptions(min_support=3))

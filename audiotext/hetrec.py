@@ -7,6 +7,7 @@ are no songs, biographies or clips: every artist is an item, and tags are its on
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import zipfile
@@ -135,7 +136,7 @@ def _open(
     """A file of the dataset, from the folder or out of the archive; nothing is unpacked to disk."""
     plain = find_file(path, member)
     name, content = (plain, plain.read_bytes()) if plain else _member(path, member)
-    if encoding != "utf-8":
+    if encoding != "utf-8" and not content.startswith(codecs.BOM_UTF8):
         content = content.decode(encoding).encode()
     source = Source(name, None if plain else member, lambda: io.BytesIO(content))
     with open_lines(source, columns, rows, notes) as table:

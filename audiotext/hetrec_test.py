@@ -58,6 +58,14 @@ def test_folder_and_archive_are_read_alike(folder):
     assert not is_hetrec(folder.parent) and not is_hetrec(folder / "tags.dat")
 
 
+def test_byte_order_marks(folder):
+    for name in FILES:
+        text = (folder / name).read_bytes().decode("latin-1" if name == "tags.dat" else "utf-8")
+        (folder / name).write_bytes(text.encode("utf-8-sig"))
+    raw = read_hetrec(folder)
+    assert raw.tags[0] == Counter({"música": 1}) and raw.artist_names["3"] == "Mötley"
+
+
 @pytest.mark.parametrize(
     "name, line, message",
     [

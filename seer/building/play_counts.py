@@ -107,7 +107,8 @@ def read_play_counts(path: Path, songs: Collection[str]) -> tuple[PlayCounts, in
                 continue
             user = user_of.get(fields[0])
             if user is None:
-                if b"\r" in fields[0]:  # two lines, the end of the first one lost
+                # Two lines, the end of the first one lost; or two files, one behind the other.
+                if b"\r" in fields[0] or fields[0].startswith(codecs.BOM_UTF8):
                     raise _wrong(path, number, line)
                 user = user_of[fields[0]] = len(user_of)
             count = int(fields[2][:12])

@@ -101,7 +101,7 @@ def _unique_tracks(path: Path) -> Iterator[Song]:
         for number, line in enumerate(stream, 1):
             fields = line.decode("utf-8", "replace").rstrip("\r\n").split("<SEP>")
             require(
-                len(fields) == 4 and bool(fields[0]) and bool(fields[1]),
+                len(fields) == 4 and bool(fields[0]) and bool(fields[1]) and fields[0][0] != "\ufeff",
                 f"{path}: line {number} is {line[:60]!r}; expected 'track id<SEP>song id<SEP>artist<SEP>title'",
             )
             track, song, artist, title = fields

@@ -37,7 +37,7 @@ def test_a_byte_order_mark_makes_no_user(tmp_path: Path) -> None:
         assert lines == 6 and plays.user_ids == ["ann", "bob"]
         assert plays.lines.sum() == 6 and plays.keep_songs({"S1"}).lines.tolist() == [2, 1]
     (tmp_path / "t.txt").write_bytes(LINES.encode() + b"\xef\xbb\xbf" + LINES.encode())
-    with pytest.raises(UserError, match="line 7 is '\ufeffbob"):
+    with pytest.raises(UserError, match=r"line 7 is '\\ufeffbob"):
         read_play_counts(tmp_path / "t.txt", {"S1", "S2", "S9"})
     (tmp_path / "u.txt").write_bytes(b"\xef\xbb\xbfTR1<SEP>S1<SEP>artist<SEP>title\n")
     assert [song.track_id for song in read_songs(tmp_path / "u.txt")] == ["TR1"]

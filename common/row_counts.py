@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 FEWEST_TESTED = 100
 """Test events below which a figure says little."""
+UNNEEDED = "of tracks that are not needed"
+"""Why rows of a catalogue are left out; no warning tells of it, as catalogues are larger than what is played."""
 MOST_LISTED = 6
 """Files with a line of their own; more are told as one."""
 
@@ -65,6 +67,12 @@ class RowCounts:
         if not 0 <= self.used(name) <= self.rows[name]:
             raise RuntimeError(f"{name}: {sum(self.left_out[name].values()):,} rows left out of {self.rows[name]:,}")
 
+    def append(self, other: RowCounts) -> None:
+        """Count the files of ``other``, too."""
+        self.rows |= other.rows
+        self.left_out |= other.left_out
+        self.blanks |= other.blanks
+
     def used(self, name: str | Path) -> int:
         """Rows of a file that are used."""
         name = short(name)
@@ -103,11 +111,23 @@ class RowCounts:
         names = list(self.rows)
         if len(names) <= MOST_LISTED:
             return [_sentence(name, self.rows[name], self.left_out[name], self.blanks.get(name, 0)) for name in names]
+        kinds: dict[str, list[str]] = {}  # log_0.csv, log_1.csv and tf_0.csv are of two kinds
+        for name in names:
+            kinds.setdefault(Path(name.rpartition(": ")[2]).name.partition("_")[0], []).append(name)
+        if len(kinds) > MOST_LISTED:
+            kinds = {"": names}
+        return [
+            self._sum(f"{len(of)} file{'s' * (len(of) > 1)}{f' {kind}_*' if len(kinds) > 1 else ''}", of)
+            for kind, of in kinds.items()
+        ]
+
+    def _sum(self, title: str, names: Sequence[str]) -> str:
         reasons: dict[str, int] = {}
-        for found in self.left_out.values():
-            for reason, rows in found.items():
+        for name in names:
+            for reason, rows in self.left_out[name].items():
                 reasons[reason] = reasons.get(reason, 0) + rows
-        return [_sentence(f"{len(names)} files", sum(self.rows.values()), reasons, sum(self.blanks.values()))]
+        rows, blanks = sum(self.rows[name] for name in names), sum(self.blanks.get(name, 0) for name in names)
+        return _sentence(title, rows, reasons, blanks)
 
     def warnings(self, tested: int | None = None, what: str = "test events") -> list[str]:
         """A line for each file of which most rows were left out, and one if fewer than 100 events are tested."""
@@ -115,10 +135,11 @@ class RowCounts:
         for name, rows in self.rows.items():
             if 2 * self.used(name) < rows:
                 reason = max(self.left_out[name], key=lambda one: self.left_out[name][one])
-                found.append(
-                    f"most rows of {name} are left out: {rows - self.used(name):,} of {rows:,} "
-                    f"({reason}: {self.left_out[name][reason]:,})"
-                )
+                if reason != UNNEEDED:
+                    found.append(
+                        f"most rows of {name} are left out: {rows - self.used(name):,} of {rows:,} "
+                        f"({reason}: {self.left_out[name][reason]:,})"
+                    )
         if tested is not None and tested < FEWEST_TESTED:
             found.append(f"only {tested:,} {what}: the figures say little (expected {FEWEST_TESTED} or more)")
         return found

@@ -50,4 +50,9 @@ def test_many_files_are_one_line():
         counts.leave_out(f"log_{day}.csv", "short sessions", day)
     assert counts.lines() == ["10 files: 1,000 rows = 955 used + 45 left out (short sessions)"]
     assert counts.warnings(100) == []
+    counts.add_file("tf_0.csv", 7)
+    assert counts.lines() == [
+        "10 files log_*: 1,000 rows = 955 used + 45 left out (short sessions)",
+        "1 file tf_*: 7 rows = 7 used",
+    ]
     assert short("/a/b.tar.gz: c/d.csv") == "b.tar.gz: c/d.csv"

@@ -73,9 +73,9 @@ def build_out_of_core(files: SessionFiles, options: DataOptions, folder: Path) -
         scratch = Path(name).absolute()
         check_distinct(parts, tasks)
         track_ids = number_tracks(parts, tasks, _new(scratch / "tracks"))
-        features = None
+        features, of_features = None, RowCounts()
         if files.others:
-            features, described = read_features(files.others, track_ids)
+            features, described = read_features(files.others, track_ids, of_features)
             np.save(scratch / "described.npy", described)
         counts = RowCounts()
         for log in parts:
@@ -98,6 +98,7 @@ def build_out_of_core(files: SessionFiles, options: DataOptions, folder: Path) -
             offsets = np.load(folder / f"{name}_offsets.npy", mmap_mode="r")
             counts.parts[name] = {"sessions": len(offsets) - 1, "events": int(offsets[-1])}
         counts.check_total(sum(part["events"] for part in counts.parts.values()))
+        counts.append(of_features)
         item_ids = track_ids[vocabulary.keys]
         if features is not None:
             features = standardised(features[vocabulary.keys], described[vocabulary.keys], item_ids, files)

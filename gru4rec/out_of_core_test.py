@@ -15,6 +15,7 @@ from common.mssd.files_test import HEADER, row
 from common.mssd.logs import join_logs
 from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import UserError
+from common.row_counts import RowCounts
 from gru4rec.building import Parts, build_from
 from gru4rec.built import ARRAYS, FEATURELESS, PARTS, log_events, require_features
 from gru4rec.data_options import DataOptions, find_session_files
@@ -53,11 +54,14 @@ def build_in_memory(files, options, folder):
     with converted_logs(files.events, folder) as logs:
         log, sources = join_logs(logs), [(part.source, part.events, part.blanks) for part in logs]
     events = log_events(log, log.tracks)
-    features, described = read_features(files.others, log.track_ids) if files.others else (None, None)
+    counts = RowCounts()
+    features, described = read_features(files.others, log.track_ids, counts) if files.others else (None, None)
     parts = Parts(events, None, log.track_ids, sources, features, described)
     if options.drop_featureless:
         parts.train = parts.count(FEATURELESS, events, events.keep(described[events.items]))
-    return build_from(parts, files, options, folder)
+    built = build_from(parts, files, options, folder)
+    built.counts.append(counts)
+    return built
 
 
 OPTIONS = {

@@ -400,7 +400,7 @@ def test_the_command_uses_the_sample_without_data(tmp_path):
     command = [sys.executable, str(PROJECT / "gru4rec/preprocess.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "the synthetic sample" in done.stderr and done.stdout.startswith("sample (synthetic): train 2,666 sessions")
-    assert re.search(r"6 files: ([\d,]+) rows = \1 used\n|log_\S+: ([\d,]+) rows = ", done.stdout)
+    assert re.search(r"6 files log_\*: [\d,]+ rows = [\d,]+ used .*\n1 file tf_\*: [\d,]+ rows = ", done.stdout)
     assert list((tmp_path / "mssd/sample/prepared").glob("gru4rec-*/meta.json"))
     wrong = subprocess.run([*command, "--test-share", "2"], env=environment, capture_output=True, text=True)
     assert wrong.returncode == 2 and wrong.stderr == "error: --test-share is 2.0; it must be 0 or more and below 1\n"

@@ -192,7 +192,8 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
     counts = RowCounts.of_json(data.rows)
     if conversion is not None:
         made_of = RowCounts.of_json(conversion["rows"])
-        counts.rows, counts.left_out = made_of.rows | counts.rows, made_of.left_out | counts.left_out
+        made_of.append(counts)
+        made_of.parts, counts = counts.parts, made_of
     tell_preparation(
         f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}: {len(data.ratings):,} ratings by "
         f"{data.num_users:,} users of {data.num_songs:,} songs; "

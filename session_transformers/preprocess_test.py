@@ -334,10 +334,10 @@ def test_json_is_one_object_in_which_rows_are_used_or_left_out(raw, tmp_path, mo
     found = json.loads(capsys.readouterr().out)
     for file in found["files"].values():
         assert file["rows"] == file["used"] + sum(file["left_out"].values())
+    logs = [file for name, file in found["files"].items() if name.startswith("log_")]
+    assert {name[:3] for name in found["files"]} == {"log", "tf_"}
     texts = [
         gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in raw.glob("log_*")
     ]
-    assert sum(file["rows"] for file in found["files"].values()) == sum(text.count(b"\n") - 1 for text in texts)
-    assert sum(file["used"] for file in found["files"].values()) == sum(
-        part["events"] for part in found["parts"].values()
-    )
+    assert sum(file["rows"] for file in logs) == sum(text.count(b"\n") - 1 for text in texts)
+    assert sum(file["used"] for file in logs) == sum(part["events"] for part in found["parts"].values())

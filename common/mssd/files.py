@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from common.options import UserError, require
+from common.row_counts import UNNEEDED, RowCounts
 from common.table_sources import is_archive, open_sources
 from common.tables import Column, open_table
 
@@ -102,12 +103,13 @@ def _matches(path: Path, patterns: Iterable[str]) -> bool:
 
 
 def read_features(
-    paths: Sequence[Path], track_ids: NDArray[np.bytes_]
+    paths: Sequence[Path], track_ids: NDArray[np.bytes_], counts: RowCounts | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """The features of the tracks ``track_ids``.
 
     Args:
         paths: tables of track features (30 columns, ``tf_*.csv``) and archives of them.
+        counts: is told what becomes of their rows.
 
     Returns:
         The features (tracks, 29) in the order of :data:`FEATURES`, as they stand in the files, zeros for a track
@@ -126,6 +128,7 @@ def read_features(
         for source, stream in open_sources(path, *FEATURE_PATTERNS):
             tables += 1
             with open_table(source, columns, separator=",", stream=stream) as table:
+                used = wanted_rows = 0
                 for rows in table.chunks(100_000):
                     place = wanted.get_indexer(pd.Index(rows["track_id"]))
                     here = place >= 0
@@ -133,11 +136,18 @@ def read_features(
                     new = np.column_stack([rows[list(NUMERIC_FEATURES)].to_numpy(np.float32), rows["mode"] == "major"])
                     old = np.where(found[place, None], values[place], new)
                     values[place] = new
+                    before = int(found.sum())
                     found[place] = True
+                    used += int(found.sum()) - before
+                    wanted_rows += len(place)
                     # Twice in two tables, or in this.
                     twice = np.flatnonzero((old != new).any(1) | (values[place] != new).any(1))
                     if twice.size:
                         track = rows["track_id"].iloc[twice[0]]
                         raise UserError(f"{source}: the track {track} has two rows that differ; remove one of them")
+            if counts is not None:
+                counts.add(table)
+                counts.leave_out(table.files[0].name, UNNEEDED, table.rows - wanted_rows)
+                counts.leave_out(table.files[0].name, "listed again", wanted_rows - used)
     require(tables > 0, f"{', '.join(map(str, paths))}: holds no track features; expected files named tf_*.csv")
     return values, found

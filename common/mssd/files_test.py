@@ -20,6 +20,7 @@ from common.mssd.files import (
 )
 from common.mssd.logs import Log
 from common.options import UserError
+from common.row_counts import UNNEEDED, RowCounts
 
 
 def row(session: str, position: int, track: str, skip: str = "False", hour: int = 6, date: str = "2018-07-15") -> str:
@@ -165,6 +166,12 @@ def test_a_track_with_two_different_rows(tmp_path):
     (tmp_path / "tf_1.csv").write_text(FEATURES_HEADER + features_row("y", 2) + same)
     paths = [tmp_path / "tf_0.csv", tmp_path / "tf_1.csv"]
     assert read_features(paths, np.array([b"x", b"y"]))[1].all()
+    counts = RowCounts()
+    read_features(paths, np.array([b"x", b"z"]), counts)
+    assert counts.rows == {"tf_0.csv": 2, "tf_1.csv": 2}
+    assert counts.left_out == {"tf_0.csv": {"listed again": 1}, "tf_1.csv": {UNNEEDED: 1, "listed again": 1}}
+    read_features(paths[1:], np.array([b"z"]), counts := RowCounts())
+    assert counts.left_out == {"tf_1.csv": {UNNEEDED: 2}} and counts.warnings() == []
     for rows in (features_row("x", 3), features_row("y", 3) + features_row("y", 4)):
         (tmp_path / "tf_1.csv").write_text(FEATURES_HEADER + rows)
         with pytest.raises(UserError, match=r"tf_1.csv: the track . has two rows that differ"):

@@ -81,7 +81,7 @@ def build(files: MssdFiles, options: DataOptions, folder: Path) -> tuple[Vocabul
         tracks = np.load(folder / f"{name}_tracks.npy", mmap_mode="r")
         counts.parts[name] = {"sessions": len(tracks), "events": int((tracks != PAD).sum())}
     counts.check_total(sum(part["events"] for part in counts.parts.values()))
-    features, featureless = _features(files, track_ids, options)
+    features, featureless = _features(files, track_ids, options, counts)
     before = options.ids.first_track
     vocabulary = Vocabulary(
         np.concatenate([np.zeros(before, track_ids.dtype), track_ids]),
@@ -190,13 +190,15 @@ def _check_parts(folder: Path, names: str, options: DataOptions, dropped: dict[s
         )
 
 
-def _features(files: MssdFiles, track_ids: NDArray[np.bytes_], options: DataOptions) -> tuple[NDArray[np.float32], int]:
+def _features(
+    files: MssdFiles, track_ids: NDArray[np.bytes_], options: DataOptions, counts: RowCounts
+) -> tuple[NDArray[np.float32], int]:
     """The features (tracks, features) as the models take them, and how many tracks have none."""
     if not options.track_features:
         return np.zeros((len(track_ids), 0), np.float32), 0
     logs = ", ".join(map(str, files.logs))
     require(bool(files.features), f"there are no track features (tf_*.csv) beside {logs}; or use --no-track-features")
-    features, described = read_features(files.features, track_ids)
+    features, described = read_features(files.features, track_ids, counts)
     require(
         bool(described.any()),
         f"{', '.join(map(str, files.features))}: has no row for any of the {len(track_ids):,} tracks, for example "

@@ -47,12 +47,18 @@ def this_worker() -> Worker:
         found = json.loads(os.environ["TF_CONFIG"])
         cluster, task = found["cluster"], found["task"]
         addresses = {kind: list(cluster.get(kind, [])) for kind in ("chief", "worker")}
-        for address in (address for kind in addresses.values() for address in kind):
+        everybody = [address for kind in addresses.values() for address in kind]
+        for address in everybody:
             host, _, port = address.rpartition(":")
             if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
                 raise ValueError(f"{address!r:.60} is not host:port")
+        if len(set(everybody)) < len(everybody):
+            raise ValueError("two workers have one address, and would wait for each other for ever")
         known = [(kind, place) for kind, of in addresses.items() for place in range(len(of))]
-        return Worker(known.index((task["type"], int(task["index"]))), len(known))
+        own = (task["type"], int(task["index"]))
+        if own not in known:
+            raise ValueError(f"the cluster has no {own[0]!r:.60} of index {own[1]}")
+        return Worker(known.index(own), len(known))
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f"{HOW} ({type(error).__name__}: {error!s:.200})") from None
 

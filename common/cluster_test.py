@@ -34,6 +34,8 @@ def test_the_chief_is_number_0(monkeypatch, config, worker):
         *(None, "", "{", "[]", "{}", told("worker", 2), told("ps", 0), told("worker", "x"), '{"cluster": 3}'),
         *(told("worker", index) for index in (-1, 1e999, "9" * 5000, None, [], 10**400)),
         *(told("worker", 0, worker=[place]) for place in ("a:99999999", "a:0", "a", ":1", "a:1e3", 3, None, ["a:1"])),
+        told("worker", 0, worker=["a:1", "a:1"]),
+        told("worker", 0, chief=["a:1"], worker=["a:1"]),
         *(told("worker", 0, worker=odd) for odd in (3, None, {"a": 1}, "a:1")),
         "[" * 100_000,
         '{"cluster": ' + '{"worker": ' * 50_000,

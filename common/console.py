@@ -25,7 +25,7 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Unicode's categories of characters that act instead of being seen: control, format (direction, zero width), ..."""
 _PLAIN = {"–": "-", "—": "-", "−": "-", "±": "+-", "×": "x", "…": "...", "→": "->", "↑": "^", "↓": "v", "’": "'"}
 """Our own characters, for terminals that cannot show them."""
-_NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e[-+]?\d+)?%?( *(±|\+-|\[|\(|to ).*)?|–||nan")
+_NUMBER = re.compile(r"[-+−]?\d[\d.,]*(e[-+]?\d+)?%?( *(±|\+-|\[|\(|to ).*)?|[–-]||nan")
 _GAP = "  "
 Rows = Sequence[Sequence[str]]
 

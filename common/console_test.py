@@ -94,6 +94,11 @@ def test_characters_that_are_missing_are_replaced():
     assert printed(lambda: console.say("0.5 ± 0.1 – ü"), "latin-1") == "0.5 ± 0.1 - ü\n"
 
 
+def test_columns_of_numbers_stay_right_where_dashes_are_replaced():
+    rows = [["a", "0.5000"], ["b", "–"]]
+    assert printed(lambda: console.print_table("", ["", "recall"], rows), "latin-1").splitlines()[-2] == "b       -"
+
+
 def test_a_name_that_is_too_long_is_shortened():
     assert console.short("a" * 500) == "a" * 50 + "..."
     assert console.short("\x1b" * 3) == r"\x1b\x1b\x1b"

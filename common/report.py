@@ -21,6 +21,7 @@ import matplotlib.pyplot as plt
 from common import console
 from common.options import TrainingOptions, replacing, write_json
 from common.reporting.run_metrics import deviation_words
+from common.row_counts import RowCounts
 from common.rundir import release
 
 plt.rcParams["text.parse_math"] = False  # a dollar sign in a name is one
@@ -179,8 +180,8 @@ def finish(
         blocks += [f"## {console.markdown(part.title)}"] if part.title else []
         blocks += [markdown_table(part.rows, part.columns), which_is_better(part.columns)]
         blocks += map(console.markdown, part.notes)
-    without = without_value(parts)
-    blocks.append(console.markdown(without))
+    without, prepared = without_value(parts), told_of_files(result)
+    blocks += [console.markdown(without), "\n".join(f"- {console.markdown(line)}" for line in prepared)]
     with replacing(folder / "report.md", "w") as file:
         file.write("\n\n".join(block.strip("\n") for block in (*blocks, appendix) if block) + "\n")
     if picture:
@@ -190,7 +191,7 @@ def finish(
     for part in parts:  # last of all: what is printed may find nobody who reads it
         print_table(f"{headline}. {part.title}" if part.title else headline, part.rows, part.columns)
         console.say(*filter(None, [which_is_better(part.columns), *part.notes]))
-    console.say(*filter(None, [without]), *(f"Warning: {why}." for why in warned))
+    console.say(*filter(None, [without]), *prepared, *(f"Warning: {why}." for why in warned))
     console.say(f"Written to {folder}")
     if following and any(folder.glob("model.weights.*")):
         console.next_step("python", *following)
@@ -200,6 +201,13 @@ def finish(
 def data_dir(options: TrainingOptions) -> list[object]:
     """The option that names a run's data, for a command that needs them again."""
     return ["--data-dir", options.data_dir] if options.data_dir else []
+
+
+def told_of_files(result: Mapping[str, Any]) -> list[str]:
+    """What a run's preparation recognised in the files, and what became of the rows of each, a sentence each."""
+    places = (result["dataset"].get("rows"), result.get("rows"))
+    rows = next((found for found in places if isinstance(found, Mapping) and "files" in found), {})
+    return [*result["dataset"].get("notes", ()), *RowCounts.of_json(rows).lines()]
 
 
 def without_value(parts: Sequence[Part]) -> str:

@@ -212,6 +212,8 @@ def test_the_preparation_tells_what_became_of_every_row(paper, tmp_path, monkeyp
 
 def test_a_run_leaves_its_files_and_says_what_was_measured(paper, whole):
     folder, out, err = whole
+    for told in (out, (folder / "report.md").read_text("utf-8")):
+        assert re.search(r"\d rows = [\d,]+ used", told)
     names = {path.name for path in folder.iterdir()}
     assert all((folder / name).stat().st_size > 1000 for name in ("comparison.png", "curves.png"))
     assert names >= RUN and not any(name.startswith(".") for name in names)

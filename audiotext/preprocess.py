@@ -363,14 +363,15 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
         "rows": rows.as_json(),
         "seconds": seconds,
     }
+    notes = [note for found in sets.values() for note in found.meta["notes"]]
     if options.json:
         print_json(rows)
+        console.notify(*notes, *(f"warning: {warning}" for warning in rows.warnings()))
         return result
     console.say(f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}, dlrs-data in {place}, {seconds:.1f} s")
     for name, counts in counted.items():
         listed = (f"{key}: {value:,}" if isinstance(value, int) else f"{key}: {value}" for key, value in counts.items())
         console.say(f"{name}: " + "; ".join(listed))
-    notes = [note for found in sets.values() for note in found.meta["notes"]]
     console.say(*rows.lines(), *notes, *(f"Warning: {warning}" for warning in rows.warnings()))
     return result
 

@@ -189,6 +189,7 @@ def tell_preparation(
     """
     if as_json:
         print_json(counts)
+        console.notify(*notes)
     else:
         console.say(summary, *notes, *counts.lines())
     console.notify(*(f"warning: {warning}" for warning in counts.warnings(tested)))

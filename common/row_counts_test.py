@@ -36,7 +36,7 @@ def test_rows_are_used_or_left_out(tmp_path, capsys):
         "files": {"plays.csv": {"rows": 10, "used": 3, "left_out": {"songs without an entry": 7}, "blank_lines": 1}},
         "parts": {"train": {"plays": 3}},
     }
-    assert [line.split(":")[0] for line in err.splitlines()] == ["warning", "warning"]
+    assert [line.split(":")[0] for line in err.splitlines()] == ["times in seconds", "warning", "warning"]
     tell_preparation("Two songs.", counts, ["times in seconds"])
     assert capsys.readouterr().out.splitlines() == ["Two songs.", "times in seconds", *counts.lines()]
     with pytest.raises(RuntimeError, match="11 rows left out of 10"):

@@ -17,7 +17,17 @@ from common.options import run_script
 if TYPE_CHECKING:
     import pytest
 
-NOISE = ("WARNING", "absl", "cuda", "Traceback", "Warning", "oneDNN")
+NOISE = (
+    "WARNING",
+    "absl",
+    "cuda",
+    "Traceback",
+    "UserWarning",
+    "RuntimeWarning",
+    "FutureWarning",
+    "DeprecationWarning",
+    "oneDNN",
+)
 """What a console should not show."""
 Command = Callable[..., tuple[int, str, str]]
 

@@ -383,7 +383,9 @@ class _Loader:
         with contextlib.ExitStack() as stack:
             for path in (link, copy):
                 stack.callback(path.unlink, missing_ok=True)
-            target: IO[bytes] | None = None if source.plain else stack.enter_context(copy.open("wb"))
+            # DuckDB takes the end of the first line, even of one that it skips, for that of all lines.
+            fits = source.plain and not (scan.layout.header and scan.head.partition(b"\n")[0].endswith(b"\r"))
+            target: IO[bytes] | None = None if fits else stack.enter_context(copy.open("wb"))
             for block, changed in scan.blocks():
                 if target is None and changed:
                     target = stack.enter_context(copy.open("wb"))
@@ -524,6 +526,8 @@ class _Loader:
                 f"a {type(frame).__name__} is no table; expected a path, or a pandas, Polars or Arrow table"
             )
         chosen = self._chosen(names, "the table")
+        twice = [name for name in chosen.values() if names.count(name) > 1]
+        require(not twice, f"the table: names the column {', '.join(twice)} twice")
         self._create_empty(list(chosen))
         content = pd.DataFrame({column: pd.Series(texts(name), dtype=object) for column, name in chosen.items()})
         self._insert_frame(content)

@@ -173,6 +173,13 @@ def test_ends_of_lines(tmp_path, end, last):
         assert bool(table.notes) == (end == "\r")
 
 
+@pytest.mark.parametrize(("first", "second"), [("\r\n", "\n"), ("\n", "\r\n")])
+def test_a_header_with_an_end_of_its_own(tmp_path, first, second):
+    path = tmp_path / "a.csv"
+    path.write_bytes(("a,b,c" + first + "1,2,3" + second + "4,5,6" + second).encode())
+    assert rows_of(path) == [["1", "2", "3"], ["4", "5", "6"]]
+
+
 def test_a_lone_carriage_return_is_a_character(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b'a,b,c\n1,x\ry,3\n1,"x\r\ry",3\r\n')
@@ -414,6 +421,7 @@ def test_strange_values_of_parquet_and_json_lines(tmp_path):
         path.write_text(f'{{"a": {text}}}\n')
         assert message in told(path, columns)
     assert "cannot be read" in told(pd.DataFrame({"a": ["\ud800"]}), columns)
+    assert "names the column a twice" in told(pd.DataFrame([[1, 2]], columns=["a", "a"]), columns)
 
 
 def test_a_byte_order_mark_of_files_put_together(tmp_path):

@@ -182,6 +182,9 @@ def test_titles_where_the_dataset_has_them(tmp_path, capsys):
     packed.write_bytes(b"no archive")
     with pytest.raises(UserError, match="is damaged"):
         read_titles(packed, set())
+    info.write_text("song_id,name\n101.0,One\n7.0,Two\n")  # as pandas writes integers where others are missing
+    assert read_titles(info, {"101"}) == {"101": "One"}
+    assert read_titles(info, {"101.0"}, exact=True) == {"101.0": "One"}
     (raw / "song_extra_info.csv").write_text("song_id,isrc\n")
     with pytest.raises(UserError, match="line 1: the column name is missing"):
         read_titles(raw / "song_extra_info.csv", set())

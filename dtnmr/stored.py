@@ -38,7 +38,7 @@ def titles_in(raw: Path, data: KkboxData) -> dict[str, str] | None:
         UserError: that file is broken.
     """
     extra = find_file(raw, *EXTRA)
-    return None if extra is None else read_titles(extra, set(data.song_ids))
+    return None if extra is None else read_titles(extra, set(data.song_ids), data.released)
 
 
 def save_data(folder: Path, data: KkboxData, titles: dict[str, str] | None = None) -> None:
@@ -81,13 +81,17 @@ def titles(folder: Path) -> dict[str, str]:
     return {str(song): str(title) for song, title in found.items()}
 
 
-def read_titles(file: Path, songs: set[str]) -> dict[str, str]:
+def read_titles(file: Path, songs: set[str], exact: bool = False) -> dict[str, str]:
     """song_id -> title of ``songs``, from song_extra_info.csv (song_id, name, isrc).
+
+    Args:
+        exact: take ids as they stand, as of :func:`dtnmr.kkbox.songs_columns`.
 
     Raises:
         UserError: a column is missing, a row is broken, or the file is damaged.
     """
-    columns = {"song": Column("text", names=("song_id",), empty=True), "name": Column("text", empty=True)}
+    song = Column("text" if exact else "id", names=("song_id",), empty=True)
+    columns = {"song": song, "name": Column("text", empty=True)}
     with open_table(file, columns, separator=",", multiline=True) as table:
         return {
             song: title

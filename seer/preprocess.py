@@ -22,6 +22,7 @@ import pandas as pd
 import tyro
 from numpy.typing import NDArray
 
+from common import console
 from common.arrays import Array, ArraySet, Recipe, array_set
 from common.options import OptionalPath, UserError, require, run_script, write_json
 from common.row_counts import RowCounts, tell_preparation
@@ -150,6 +151,13 @@ def _convert(sources: dict[str, Path], folder: Path) -> dict[str, Any]:
         check_users(sources["users"], num_users, counts)
     information = read_song_information(sources["information"], sources["matching"], num_songs, counts)
     counts.parts["ratings"] = {"users": num_users, "songs": num_songs, "ratings": len(ratings)}
+    again = len(ratings) - len(np.unique(users.astype(np.int64) * num_songs + songs))
+    if again:
+        counts.parts["ratings"]["of a song that the user rated before"] = again
+        console.notify(
+            f"warning: {sources['triplets']}: {again:,} lines rate a song that the user rated before; all are used, so "
+            "that one may be learned and the other tested"
+        )
     for name, values in (("users", users), ("songs", songs), ("ratings", ratings)):
         np.save(folder / f"{name}.npy", values)
     write_json(folder / SONGS, information.to_dict("list"))

@@ -117,6 +117,12 @@ def test_small_data(tmp_path: Path) -> None:
     assert frame.loc[0].tolist() == ["A", "None", "", "R", 1999, 11.49]
 
 
+def test_a_song_that_a_user_rates_twice_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = prepare(write_raw(tmp_path / "raw", triplets=TRIPLETS + "0 0 4\n"), tmp_path / "prepared")
+    assert data.rows["parts"]["ratings"]["of a song that the user rated before"] == 1 and len(data.ratings) == 6
+    assert "triplets.txt: 1 lines rate a song that the user rated before" in capsys.readouterr().err
+
+
 def test_zip_equals_text(tmp_path: Path) -> None:
     text = prepare(write_raw(tmp_path / "raw"), tmp_path / "a/prepared")
     zip_arrays(tmp_path / "raw")

@@ -204,6 +204,7 @@ def test_music_recommender_runs_the_whole_chain(raw, runs, tmp_path, capsys):
     told += ["R2 avg: ", f"MAP@500: {result['metrics']['map@500_released']:.5f}"]
     places = [printed.index(words) for words in told]
     assert places == sorted(places) and printed.count("Training data points") == 1  # not of the branch
+    assert "text_dropout_1 (Dropout)" in printed and "…" not in printed  # names of layers are never cut
     table = (tmp_path / "run" / "models" / "trained_models.tsv").read_text().splitlines()
     assert len(table) == 2 and table[1].startswith("model_1\t") and len(table[0].split("\t")) == 4
     model = dict(zip(table[0].split("\t"), table[1].split("\t"), strict=True))

@@ -108,7 +108,20 @@ def _tell(model: keras.Model, split: Split) -> None:
     console.say(f"Training data points: {len(split.train)}")
     console.say(f"Validation data points: {len(split.validation)}")
     console.say(f"Test data points, held out of those of the training: {len(split.test)}")
-    model.summary()
+    _print_layers(model)
+
+
+def _print_layers(model: keras.Model) -> None:
+    """Print what ``model.summary()`` prints, which cuts long names."""
+    came_from = {id(layer.output): layer.name for layer in model.layers}
+    rows = []
+    for layer in model.layers:
+        read = layer.input if isinstance(layer.input, list) else [layer.input]
+        sources = [came_from[id(tensor)] for tensor in read if came_from[id(tensor)] != layer.name]
+        kind, shape = f"{layer.name} ({type(layer).__name__})", str(layer.output.shape)
+        rows.append([kind, shape, f"{layer.count_params():,}", ", ".join(sources) or "–"])
+    console.print_table(f'Model: "{model.name}"', ["Layer (type)", "Output Shape", "Param #", "Connected to"], rows)
+    console.say(f"Total params: {model.count_params():,}")
 
 
 def add_trained_model(path: Path, options: AudioTextOptions, dataset: Dataset) -> None:

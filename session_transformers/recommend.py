@@ -45,7 +45,7 @@ class RecommendOptions:
     """Folder of a run of session_transformers/train.py. Required. One of --task seq tells the ten next tracks, one of
     --task skip how likely given ones are skipped."""
     session_file: OptionalPath = None
-    """Text file with a session in every line, tracks separated by spaces, tabs or commas."""
+    """Text file with a session in every line, tracks separated by tabs; without any tab, by spaces or commas."""
     log: OptionalPath = None
     """Log in the format of MSSD (log_*.csv, .csv.gz or an archive): the first half of each session was heard."""
     next: Ids = ()

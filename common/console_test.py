@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import re
+import subprocess
 import sys
 
 import pytest
@@ -212,3 +213,9 @@ def test_a_command_imports_the_project_before_what_takes_its_time():
             if packages & set(PACKAGES):
                 break
             assert packages <= sys.stdlib_module_names, f"{name}: {packages} come before import common"
+
+
+def test_ctrl_c_is_answered_before_anything_else_is_imported():
+    found = "import sys, common; print({'enum', 'pathlib', 'signal'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-S", "-c", found], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

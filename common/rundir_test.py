@@ -45,9 +45,17 @@ run_script(main, TrainingOptions)
 """
 
 
+PIPES = {
+    "stdout": subprocess.PIPE,
+    "stderr": subprocess.PIPE,
+    "text": True,
+    "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+}
+
+
 def started(code, *arguments):
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=PROJECT)
+    return subprocess.Popen(command, cwd=PROJECT, **PIPES)
 
 
 def test_of_two_that_want_a_folder_at_once_exactly_one_gets_it(tmp_path):
@@ -114,9 +122,7 @@ def test_ctrl_c_while_a_command_imports_is_one_line(tmp_path):
         "import time\ntime.sleep(60)\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    process = subprocess.Popen(
-        [sys.executable, "-S", str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    process = subprocess.Popen([sys.executable, "-S", str(script)], env=environment, **PIPES)
     assert process.stdout.readline() == "1\n"
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=60)[1] == "interrupted\n" and process.returncode == 130

@@ -159,7 +159,8 @@ def test_scores_equal_the_model_on_each_section_alone(songs, variant, cell):
             hidden = np.asarray(seer.encoder(songs.midi[ours.song, None, first:stop].astype(np.float32)))
             alone = np.asarray(seer.head([np.array([user]), hidden]))
             np.testing.assert_allclose(ours.scores[place], alone[0], atol=2e-6)
-    assert explained[0].best == np.argmax(explained[0].scores)
+    scores = explained[0].scores
+    assert scores[explained[0].best] >= scores.max() - 2e-6  # of sections that tie the earliest is taken
     assert explained[3].best is None and explained[3].section_us is None and len(explained[3].scores) == 0
     assert max(map(max, (e.windows.stop for e in explained[:3]))) <= 90  # what the model saw in training
 

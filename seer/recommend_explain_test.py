@@ -238,7 +238,7 @@ def test_mistakes_end_in_one_line(cli, finished, raw, golden, golden_seer, tmp_p
         ([*run, "--output", full / "thesis.txt" / "out", "--no-audio"], "thesis.txt"),
         ([*run, "--output", tmp_path / ("y" * 300), "--no-audio"], "File name too long"),
         ([*run, "--soundfont", tmp_path / "none.sf2"], "none.sf2: no such file"),
-        ([*run, "--midi-dir", broken, "--no-audio"], "not a readable MIDI file"),
+        ([*run, "--midi-dir", broken, "--no-audio"], "is cut off in its header"),
         ([*run, "--midi-dir", tmp_path / "none"], "no such folder"),
         ([*run, "--output", full, "--no-audio"], "holds something else"),
         (["--data-dir", raw], "--data-dir needs the model"),

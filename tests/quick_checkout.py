@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,8 +148,10 @@ def fill(folder: Path, golden: Path) -> None:
     (folder / "weights" / "seer").mkdir(parents=True)
     lstm, gru = (next((golden / "seer" / "weights").glob(f"SeER_{cell}_*.h5")) for cell in ("LSTM", "GRU"))
     shutil.copy(lstm, folder / "weights" / "file.h5")
-    shutil.copy(lstm, folder / "weights" / "seer" / "SeER_LSTM_latent_150_seq500_weights.h5")
-    shutil.copy(gru, folder / "weights" / "seer" / "model_GRU_latent_150.h5")
+    for source, name in ((lstm, "SeER_LSTM_latent_150_seq500_weights"), (gru, "model_GRU_latent_150")):
+        shutil.copy(source, folder / "weights" / "seer" / f"{name}.h5")
+        with zipfile.ZipFile(folder / "weights" / "seer" / f"{name}.zip", "w") as packed:  # as they are released
+            packed.write(source, f"{name}.h5")
     _fill_seer_sample(data / "seer" / "sample", folder / "mine.csv")
     _write_files(folder, data / "audiotext" / "sample")
 

@@ -55,8 +55,8 @@ def test_tags_of_unknown_songs_and_rare_tags_are_left_out(data, tmp_path):
         ("song_id,tag\nS0,\n", "line 2: a field is empty"),
         ("song_id,tag\n,rock\n", "line 2: a field is empty"),
         ("song_id,tag\nX,rock\n", "none of its song_ids"),
-        ("song,tag\nS0,rock\n", "no column 'song_id'"),
-        ("song_id,tag\nS0,rock,loud\n", "line 2 has 3 fields"),
+        ("song,tag\nS0,rock\n", "the column song_id is missing"),
+        ("song_id,tag\nS0,rock,loud\n", "line 2: has 3 values"),
         ("", "is empty"),
     ],
 )

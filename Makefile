@@ -78,7 +78,7 @@ demo: venv ## train SeER on the synthetic sample, compare weights of Keras 2.2.4
 	step seer/recommend_explain.py --user_number 12
 
 test: venv-dev ## run all tests
-	$(RUN) -m pytest -n 2 --dist loadfile -q
+	$(RUN) -m pytest -n 2 --dist worksteal -q
 
 test-golden: venv-dev ## compare with numbers that the released code produced, in GOLDEN_DIR
 	$(RUN) -m pytest -n 2 -q -m golden

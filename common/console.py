@@ -125,7 +125,16 @@ def next_step(*words: object) -> None:
     >>> next_step("python", "gru4rec/recommend.py", "--run-dir", "runs/a b")
     next: python gru4rec/recommend.py --run-dir 'runs/a b'
     """
-    say(f"next: {shlex.join(map(str, words))}")
+    say(f"next: {command(*words)}")
+
+
+def command(*words: object) -> str:
+    """A command as one types it into a shell.
+
+    >>> command("python", "seer/train.py", "--run-dir", "runs/a b")
+    "python seer/train.py --run-dir 'runs/a b'"
+    """
+    return shlex.join(map(str, words))
 
 
 def markdown(text: object) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from common import console
-from common.options import TrainingOptions, replacing, write_json
+from common.options import PROJECT, TrainingOptions, replacing, write_json
 from common.reporting.run_metrics import deviation_words
 from common.row_counts import RowCounts
 from common.rundir import release
@@ -163,7 +164,7 @@ def finish(
         parts: the tables; their titles and notes are plain text.
         picture: the rows and columns to draw; None for no picture.
         ours: rows of the picture that are no baselines.
-        appendix: Markdown that is not printed, at the end of ``report.md``.
+        appendix: Markdown that is not printed, behind the tables of ``report.md``.
         warned: why the figures say little, such as :meth:`common.row_counts.RowCounts.warnings`: a line each on the
             console and in ``report.md``, and ``warnings`` in ``metrics.json``.
         following: the command that is of use next, if the run keeps a model: a script and its arguments.
@@ -175,15 +176,21 @@ def finish(
     headline += f", {words}" if words and words not in headline else ""
     headline += " (synthetic data)" if result["dataset"]["synthetic"] else ""
     result = {**result, "warnings": list(warned)}
-    blocks = [f"# {console.markdown(headline)}", *(f"**Warning:** {console.markdown(why)}." for why in warned)]
+    blocks = [f"# {console.markdown(headline)}", "\n".join(f"- {console.markdown(fact)}" for fact in facts_of(result))]
+    blocks += [f"**Warning:** {console.markdown(why)}." for why in warned]
     for part in parts:
         blocks += [f"## {console.markdown(part.title)}"] if part.title else []
         blocks += [markdown_table(part.rows, part.columns), which_is_better(part.columns)]
         blocks += map(console.markdown, part.notes)
     without, prepared = without_value(parts), told_of_files(result)
     blocks += [console.markdown(without), "\n".join(f"- {console.markdown(line)}" for line in prepared)]
+    goes_on = bool(following) and any(folder.glob("model.weights.*"))
+    pictures = ["comparison.png"] * (picture is not None) + ["curves.png"] * (folder / "curves.png").is_file()
+    blocks += [appendix, *(f"![{name.split('.')[0]}]({name})" for name in pictures)]
+    if goes_on:
+        blocks += [f"Next: {console.markdown(console.command('python', *following))}"]
     with replacing(folder / "report.md", "w") as file:
-        file.write("\n\n".join(block.strip("\n") for block in (*blocks, appendix) if block) + "\n")
+        file.write("\n\n".join(block.strip("\n") for block in blocks if block) + "\n")
     if picture:
         plot_comparison(folder / "comparison.png", headline, picture.rows, picture.columns, ours)
     write_json(folder / "metrics.json", result)
@@ -193,7 +200,7 @@ def finish(
         console.say(*filter(None, [which_is_better(part.columns), *part.notes]))
     console.say(*filter(None, [without]), *prepared, *(f"Warning: {why}." for why in warned))
     console.say(f"Written to {folder}")
-    if following and any(folder.glob("model.weights.*")):
+    if goes_on:
         console.next_step("python", *following)
     return dict(result)
 
@@ -201,6 +208,16 @@ def finish(
 def data_dir(options: TrainingOptions) -> list[object]:
     """The option that names a run's data, for a command that needs them again."""
     return ["--data-dir", options.data_dir] if options.data_dir else []
+
+
+def facts_of(result: Mapping[str, Any]) -> list[str]:
+    """What a run was started by and with: the command, if a script of the checkout was, the data, split and seed."""
+    script, facts = Path(sys.argv[0]).absolute(), []
+    if script.suffix == ".py" and script.is_relative_to(PROJECT):
+        facts.append(f"command: {console.command('python', script.relative_to(PROJECT), *sys.argv[1:])}")
+    dataset = result["dataset"]
+    facts.append(f"data: {dataset['name']}{' (synthetic)' if dataset['synthetic'] else ''}")
+    return facts + [f"{name}: {result[name]}" for name in ("split", "seed") if result.get(name) is not None]
 
 
 def told_of_files(result: Mapping[str, Any]) -> list[str]:

@@ -214,6 +214,9 @@ def test_a_run_leaves_its_files_and_says_what_was_measured(paper, whole):
     folder, out, err = whole
     for told in (out, (folder / "report.md").read_text("utf-8")):
         assert re.search(r"\d rows = [\d,]+ used", told)
+    report = (folder / "report.md").read_text("utf-8")
+    assert all(re.search(rf"^- {fact}: .", report, re.M) for fact in ("data", "split", "seed")), report
+    assert "(comparison.png)" in report and "(curves.png)" in report
     names = {path.name for path in folder.iterdir()}
     assert all((folder / name).stat().st_size > 1000 for name in ("comparison.png", "curves.png"))
     assert names >= RUN and not any(name.startswith(".") for name in names)

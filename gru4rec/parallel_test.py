@@ -49,8 +49,11 @@ cases = {
 }
 for case in cases[strategy.num_replicas_in_sync]:
     expected, found = fit(None, *case), fit(strategy, *case)
+    # The replicas' gradients are added in no fixed order. Adam divides by their own size, so that the rounding of a
+    # gradient near zero moves a weight by a share of the learning rate.
+    tolerance = 1e-5 if case[-2] else 1e-6
     for name, array in expected.items():
-        np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-6, err_msg=f"{case} {name}")
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=tolerance, err_msg=f"{case} {name}")
 print("as on one device")
 """
 

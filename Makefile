@@ -4,7 +4,7 @@
 #   PYTHON=/path/to/python3.12   Python to make the environment with; default: the first fitting one of
 #                                python3, python3.13, python3.12, python3.11
 #   VENV=folder                  where the environment is kept; default: .venv
-#   GOLDEN_DIR=folder            golden data for test and test-golden; default: tests/golden
+#   GOLDEN_DIR=folder            golden data for the tests; default: tests/golden
 
 VENV = .venv
 PYTHON ?=
@@ -14,7 +14,7 @@ RUN = "$(VENV)/bin/python"
 unexport ENCORE_DATA
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev demo test test-golden bench results faults lint docs lock
+.PHONY: help venv venv-dev demo test test-slow test-golden bench results faults lint docs lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -77,8 +77,11 @@ demo: venv ## train SeER on the synthetic sample, compare weights of Keras 2.2.4
 	for folder in $$(ls -td runs/seer/*/ | head -n 3 | sort); do ls "$$folder"report.md "$$folder"*.png; done; \
 	step seer/recommend_explain.py --user_number 12
 
-test: venv-dev ## run all tests
-	$(RUN) -m pytest -n 2 --dist worksteal -q
+test: venv-dev ## run the tests, but for the slow ones
+	$(RUN) -m pytest -n 2 --dist worksteal -q -m "not slow"
+
+test-slow: venv-dev ## run the slow tests: kills, two workers, fresh checkouts, learning
+	$(RUN) -m pytest -n 2 --dist worksteal -q -m slow
 
 test-golden: venv-dev ## compare with numbers that the released code produced, in GOLDEN_DIR
 	$(RUN) -m pytest -n 2 -q -m golden

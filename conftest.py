@@ -19,6 +19,7 @@ import common.report
 import common.runtime  # before anything else imports TensorFlow
 from common.options import replacing
 
+pytest_plugins = ["tests.processor_time"]
 GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "tests" / "golden")
 
 

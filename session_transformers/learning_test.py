@@ -56,6 +56,7 @@ def circles(sessions: int, rng: np.random.Generator) -> Halves:
     return Halves(tracks.astype(np.int32), np.zeros(tracks.shape, np.uint8))
 
 
+@pytest.mark.slow
 def test_the_transformer_of_tracks_beats_markov_and_popularity_where_two_tracks_tell_the_next(tmp_path):
     data = circles(600, np.random.default_rng(1))
     train, test = of(data, 0, 400), of(data, 400, 600)
@@ -77,6 +78,7 @@ def moods(sessions: int, rng: np.random.Generator, certainty: float) -> Halves:
     return Halves(tracks, (rng.random((sessions, 20)) < chance).astype(np.uint8))
 
 
+@pytest.mark.slow
 def test_the_transformer_of_skips_beats_repeating_the_last_skip_where_a_mood_persists(tmp_path):
     certainty = 0.8
     data = moods(1000, np.random.default_rng(2), certainty)
@@ -90,6 +92,7 @@ def test_the_transformer_of_skips_beats_repeating_the_last_skip_where_a_mood_per
     assert figures["accuracy"] == pytest.approx(certainty, abs=0.025)
 
 
+@pytest.mark.slow
 def test_nobody_foretells_coin_flips(tmp_path):
     data = moods(800, np.random.default_rng(3), 0.5)
     train, test = of(data, 0, 400), of(data, 400, 800)

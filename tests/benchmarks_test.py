@@ -56,6 +56,7 @@ def test_recorded_figures_and_options_are_those_of_the_benchmark(name, monkeypat
     assert set(recorded["options"]) <= {field.name for field in dataclasses.fields(module.Options)}
 
 
+@pytest.mark.slow
 def test_networks_give_equal_losses_in_both_precisions_and_are_timed():
     """Here by TensorFlow, which the tests have."""
     command = [sys.executable, "benchmarks/gpu.py", "--only", "audiotext/mm-lf-lin", "--scale", "0.01", "--steps", "2"]

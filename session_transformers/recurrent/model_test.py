@@ -316,6 +316,7 @@ def accuracy(model, tracks, skips):
     return (logits(model, inputs).argmax(-1) == labels).mean(axis=0)
 
 
+@pytest.mark.slow
 def test_the_released_protocol_leaks_the_label_and_the_corrected_one_cannot():
     test = sessions(np.random.default_rng(2), 5000)
     released = accuracy(trained_on_coin_flips(True, 400), *test)

@@ -77,6 +77,7 @@ def taught(small, tmp_path_factory):
     return folder, learn(replace(TINY, rounds=2), small, folder)
 
 
+@pytest.mark.slow
 def test_it_learns_which_tracks_are_skipped(structured):
     result = learn(FAST, structured)
     test = structured.test
@@ -105,6 +106,7 @@ def test_vectors_of_skip_grams_are_held_fixed_and_noise_is_learned_from(small):
     assert not TINY.skip_grams and replace(TINY, first_vectors="skip-gram").skip_grams
 
 
+@pytest.mark.slow
 def test_nothing_is_learned_from_coin_flips():
     flips = data(np.full(TRACKS[1], 0.5))
     result = learn(replace(FAST, rounds=1), flips)
@@ -112,6 +114,7 @@ def test_nothing_is_learned_from_coin_flips():
     assert abs(result["test"]["accuracy"] - 0.5) < 4 * deviation
 
 
+@pytest.mark.slow
 def test_it_finds_tracks_that_follow_one_another():
     """Each session stays within one of four groups of ten tracks: 10 of 40, so that hit@10 by chance is 0.1 of 100."""
     rng = np.random.default_rng(1)

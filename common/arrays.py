@@ -5,9 +5,9 @@ the version of the code that makes it. It is written beside its place, renamed w
 so processes that read it need not fear those that prepare other data, and two that want the same set make it once.
 Deleting sets loses nothing but the time to make them again.
 
-Size and time of change decide whether a file is read again: a raw file to know its SHA-256, which ``digests.json``
-remembers beside the sets; a file of a set to know whether it is what was written. So a start takes as long for
-gigabytes as for a sample.
+A look at a file, not into it, decides whether it is read again: size, times and inode of a raw file
+(:func:`state_of`), whose SHA-256 ``digests.json`` remembers beside the sets; size and time of a file of a set, to know
+whether it is what was written. So a start takes as long for gigabytes as for a sample.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ DAMAGE = (
 _OLD = ("meta.json", "gru4rec", "session_transformers", "corrected", "released", "dlrs-data")
 """Where version 0.1 kept its arrays, in the same folder."""
 _SIZE = re.compile(r"([^\[+]+)(?:\[-1\]|\+(\d+))?")
-_Stats = dict[str, tuple[int, int]]
+State = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def open_set(
 def seal(folder: Path, address: str, meta: Mapping[str, Any]) -> None:
     """Write ``meta.json`` of a set whose files are whole: from now on they do not change."""
     stats = _stats({name: folder / name for name in _names(folder)})
-    files: dict[str, list[Any]] = {name: [*stat, sha256(folder / name)] for name, stat in stats.items()}
+    files: dict[str, list[Any]] = {name: [*stat[:2], sha256(folder / name)] for name, stat in stats.items()}
     whole = fingerprint({name: stamp[2] for name, stamp in files.items()})
     write_sealed(folder / META, {"address": address, "fingerprint": whole, "files": files, "meta": dict(meta)})
 
@@ -267,7 +267,7 @@ class Digests:
             self._known = dict(read_sealed(self._file)["files"]) if self._file else {}
 
     def of(self, files: Mapping[str, Path]) -> dict[str, str]:
-        """Key -> SHA-256 (hex) of the content; files of the size and time of change of last time are not read.
+        """Key -> SHA-256 (hex) of the content; files of the state of last time are not read.
 
         Raises:
             UserError: one cannot be read, or changes meanwhile.
@@ -275,19 +275,19 @@ class Digests:
         found = {}
         bar = tqdm(files.items(), "reading raw files", unit=" files", delay=3, disable=None, leave=False)
         for key, path in bar:
-            [(size, changed)] = _stats({key: path}).values()
+            [state] = _stats({key: path}).values()
             name, started = str(path.absolute()), time.time()
             known = self._known.get(name)
-            if known is None or known[:2] != [size, changed]:
+            if known is None or known[:-1] != [*state]:
                 try:
-                    known = [size, changed, sha256(path)]
+                    known = [*state, sha256(path)]
                 except OSError as error:
                     raise UserError(f"{path}: {reason_of(error)}") from error
-                if _stats({key: path}) != {key: (size, changed)}:
+                if _stats({key: path}) != {key: state}:
                     raise UserError(f"{path}: changes while it is read; wait until it is whole")
-                if changed < (started - SETTLED_SECONDS) * 1e9:
+                if state[1] < (started - SETTLED_SECONDS) * 1e9:
                     self._known[name], self._new = known, True
-            found[key] = known[2]
+            found[key] = known[-1]
         return found
 
     def keep(self) -> None:
@@ -353,14 +353,26 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-def _stats(files: Mapping[str, Path]) -> _Stats:
-    """Key -> size and time of change (nanoseconds).
+def state_of(path: Path) -> State:
+    """Size, time of change of the content and of the entry (nanoseconds), inode: other content has another state.
+
+    Tools that copy or exchange a file can give it the size and time of another, but not the time of its entry.
+
+    Raises:
+        OSError: the file cannot be looked at.
+    """
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+def _stats(files: Mapping[str, Path]) -> dict[str, State]:
+    """Key -> state of the file.
 
     Raises:
         UserError: a file cannot be looked at.
     """
     try:
-        return {key: ((stat := path.stat()).st_size, stat.st_mtime_ns) for key, path in files.items()}
+        return {key: state_of(path) for key, path in files.items()}
     except OSError as error:
         raise UserError(f"{error.filename}: {reason_of(error)}") from error
 

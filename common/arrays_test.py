@@ -129,13 +129,21 @@ def test_files_are_not_read_again_until_their_size_or_time_changes(raw, tmp_path
     assert digests({"role": raw}, tmp_path) == {"role": first["events"]} and read == ["raw.csv"]
     os.utime(raw, (1e9, 1e9 + 1))
     assert digests({"events": raw}, tmp_path) == first and read == ["raw.csv"] * 2
+    raw.rename(tmp_path / "before.csv")  # another file of the same size and time in its place
+    raw.write_text("1,3\n")
+    os.utime(raw, (1e9, 1e9 + 1))
+    other = digests({"events": raw}, tmp_path)
+    assert other != first and digests({"events": raw}, tmp_path) == other and read == ["raw.csv"] * 3
+    raw.write_text("1,2\n")  # in place
+    os.utime(raw, (1e9, 1e9 + 1))
+    assert digests({"events": raw}, tmp_path) == first and read == ["raw.csv"] * 4
     memory = tmp_path / "digests.json"
     memory.write_text(memory.read_text().replace(first["events"], "0" * 64))
-    assert digests({"events": raw}, tmp_path) == first and read == ["raw.csv"] * 3
+    assert digests({"events": raw}, tmp_path) == first and read == ["raw.csv"] * 5
     raw.write_text("just now")  # may change once more within the same tick of the clock
     for _ in range(2):
         digests({"events": raw}, tmp_path)
-    assert read == ["raw.csv"] * 5 and json.loads(memory.read_text())["files"]
+    assert read == ["raw.csv"] * 7 and json.loads(memory.read_text())["files"]
     with pytest.raises(UserError, match=r"no\.csv: No such file"):
         digests({"events": tmp_path / "no.csv"}, tmp_path)
 

@@ -129,12 +129,29 @@ def next_step(*words: object) -> None:
 
 
 def command(*words: object) -> str:
-    """A command as one types it into a shell.
+    r"""A command as one types it into a shell (bash, zsh), in characters that are all :func:`visible`.
 
     >>> command("python", "seer/train.py", "--run-dir", "runs/a b")
     "python seer/train.py --run-dir 'runs/a b'"
+    >>> print(command("ls", "runs/caf\udce9 \x1b[1m"))  # a name in Latin-1, and one with a control character
+    ls $'runs/caf\xe9 \x1b[1m'
     """
-    return shlex.join(map(str, words))
+    return " ".join(_shell_word(str(word)) for word in words)
+
+
+def _shell_word(word: str) -> str:
+    if visible(word) == word:
+        return shlex.quote(word)
+    return "$'" + "".join(map(_in_ansi_c_quotes, word)) + "'"
+
+
+def _in_ansi_c_quotes(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if visible(character) == character:
+        return character
+    errors = "surrogateescape" if 0xDC80 <= ord(character) <= 0xDCFF else "surrogatepass"
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", errors))
 
 
 def markdown(text: object) -> str:

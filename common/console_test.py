@@ -4,6 +4,7 @@ import ast
 import contextlib
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -75,6 +76,16 @@ def test_no_name_acts_on_a_terminal_of_any_encoding(name, encoding):
     assert harmless(text)
     for literal in ("[red]", "[/y]", "<script>", ":smile:"):
         assert (literal in name) == (literal in text)
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "caf\udce9", "a'\\\x1b'b", "\udcff\udcfe"])
+def test_a_command_that_is_shown_names_the_same_folder_in_a_shell(name):
+    shown = console.command("printf", "%s", name)
+    assert console.visible(shown) == shown
+    if "\0" in name or re.search("[\ud800-\udc7f\udd00-\udfff]", name):
+        return  # no folder has such a name
+    done = subprocess.run(["bash", "-c", os.fsencode(shown)], capture_output=True, check=True)
+    assert os.fsdecode(done.stdout) == name
 
 
 @given(st.text())

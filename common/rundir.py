@@ -12,7 +12,7 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from common.cluster import own_folder
+from common.cluster import own_folder, this_worker
 from common.options import PROJECT, TrainingOptions, UserError, reason_of, require, write_json
 from common.presets import as_arguments
 
@@ -80,8 +80,15 @@ def claimed(options: object) -> Iterator[None]:
     """Claim the run directory that options of a training name for the time of the block.
 
     That of several workers is the first one's, which claims it when it opens the run.
+
+    Raises:
+        UserError: another process has it, or it holds something else; TF_CONFIG does not say which worker this is.
     """
-    if not isinstance(options, TrainingOptions) or options.run_dir is None or options.distribute == "multiworker":
+    if isinstance(options, TrainingOptions) and options.distribute == "multiworker":
+        this_worker()
+        yield
+        return
+    if not isinstance(options, TrainingOptions) or options.run_dir is None:
         yield
         return
     folder = options.run_dir

@@ -127,3 +127,13 @@ def test_ctrl_c_while_a_command_imports_is_one_line(tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=60)[1] == "interrupted\n" and process.returncode == 130
     assert Path(script).exists()
+
+
+def test_a_tf_config_that_does_not_tell_is_refused_before_tensorflow_is_imported(tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "{}")
+    with (
+        pytest.raises(UserError, match="needs TF_CONFIG"),
+        claimed(TrainingOptions(run_dir=tmp_path / "run", distribute="multiworker")),
+    ):
+        pytest.fail("the command would begin")
+    assert not (tmp_path / "run").exists()

@@ -74,6 +74,7 @@ def weights(raw, tmp_path_factory):
     return folder / "model.weights.h5"
 
 
+@pytest.mark.slow
 def test_cold_start_and_resume(raw, tmp_path, cli):
     arguments = ["cold-start", "--data-dir", raw, "--run-dir", tmp_path / "run", *SMALL, "--latent-features", 4]
     arguments += ["--seeds", 1, "--share", 0.3]
@@ -108,6 +109,7 @@ def test_study_chooses_the_size_then_the_cell(raw, tmp_path, cli):
     assert "no reference" in out or "its own dataset" in out
 
 
+@pytest.mark.slow
 def test_replicates_are_compared_by_paired_tests(raw, tmp_path, cli, monkeypatch):
     whole = baselines.matrix_factorisation
 

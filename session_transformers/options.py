@@ -23,7 +23,7 @@ from session_transformers.autoencoder.options import AutoEncoderOptions
 from session_transformers.data_options import DataOptions
 from session_transformers.kinds import AnyModel, Ids, SkipInput, Task
 from session_transformers.recurrent.architecture import Replaced, default_recurrent
-from session_transformers.reinforcement.options import DdpgOptions, released_options
+from session_transformers.reinforcement.options import DdpgArguments, DdpgOptions, released_options
 
 Bug = Literal[
     "load_features", "equal_layers", "shared_final_norm", "decoder_residual", "mask_skips_eval", "dropnet_eval_random",
@@ -124,7 +124,7 @@ class SessionOptions(TrainingOptions, DataOptions):
     """Never predict a track twice in a second half."""
     baselines: bool = True
     """Evaluate the baselines too."""
-    ddpg: DdpgOptions = field(default_factory=DdpgOptions)
+    ddpg: DdpgArguments = field(default_factory=DdpgArguments)
     """Of the reinforcement learner."""
 
     def __post_init__(self) -> None:
@@ -187,7 +187,7 @@ class SessionOptions(TrainingOptions, DataOptions):
     def _check_family(self) -> None:
         """Refuse what would have no effect on a model of this family."""
         family, default = settings.family(self.model), {field.name: field.default for field in fields(self)}
-        default["ddpg"] = DdpgOptions()
+        default["ddpg"] = DdpgArguments()
         for families, names in ONLY_OF.items():
             for name in names:
                 require(
@@ -262,11 +262,8 @@ class SessionOptions(TrainingOptions, DataOptions):
         }
         mine |= {"switches": self.switches}
         mine |= {name: getattr(self, name) for name in ("learning_rate", "batch_size") if getattr(self, name)}
-        if self.protocol == "released":
-            given = {f.name: getattr(self.ddpg, f.name) for f in fields(DdpgOptions)}
-            default = DdpgOptions()
-            return released_options(**{k: v for k, v in given.items() if v != getattr(default, k)} | mine)
-        return replace(self.ddpg, **mine)
+        settings = released_options if self.protocol == "released" else DdpgOptions
+        return settings(**self.ddpg.given | mine)
 
     def described(self) -> dict[str, Any]:
         """What is set, as JSON."""

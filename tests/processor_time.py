@@ -1,9 +1,9 @@
 """Test tiers: a pytest plugin that measures the processor time of each test and keeps the marker ``slow`` true.
 
-Measured is the test itself, without fixtures, with the processes that it starts and waits for. A test without the marker
-that takes more than the ini option ``slow_seconds`` is listed at the end. One that takes twice as much fails: machines and
-their load differ, and no test may fail by chance. ``--processor-times FILE`` writes the time of each test, fixtures
-included.
+Measured is the test itself, without fixtures, with the processes that it starts and waits for. An unmarked test that
+takes more than the ini option ``slow_seconds`` is listed at the end. One that takes :data:`ALLOWANCE` times as much
+fails: machines and their load differ, and no test may fail by chance. ``--processor-times FILE`` writes the time of
+each test, fixtures included.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ALONE, WITH_FIXTURES = "processor seconds", "processor seconds with fixtures"
-ALLOWANCE = 2
+ALLOWANCE = 5
 """A test fails above this many times ``slow_seconds``."""
 
 

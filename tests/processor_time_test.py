@@ -15,9 +15,9 @@ def spend(seconds):
     processor_time.spent = lambda: real() + seconds
 
 def test_quick(): spend(7)
-def test_listed(): spend(9)
-def test_too_long(): spend(17)
-def test_broken(): spend(17); assert 0, "broken"
+def test_listed(): spend(39)
+def test_too_long(): spend(41)
+def test_broken(): spend(41); assert 0, "broken"
 @pytest.mark.slow
 def test_marked(): spend(99)
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_of_a_fixture(large): spend(1)
 """
 
 
-def test_unmarked_tests_above_the_limit_are_listed_and_fail_above_twice_as_much(tmp_path):
+def test_unmarked_tests_above_the_limit_are_listed_and_fail_far_above_it(tmp_path):
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
     (tmp_path / "made_test.py").write_text(TESTS)
     command = [sys.executable, "-m", "pytest", "-p", "tests.processor_time", "-p", "no:cacheprovider", "-p", "no:xdist"]

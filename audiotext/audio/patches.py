@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from audiotext.audio.features import BINS, FLOOR, Protocol, is_silent, log_cqt
+from common.arrays import State, state_of
 from common.options import UserError, replacing, require
 from common.workers import in_processes
 
@@ -176,11 +177,10 @@ def _results(
 
 def _key(track: str, path: Path | None, options: PatchOptions) -> int:
     """What a row depends on; never 0."""
-    state: tuple[int, int] | None = None
+    state: State | None = None
     if path is not None:
         with contextlib.suppress(OSError):
-            found = path.stat()
-            state = found.st_size, found.st_mtime_ns
+            state = state_of(path)
     text = repr((VERSION, track, str(path), state, sorted(asdict(options).items())))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") | 1
 

@@ -53,6 +53,7 @@ def test_every_track_has_a_row_and_what_is_wrong_is_named(clips, tmp_path):
     assert (released.patches[6][22:] == 0).all() and (released.patches[7] == 0).all()
 
 
+@pytest.mark.slow
 def test_processes_make_no_difference_and_nothing_is_done_twice(clips, tmp_path, monkeypatch):
     one = extract_all(clips, tmp_path / "one", OPTIONS, jobs=1, quiet=True)
     two = extract_all(clips, tmp_path / "two", OPTIONS, jobs=2, quiet=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from common.arrays import state_of
 from common.options import UserError, reason_of, replacing
 from common.workers import in_processes
 from seer.midi import NoteEnds, SeveralNotes, read_note_ons, steps_of
@@ -81,8 +82,7 @@ def _convert(folder: Path, file: str, cache: Path, several_notes: SeveralNotes, 
     try:
         if not path.is_file():
             return "is a folder" if path.is_dir() else "no such file"
-        state = path.stat()
-        key = repr((VERSION, file, state.st_size, state.st_mtime_ns, several_notes, note_ends))
+        key = repr((VERSION, file, state_of(path), several_notes, note_ends))
         target = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
         kept = _read_kept(target)
         if kept is not None:

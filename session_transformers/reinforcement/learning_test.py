@@ -11,6 +11,7 @@ from common.options import UserError, parse
 from session_transformers.baselines.of_skips import all_skip, session_majority
 from session_transformers.evaluation import skip_outcome
 from session_transformers.kinds import Ids
+from session_transformers.options import SessionOptions
 from session_transformers.reinforcement import learning
 from session_transformers.reinforcement.agent import _known, decisions
 from session_transformers.reinforcement.figures import predict_skips
@@ -345,6 +346,16 @@ def _arrays(agent):
 def test_wrong_options_are_told(changes, message):
     with pytest.raises(UserError, match=message):
         DdpgOptions(**changes)
+
+
+def test_what_is_given_wins_over_the_protocol_even_if_it_is_the_default():
+    given = ("--ddpg.spread", "0.3", "--ddpg.noise", "ornstein-uhlenbeck", "--ddpg.priority", "0.6")
+    options = ["--model", "ddpg", "--task", "skip", "--epochs", "1", "--protocol"]
+    left, chosen = (parse(SessionOptions, [*options, "released", *more]).of_ddpg for more in ((), given))
+    assert (left.spread, left.noise, left.priority, left.buffer) == (0.01, "bernoulli", 0.0, 10_000)
+    assert (chosen.spread, chosen.noise, chosen.priority, chosen.buffer) == (0.3, "ornstein-uhlenbeck", 0.6, 10_000)
+    corrected = parse(SessionOptions, [*options, "corrected"]).of_ddpg
+    assert corrected == DdpgOptions(rounds=1) and corrected.first_vectors == "auto" and left.first_vectors == "noise"
 
 
 def test_options_can_be_parsed():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
-from common.options import OptionalFloat, flag, require
+from common.options import OptionalFloat, OptionalInt, choice, flag, require
 from session_transformers.kinds import Task
 
 FirstVectors = Literal["auto", "noise", "skip-gram"]
@@ -46,8 +46,8 @@ RELEASED_DDPG = DdpgSwitches(*(8 * [False]))
 
 
 @dataclass(frozen=True)
-class DdpgOptions:
-    """Options of the reinforcement learner."""
+class DdpgArguments:
+    """Options of the reinforcement learner, as they are given: None is what the protocol says."""
 
     task: tyro.conf.Suppress[Task] = "skip"
     """skip: tell which tracks are skipped; seq: find the track that is played among 1 + 99 candidates."""
@@ -61,11 +61,12 @@ class DdpgOptions:
     """What the tracks' vectors are: noise that is learned from (original), or skip-gram: made of the training sessions
     beforehand and held fixed, as in Zhao et al. 2017. Which track is the right one of 100 says too little to learn
     vectors from. auto: skip-gram for --task seq, else noise."""
-    spread: float = 0.3
-    """Standard deviation of the first embeddings (original: 0.01, of which the critic sees next to nothing)."""
-    common: float = 1.0
+    spread: OptionalFloat = None
+    """Standard deviation of the first embeddings (original: 0.01, of which the critic sees next to nothing). Default:
+    0.3."""
+    common: OptionalFloat = None
     """Added to the first number of every track's first vector (original: 0), so that tracks have something in common
-    which an action can judge."""
+    which an action can judge. Default: 1."""
     rounds: tyro.conf.Suppress[int] = 20
     """Rounds of learning; after each the agent is evaluated on the validation part."""
     round_steps: int = 100_000
@@ -76,8 +77,8 @@ class DdpgOptions:
     """Sessions walked through side by side; a learning step follows each of their common steps."""
     batch_size: tyro.conf.Suppress[int] = 512
     """Past decisions in a learning step (original: 512)."""
-    buffer: int = 50_000
-    """Past decisions kept to learn from (original: 10,000)."""
+    buffer: OptionalInt = None
+    """Past decisions kept to learn from (original: 10,000). Default: 50,000."""
     learning_rate: tyro.conf.Suppress[OptionalFloat] = None
     """Step size of the critic and the embeddings (original: 1e-4). Default: 0.003 for skips, 0.01 for tracks."""
     actor_learning_rate: OptionalFloat = None
@@ -86,18 +87,19 @@ class DdpgOptions:
     """Weight of the next step's value (original: 0.9)."""
     tau: float = 0.01
     """Share by which the targets move towards the networks at each learning step."""
-    noise: Noise = "ornstein-uhlenbeck"
-    """Exploration: ornstein-uhlenbeck moves the actions, bernoulli sets scores to 0 (original; none for tracks)."""
-    noise_start: float = 1.0
+    noise: Annotated[Noise | None, choice(*get_args(Noise))] = None
+    """Exploration: ornstein-uhlenbeck moves the actions, bernoulli sets scores to 0 (original; none for tracks).
+    Default: ornstein-uhlenbeck."""
+    noise_start: OptionalFloat = None
     """Standard deviation of the noise (an action's numbers are about 1), or probability of a zero (original: 0.45), at
-    the first step."""
-    noise_decay: float = 0.9995
-    """Factor of it at each common step of the walks (original: 0.9)."""
-    noise_floor: float = 0.2
-    """It falls no further than this."""
-    priority: float = 0.6
+    the first step. Default: 1."""
+    noise_decay: OptionalFloat = None
+    """Factor of it at each common step of the walks (original: 0.9). Default: 0.9995."""
+    noise_floor: OptionalFloat = None
+    """It falls no further than this (original: 0). Default: 0.2."""
+    priority: OptionalFloat = None
     """Exponent of the error that past decisions are drawn by; 0 draws them evenly, and each counts the same (original:
-    its priorities are never updated)."""
+    its priorities are never updated). Default: 0.6."""
     correction: float = 0.4
     """Exponent of the importance weights at the start; it grows to 1 in the course of learning."""
     seed: tyro.conf.Suppress[int] = 1
@@ -110,27 +112,48 @@ class DdpgOptions:
     def __post_init__(self) -> None:
         sizes = ("embedding", "hidden", "memory", "rounds", "round_steps", "walks", "batch_size", "buffer")
         for name in (*sizes, "validation_sessions"):
-            least = 0 if name == "rounds" else 1
-            require(getattr(self, name) >= least, f"{flag(name)} is {getattr(self, name)}; it must be {least} or more")
+            value, least = getattr(self, name), 0 if name == "rounds" else 1
+            require(value is None or value >= least, f"{flag(name)} is {value}; it must be {least} or more")
         for name in ("spread", "learning_rate", "actor_learning_rate"):
             value = getattr(self, name)
             require(value is None or 0 < value < float("inf"), f"{flag(name)} is {value}; it must be a positive number")
         for name in ("gamma", "tau", "noise_decay", "priority", "correction"):
             value = getattr(self, name)
-            require(0 <= value <= 1, f"{flag(name)} is {value}; it must lie in 0..1")
+            require(value is None or 0 <= value <= 1, f"{flag(name)} is {value}; it must lie in 0..1")
         for name in ("noise_start", "noise_floor"):
             value = getattr(self, name)
             most = 1 if self.noise == "bernoulli" else float("inf")
-            require(0 <= value <= most and value < float("inf"), f"{flag(name)} is {value}; it must lie in 0..{most:g}")
+            right = value is None or (0 <= value <= most and value < float("inf"))
+            require(right, f"{flag(name)} is {value}; it must lie in 0..{most:g}")
         require(
             self.round_steps >= self.walks,
             f"--ddpg.round-steps is {self.round_steps}; it must be --ddpg.walks ({self.walks}) or more",
         )
         require(
-            self.buffer >= max(self.batch_size, self.walks),
+            self.buffer is None or self.buffer >= max(self.batch_size, self.walks),
             f"--ddpg.buffer is {self.buffer}; it must hold a batch ({self.batch_size}) and a step ({self.walks})",
         )
         require(0 <= self.seed < 2**31, f"--seed is {self.seed}; it must lie in 0..2147483647")
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Name -> value of those that are not left to the protocol."""
+        values = {field.name: getattr(self, field.name) for field in fields(DdpgArguments)}
+        return {name: value for name, value in values.items() if value not in (None, "auto")}
+
+
+@dataclass(frozen=True)
+class DdpgOptions(DdpgArguments):
+    """All options of the reinforcement learner; the defaults are those of the corrected protocol."""
+
+    spread: float = 0.3
+    common: float = 1.0
+    buffer: int = 50_000
+    noise: Noise = "ornstein-uhlenbeck"
+    noise_start: float = 1.0
+    noise_decay: float = 0.9995
+    noise_floor: float = 0.2
+    priority: float = 0.6
 
     @property
     def skip_grams(self) -> bool:

@@ -14,13 +14,14 @@ from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
+from keras import ops
 from numpy.typing import NDArray
 
 from common.metrics import Ranking, recall_at, reciprocal_rank_at
 from common.options import require
 from common.sessions import Sessions
 from gru4rec.batches import session_parallel
-from gru4rec.model import GRU4Rec, advance
+from gru4rec.model import Core, GRU4Rec
 
 Ties = Literal["expected", "standard", "conservative", "median"]
 CUTOFFS = (1, 5, 10, 20)
@@ -112,15 +113,16 @@ class Evaluator:
         architecture = model.architecture
         self.model, self.batch_size = model, batch_size
         self.rows, self.tiles, self.width = _blocks(architecture.num_items)
+        self._core = core = Core(architecture, "float64")
 
         @tf.function(jit_compile=jit)
-        def walk(weights: Any, source: Any, hidden: Any, items: Any, carry: Any) -> Any:
+        def walk(source: Any, hidden: Any, items: Any, carry: Any) -> Any:
             """States after each of the steps (STEPS, B, H), and those of all layers after the last one."""
             states = tf.TensorArray(tf.float32, STEPS, element_shape=hidden[-1].shape)
             for t in tf.range(STEPS):
                 goes_on = tf.cast(carry[t] >= 0, tf.float64)[:, None]
                 hidden = [tf.gather(h, tf.maximum(carry[t], 0)) * goes_on for h in hidden]
-                hidden = advance(architecture, weights, tf.cast(tf.gather(source, items[t]), tf.float64), hidden)
+                hidden = core(tf.cast(tf.gather(source, items[t]), tf.float64), hidden)
                 states = states.write(t, tf.cast(hidden[-1], tf.float32))
             return states.stack(), hidden
 
@@ -162,14 +164,9 @@ class Evaluator:
         """
         model, architecture = self.model, self.model.architecture
         steps = session_parallel(sessions, self.batch_size)
-        weights = {
-            name: tf.cast(variable.value, tf.float64)
-            for name, variable in model.named.items()
-            if name not in model.tables
-        }
-        source = tf.convert_to_tensor(
-            model.named[architecture.input_table].value if architecture.input_table else model.features
-        )
+        for name, variable in self._core.named.items():
+            variable.assign(ops.cast(model.core.named[name], "float64"))
+        source = tf.convert_to_tensor(model.source.value)
         hidden = [tf.zeros((self.batch_size, units), tf.float64) for units in architecture.layers]
         found = np.zeros((len(sessions.items), architecture.layers[-1]), np.float32)
         for start in range(0, len(steps), STEPS):
@@ -179,7 +176,7 @@ class Evaluator:
             carry = np.pad(steps.carry[start:stop], missing, constant_values=-1)
             there = events >= 0
             items = np.where(there, sessions.items[events], 0).astype(np.int32)
-            after, hidden = self._walk(weights, source, hidden, tf.constant(items), tf.constant(carry))
+            after, hidden = self._walk(source, hidden, tf.constant(items), tf.constant(carry))
             found[events[there]] = after.numpy()[there]
         return found
 

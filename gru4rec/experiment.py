@@ -83,7 +83,7 @@ def run(options: GruOptions, dataset: Dataset, data: SessionData) -> dict[str, A
         progress = fit(model, options, data, folder)
         if progress.history:
             plot_curves(folder / "curves.png", f"GRU4Rec, {name}", progress.history, progress.best_epoch)
-        save_own_weights(folder / WEIGHTS, model)
+        save_own_weights(folder / WEIGHTS, model.step)
         row = f"GRU4Rec ({architecture.inputs}, {options.loss})"
         ranks = Evaluator(model, jit=not options.deterministic)(data.test)
         rows = {row: ranks.figures()}

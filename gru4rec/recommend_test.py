@@ -29,7 +29,7 @@ def write_run(folder, **settings):
     model = GRU4Rec(architecture, features)
     for variable in model.named.values():
         variable.assign(rng.normal(0, 0.5, variable.shape).astype(np.float32))
-    model.save_weights(folder / "model.weights.h5")
+    model.step.save_weights(folder / "model.weights.h5")
     name_items(folder, [f"t{i}" for i in range(ITEMS)], architecture)
     return model
 
@@ -135,7 +135,7 @@ def test_equal_scores_are_ordered_by_item(run):
     folder, model = run
     for name in ("Wy", "By"):
         model.named[name].assign(np.zeros(model.named[name].shape, np.float32))
-    model.save_weights(folder / "model.weights.h5")
+    model.step.save_weights(folder / "model.weights.h5")
     (session,) = recommend(folder, "t3", "--top-k", "4")["sessions"]
     assert [one["item"] for one in session["recommended"]] == ["t0", "t1", "t2", "t3"]
 
@@ -302,6 +302,6 @@ def test_features_of_another_catalogue(tmp_path):
 def test_a_diverged_model_recommends_nothing(run):
     folder, model = run
     model.named["By"].assign(np.full((ITEMS, 1), np.nan, np.float32))
-    model.save_weights(folder / "model.weights.h5")
+    model.step.save_weights(folder / "model.weights.h5")
     with pytest.raises(UserError, match="diverged"):
         recommend(folder, "t1")

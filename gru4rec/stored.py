@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+import h5py
 import numpy as np
 
 from common.options import UserError, require
@@ -45,6 +46,8 @@ def load_model(weights: Path, items: int) -> GRU4Rec:
         UserError: a file of the run is missing, damaged or does not fit the others.
     """
     import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets TensorFlow)
+    import keras
+
     from common.weights import load_own_weights
     from gru4rec.model import GRU4Rec
 
@@ -55,8 +58,26 @@ def load_model(weights: Path, items: int) -> GRU4Rec:
     if architecture.input_table is None:
         features = _features(weights.with_name("features.npy"), (items, architecture.features))
     model = GRU4Rec(architecture, features)
-    load_own_weights(model, weights)
+    if _of_version_01(weights):
+        older = keras.Model(name="gru4rec")
+        for name, variable in model.named.items():
+            older.add_weight(variable.shape, name=name)
+        older.built = True
+        load_own_weights(older, weights)
+        for variable, value in zip(model.named.values(), older.weights, strict=True):
+            variable.assign(value)
+    else:
+        load_own_weights(model.step, weights)
     return model
+
+
+def _of_version_01(weights: Path) -> bool:
+    """Whether the weights stand in one list, as version 0.1 wrote them, and not by layer."""
+    try:
+        with h5py.File(weights, "r") as file:
+            return "layers" not in file and "vars" in file
+    except OSError:  # which is said when they are loaded
+        return False
 
 
 def _features(file: Path, shape: tuple[int, int]) -> np.ndarray:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
@@ -21,7 +22,7 @@ from common.negatives import NegativesOfEpoch
 from common.optimizers import RowOptimizer
 from common.sessions import Sessions
 from gru4rec.batches import session_parallel
-from gru4rec.model import GRU4Rec, advance
+from gru4rec.model import GRU4Rec, score
 from gru4rec.parallel import shared_out
 
 CHUNK = 128
@@ -133,10 +134,9 @@ class SessionTrainer:
         self.model, self.optimizer, self.batch_size, self.seed = model, optimizer, batch_size, seed
         architecture = model.architecture
         a_table = architecture.input_table
-        dense = [name for name in model.named if name not in model.tables]
+        core, dense = model.core, list(model.core.named)
         rates = [dropout_input, *(dropout_hidden for _ in architecture.layers)]
         log_support = tf.constant(np.log(np.maximum(support, 1)), tf.float32)
-        features = None if model.features is None else tf.constant(model.features)
 
         def gradients(
             weights: Any, rows: Any, hidden: Any, keep: Any, offset: Any, seeds: Any, own: Any = lambda rows: rows
@@ -152,8 +152,9 @@ class SessionTrainer:
                 ]
                 if architecture.inputs == "content-mlp":
                     masks[0] = _mask((batch_size, weights["D1"].shape[-1]), rates[0], seeds, own)
-                after = advance(architecture, weights, rows["x"], hidden, masks)
-                scores = ops.matmul(after[-1], ops.transpose(rows["Wy"])) + rows["By"][:, 0] - offset
+                with keras.StatelessScope([(core.named[name], weight) for name, weight in weights.items()]):
+                    after = core(rows["x"], hidden, masks)
+                scores = score(after[-1], rows["Wy"], rows["By"]) - offset
                 value = ops.sum(loss(scores, keep)) / batch_size
             d_dense, d_rows = tape.gradient(value, (weights, rows))
             return value, d_dense, d_rows, after
@@ -169,10 +170,7 @@ class SessionTrainer:
             asked = outputs if a_table != "Wy" else tf.concat([outputs, inputs], 0)  # one gather for both uses of Wy
             wy = tf.gather(model.named["Wy"].value, asked)
             rows = {"Wy": wy[: outputs.shape[0]], "By": tf.gather(model.named["By"].value, outputs)}
-            if a_table is None:
-                rows["x"] = tf.gather(features, inputs)
-            else:
-                rows["x"] = wy[outputs.shape[0] :] if a_table == "Wy" else tf.gather(model.named[a_table].value, inputs)
+            rows["x"] = wy[outputs.shape[0] :] if a_table == "Wy" else tf.gather(model.source.value, inputs)
             offset = tf.zeros(outputs.shape)
             if logq:
                 of_items = tf.gather(log_support, outputs)

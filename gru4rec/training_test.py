@@ -11,7 +11,7 @@ from common.optimizers import RowAdagrad, RowAdam
 from common.sessions import Sessions
 from gru4rec.batches import session_parallel
 from gru4rec.losses import make_loss
-from gru4rec.model import Architecture, GRU4Rec, advance
+from gru4rec.model import Architecture, GRU4Rec
 from gru4rec.training import SessionTrainer, chunks
 
 ITEMS = 12
@@ -183,8 +183,7 @@ def test_one_event_at_a_time_equals_the_scores_of_all_items():
     model = one.model
     hidden = model.start(2)
     for items in ([1, 2], [3, 4]):
-        x = model.inputs_of(np.array(items))
-        expected = advance(model.architecture, model.named, x, hidden)
+        expected = model.core(np.asarray(model.source)[items], hidden)
         scores, hidden = model(np.array(items), hidden)
         np.testing.assert_allclose(hidden[-1], expected[-1], atol=1e-6)
     assert scores.shape == (2, ITEMS)

@@ -22,7 +22,7 @@ from dtnmr.model import DTNMR, Inputs
 from gru4rec.kinds import GruKind, LossName
 from gru4rec.losses import make_loss
 from gru4rec.model import Architecture as Gru4RecArchitecture
-from gru4rec.model import GRU4Rec, advance
+from gru4rec.model import GRU4Rec, score
 from seer.model import Architecture as SeerArchitecture
 from seer.model import SeER, Variant
 from session_transformers.architecture import default_architecture
@@ -136,20 +136,18 @@ def gru4rec(sized: Sized, kind: GruKind, name: LossName) -> Task:
         "columns": sized.ids(items, rows + negatives),
         "hidden": np.tanh(sized.normal(rows, 100)),
     }
-    of_scores = make_loss(name, bpreg=1.0, elu_param=0.5)
+    networks, of_scores = GRU4Rec(architecture), make_loss(name, bpreg=1.0, elu_param=0.5)
 
     def loss(model: Any, batch: dict[str, Any], training: bool) -> Any:
-        weights = {name: ops.convert_to_tensor(variable) for name, variable in model.named.items()}
-        x = model.inputs_of(batch["items"])
+        x = networks.inputs_of(batch["items"])
         masks = None
         if training and sized.dropout:
             masks = [1.0, keras.random.dropout(ops.ones((rows, 100), x.dtype), 0.3, seed=1)]
-        hidden = advance(architecture, weights, x, [ops.cast(batch["hidden"], x.dtype)], masks)[-1]
-        scores = ops.matmul(hidden, ops.transpose(ops.take(weights["Wy"], batch["columns"], axis=0)))
-        scores = ops.cast(scores + ops.take(weights["By"], batch["columns"], axis=0)[:, 0], "float32")
-        return ops.sum(of_scores(scores, ops.ones(rows))) / rows
+        hidden = networks.core(x, [batch["hidden"]], masks)[-1]
+        wy, by = (ops.take(ops.convert_to_tensor(networks.named[n]), batch["columns"], axis=0) for n in ("Wy", "By"))
+        return ops.sum(of_scores(score(hidden, wy, by), ops.ones(rows))) / rows
 
-    return Task(GRU4Rec(architecture), loss, batch)
+    return Task(networks.step, loss, batch)
 
 
 def session_network(sized: Sized, name: Any, task: Any) -> Task:

@@ -40,7 +40,7 @@ from common.options import OptionalPath, UserError, reason_of, replacing, requir
 from common.row_counts import RowCounts, print_json, short
 from common.sources import Dataset
 
-VERSION = 3
+VERSION = 4
 """Of what is made; sets of another version are made anew."""
 STATE = "prepared.json"
 SPLITS: tuple[Split, ...] = ("train", "test")

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import io
+import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from common.options import UserError
-from common.table_sources import Source, find_sources, open_source, open_sources, telling_damage
+from common.table_sources import Source, find_sources, open_source, open_sources, opened, telling_damage
 
 TEXT = b"a,b\n1,2\n"
 
@@ -69,3 +72,27 @@ def test_files_folders_and_patterns(tmp_path):
     assert [source.name for source in find_sources([tmp_path / "a.tsv.gz", tmp_path / "b.csv"])] == ["a.tsv", "b.csv"]
     with pytest.raises(UserError, match=r"holds no table; expected files that end in \.csv"):
         find_sources(Path(__file__).parent / "mssd")
+
+
+@pytest.mark.skipif(shutil.which("zstd") is None, reason="no program zstd")
+def test_zstandard_is_unpacked_whole_or_refused(tmp_path):
+    plain, packed = tmp_path / "a.csv", tmp_path / "a.csv.zst"
+    plain.write_bytes(b'a,b\r\n1,"x\n' * 1000)
+    subprocess.run(["zstd", "-q", plain], check=True)
+    with opened(packed) as stream:
+        assert stream.read() == plain.read_bytes()
+    packed.write_bytes(packed.read_bytes()[:-3])
+    with pytest.raises(UserError, match=r"a\.csv\.zst: the archive is damaged"), opened(packed) as stream:
+        stream.read()
+
+
+def test_what_unpacks_zstandard_is_named_where_nothing_does(tmp_path, monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    (tmp_path / "a.csv.zst").touch()
+    message = r"unpacks Zstandard; install it \(pip install zstandard\) or unpack the file"
+    with pytest.raises(UserError, match=message), opened(tmp_path / "a.csv.zst"):
+        pass

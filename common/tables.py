@@ -428,25 +428,28 @@ class _Loader:
             else:
                 with open_source(source) as stream, link.open("wb") as copy:
                     shutil.copyfileobj(stream, copy)
-            database = self.table.database
-            found = database.execute(f"DESCRIBE SELECT * FROM read_parquet({literal(str(link))})").fetchall()
-            kinds = {str(row[0]): str(row[1]) for row in found}
-            chosen = self._chosen(list(kinds), str(source))
-            for name in chosen.values():
-                single = not kinds[name].endswith("]") and not kinds[name].startswith(("STRUCT", "MAP", "UNION"))
-                require(single, f"{source}: the column {name} holds {kinds[name]}; expected one value in each row")
-            selected = ", ".join(_as_text(quoted(name), column, kinds[name]) for column, name in chosen.items())
-            database.execute(
-                f"CREATE TABLE {self._raw} AS SELECT {selected} FROM read_parquet({literal(str(link))}, "
-                "hive_partitioning = false)"
-            )
+            typed = f"read_parquet({literal(str(link))}, hive_partitioning = false)"
+            chosen = self._load_typed(typed, str(source))
         except duckdb.Error as error:
             reason = str(error).splitlines()[0].replace(str(link), str(source))
             raise UserError(f"{source}: cannot be read as Parquet: {reason}") from None
         finally:
             link.unlink(missing_ok=True)
         rows = self._one(f"SELECT count(*) FROM {self._raw}")
-        self._take(str(source), rows, 0, list(chosen), lambda row: f"{source}, row {row + 1}")
+        self._take(str(source), rows, 0, chosen, lambda row: f"{source}, row {row + 1}")
+
+    def _load_typed(self, typed: str, name: str) -> list[str]:
+        """Load what DuckDB knows the types of, ``typed`` being such a table in SQL; returns the columns found."""
+        database = self.table.database
+        kinds = {str(row[0]): str(row[1]) for row in database.execute(f"DESCRIBE SELECT * FROM {typed}").fetchall()}
+        chosen = self._chosen(list(kinds), name)
+        for column in chosen.values():
+            single = not kinds[column].endswith("]") and not kinds[column].startswith(("STRUCT", "MAP", "UNION"))
+            require(single, f"{name}: the column {column} holds {kinds[column]}; expected one value in each row")
+        texts = [_as_text(quoted(there), column, kinds[there]) for column, there in chosen.items()]
+        selected = ", ".join(texts) or "NULL AS nothing"
+        database.execute(f"CREATE TABLE {self._raw} AS SELECT {selected} FROM {typed}")
+        return list(chosen)
 
     def _load_json(self, source: Source, stream: IO[bytes]) -> None:
         rows: list[list[str]] = []
@@ -500,38 +503,42 @@ class _Loader:
         return text
 
     def load_frame(self, frame: Any) -> None:
-        """Load a pandas, Polars or Arrow table."""
-        if isinstance(frame, pd.DataFrame):
-            names = [str(name) for name in frame.columns]
-            column_of = {str(name): frame[name] for name in frame.columns}
-
-            def texts(name: str) -> list[str]:
-                return [_text_of(value) for value in column_of[name].tolist()]
-
-        elif hasattr(frame, "column_names") and hasattr(frame, "column"):  # Arrow
-            names = list(frame.column_names)
-
-            def texts(name: str) -> list[str]:
-                return [_text_of(value) for value in frame.column(name).to_pylist()]
-
-        elif hasattr(frame, "collect_schema") or hasattr(frame, "get_column"):  # Polars
-            frame = frame.collect() if hasattr(frame, "collect") else frame
-            names = list(frame.columns)
-
-            def texts(name: str) -> list[str]:
-                return [_text_of(value) for value in frame.get_column(name).to_list()]
-
-        else:
-            raise UserError(
-                f"a {type(frame).__name__} is no table; expected a path, or a pandas, Polars or Arrow table"
-            )
+        """Load a pandas table, or one that hands itself over as an Arrow stream: of Arrow, Polars, DuckDB, ..."""
+        if not isinstance(frame, pd.DataFrame):
+            for whole in ("collect", "read_all"):  # a LazyFrame of Polars, and an Arrow reader, which streams only once
+                frame = getattr(frame, whole)() if hasattr(frame, whole) else frame
+            self._load_arrow(frame)
+            return
+        names = [str(name) for name in frame.columns]
+        column_of = {str(name): frame[name] for name in frame.columns}
         chosen = self._chosen(names, "the table")
-        twice = [name for name in chosen.values() if names.count(name) > 1]
-        require(not twice, f"the table: names the column {', '.join(twice)} twice")
+        _refuse_twins(names, chosen)
+        texts = {column: [_text_of(value) for value in column_of[name].tolist()] for column, name in chosen.items()}
+        content = pd.DataFrame({column: pd.Series(values, dtype=object) for column, values in texts.items()})
         self._create_empty(list(chosen))
-        content = pd.DataFrame({column: pd.Series(texts(name), dtype=object) for column, name in chosen.items()})
         self._insert_frame(content)
-        self._take("the table", len(content), 0, list(chosen), lambda row: f"the table, row {row}")
+        self._take("the table", len(content), 0, list(chosen), _row_of_a_table)
+
+    def _load_arrow(self, frame: Any) -> None:
+        import duckdb
+
+        require(
+            hasattr(frame, "__arrow_c_stream__"),
+            f"a {type(frame).__name__} is no table; expected a path, or a pandas, Polars or Arrow table",
+        )
+        names = getattr(frame, "column_names", None) or getattr(getattr(frame, "schema", None), "names", [])
+        if not callable(names):
+            names = [str(name) for name in names]
+            _refuse_twins(names, self._chosen(names, "the table") if names else {})
+        database = self.table.database
+        database.register("given", _ArrowStream(frame))
+        try:
+            chosen = self._load_typed("given", "the table")
+        except duckdb.Error as error:
+            raise UserError(f"the table: cannot be read: {str(error).splitlines()[0]}") from None
+        finally:
+            database.unregister("given")
+        self._take("the table", self._one(f"SELECT count(*) FROM {self._raw}"), 0, chosen, _row_of_a_table)
 
     def _create_empty(self, names: Sequence[str]) -> None:
         columns = ", ".join(f"{quoted(name)} VARCHAR" for name in names) or "nothing VARCHAR"
@@ -606,6 +613,25 @@ class _Loader:
         row = self.table.database.execute(query).fetchone()
         assert row
         return row[0]
+
+
+@dataclass(frozen=True)
+class _ArrowStream:
+    """A table by the Arrow stream that it gives, and nothing else: DuckDB asks for pyarrow where it knows the type."""
+
+    frame: Any
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        return self.frame.__arrow_c_stream__(requested_schema)
+
+
+def _row_of_a_table(row: int) -> str:
+    return f"the table, row {row}"
+
+
+def _refuse_twins(names: Sequence[str], chosen: Mapping[str, str]) -> None:
+    twice = [name for name in chosen.values() if names.count(name) > 1]
+    require(not twice, f"the table: names the column {', '.join(twice)} twice")
 
 
 class _Number(str):

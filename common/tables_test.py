@@ -6,6 +6,7 @@ import io
 import re
 import tarfile
 import zipfile
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -391,6 +392,60 @@ def test_parquet_json_lines_and_frames(tmp_path):
     path.write_text('{"a": 1, "t": 5, "f": true}\n{"a": 1, "t"\n')
     assert "line 2: is no JSON" in told(path, columns)
     assert "row 1: a is ''" in told(pd.DataFrame({"a": [None, 1]}), {"a": Column("id")}).replace("row 0", "row 1")
+
+
+class Stream:
+    """All that is known of a table is that it gives an Arrow stream."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+FRAME = {"a": Column("id"), "n": Column("number", empty=True), "t": Column("time"), "f": Column("flag")}
+RAW = {
+    "x": [[1], [2]],
+    "a": ["007", "NA"],
+    "n": [0.5, None],
+    "t": [datetime(2014, 4, 7, 10, 51, 9), datetime(2014, 4, 8)],
+    "f": [True, False],
+}
+EXPECTED = [["007", 0.5, 1396867869.0, True], ["NA", None, 1396915200.0, False]]
+
+
+def frames_of(table):
+    return [[None if value != value else value for value in row] for row in rows_of(table, FRAME)]
+
+
+def test_anything_that_gives_an_arrow_stream_is_a_table():
+    import duckdb
+
+    database = duckdb.connect()
+    database.execute("CREATE TABLE made (x INTEGER[], a VARCHAR, n DOUBLE, t TIMESTAMP, f BOOLEAN)")
+    database.executemany("INSERT INTO made VALUES (?, ?, ?, ?, ?)", list(zip(*RAW.values(), strict=True)))
+    assert frames_of(Stream(database.table("made"))) == EXPECTED
+    wrong = Stream(database.sql("SELECT 'yes' AS f"))
+    assert "the table, row 0: f is 'yes'; expected true or false" in told(wrong, {"f": FRAME["f"]})
+    assert "the column x holds INTEGER[]" in told(Stream(database.table("made")), {"x": Column("id")})
+    assert "the column b is missing among x, a, n, t, f" in told(Stream(database.table("made")), {"b": Column("id")})
+    none = Stream(database.sql("SELECT * FROM made WHERE false"))
+    assert frames_of(none) == []
+
+
+def test_arrow_tables():
+    arrow = pytest.importorskip("pyarrow", reason="pip install pyarrow")
+    table = arrow.table(RAW)
+    assert frames_of(table) == frames_of(table.to_reader()) == EXPECTED
+    assert frames_of(table.set_column(1, "a", table.column("a").dictionary_encode())) == EXPECTED
+    twice = arrow.table([["1"], ["2"]], names=["a", "a"])
+    assert "names the column a twice" in told(twice, {"a": Column("id")})
+
+
+def test_polars_tables():
+    polars = pytest.importorskip("polars", reason="pip install polars")
+    assert frames_of(polars.DataFrame(RAW)) == frames_of(polars.LazyFrame(RAW)) == EXPECTED
 
 
 def test_strange_values_of_parquet_and_json_lines(tmp_path):

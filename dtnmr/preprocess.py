@@ -25,7 +25,7 @@ from dtnmr.dataset import KkboxData
 from dtnmr.kkbox import EXTRA, REQUIRED, kkbox_files
 from dtnmr.tally import others, rows_of, warnings_of
 
-VERSION = 2
+VERSION = 3
 """Of the prepared arrays; raise it when other arrays are made of the same files."""
 
 

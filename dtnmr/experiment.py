@@ -63,7 +63,8 @@ def run(options: DtnmrOptions, dataset: Dataset, data: KkboxData) -> dict[str, A
         },
         "vocabulary": digest(columns(data)),
     }
-    titles = titles_in(dataset.raw, data)
+    rows = rows_of(data)
+    titles = titles_in(dataset.raw, data, rows)
     name = f"{architecture.rating}-{options.protocol}-{dataset.name}"
     folder = open_run("dtnmr", name, options, facts)
     save_vocabulary(folder, columns(data))
@@ -84,7 +85,7 @@ def run(options: DtnmrOptions, dataset: Dataset, data: KkboxData) -> dict[str, A
             for title, learn in make_baselines(data, options.seed).items():
                 outcomes[title] = evaluate(learn(), task, options.cutoffs)
     summary = {
-        "rows": rows_of(data).as_json(),
+        "rows": rows.as_json(),
         "warnings": warnings,
         "test_users": int(task.known.sum()),
         "new_users": int((~task.known).sum()),

@@ -23,6 +23,7 @@ from dtnmr.building import build
 from dtnmr.data_options import DataOptions, Protocol
 from dtnmr.dataset import KkboxData
 from dtnmr.kkbox import EXTRA, REQUIRED, kkbox_files
+from dtnmr.stored import titles_in
 from dtnmr.tally import others, rows_of, warnings_of
 
 VERSION = 3
@@ -151,6 +152,7 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
         "bits of a user, with the songs heard": data.user_width + data.song_width,
     }
     rows = rows_of(data)
+    titles_in(dataset.raw, data, rows)
     for warning in warnings_of(data):
         console.notify(f"warning: {warning}")
     found = {

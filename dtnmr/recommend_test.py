@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from common.options import UserError, parse
+from common.row_counts import UNNEEDED, RowCounts
 from common.testing import reseal
 from common.vocabulary import digest
 from dtnmr.model import DTNMR, Architecture
@@ -178,7 +179,9 @@ def test_titles_where_the_dataset_has_them(tmp_path, capsys):
     info.write_text("song_id,name,isrc\n" + rows)
     packed = raw / "song_extra_info.csv.gz"
     packed.write_bytes(gzip.compress((raw / "song_extra_info.csv").read_bytes()))
-    assert read_titles(packed, {"s3"}) == {"s3": "[red]Title 3[/]"}
+    counts = RowCounts()
+    assert read_titles(packed, {"s3"}, counts=counts) == {"s3": "[red]Title 3[/]"}
+    assert counts.used(packed) == 1 and counts.left_out[packed.name] == {UNNEEDED: counts.rows[packed.name] - 1}
     packed.write_bytes(b"no archive")
     with pytest.raises(UserError, match="is damaged"):
         read_titles(packed, set())

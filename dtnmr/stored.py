@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.folders import replacing_folder
 from common.options import UserError, require, write_json
+from common.row_counts import UNNEEDED, RowCounts
 from common.rundir import read_run
 from common.sources import find_file
 from common.tables import Column, open_table
@@ -31,14 +32,16 @@ def columns(data: KkboxData) -> list[str]:
     return [f"{name}: {value}" for name in (*SONG_FEATURES, *USER_FEATURES, "behaviour") for value in data.values[name]]
 
 
-def titles_in(raw: Path, data: KkboxData) -> dict[str, str] | None:
+def titles_in(raw: Path, data: KkboxData, counts: RowCounts | None = None) -> dict[str, str] | None:
     """Song id -> title, of the songs of ``data``, if the folder ``raw`` has song_extra_info.csv.
+
+    ``counts`` takes its rows.
 
     Raises:
         UserError: that file is broken.
     """
     extra = find_file(raw, *EXTRA)
-    return None if extra is None else read_titles(extra, set(data.song_ids), data.released)
+    return None if extra is None else read_titles(extra, set(data.song_ids), data.released, counts)
 
 
 def save_data(folder: Path, data: KkboxData, titles: dict[str, str] | None = None) -> None:
@@ -81,11 +84,12 @@ def titles(folder: Path) -> dict[str, str]:
     return {str(song): str(title) for song, title in found.items()}
 
 
-def read_titles(file: Path, songs: set[str], exact: bool = False) -> dict[str, str]:
+def read_titles(file: Path, songs: set[str], exact: bool = False, counts: RowCounts | None = None) -> dict[str, str]:
     """song_id -> title of ``songs``, from song_extra_info.csv (song_id, name, isrc).
 
     Args:
         exact: take ids as they stand, as of :func:`dtnmr.kkbox.songs_columns`.
+        counts: takes the rows of the file; those of other songs are not needed.
 
     Raises:
         UserError: a column is missing, a row is broken, or the file is damaged.
@@ -93,12 +97,16 @@ def read_titles(file: Path, songs: set[str], exact: bool = False) -> dict[str, s
     song = Column("text" if exact else "id", names=("song_id",), empty=True)
     columns = {"song": song, "name": Column("text", empty=True)}
     with open_table(file, columns, separator=",", multiline=True) as table:
-        return {
+        found = {
             song: title
             for frame in table.chunks()
             for song, title in zip(frame.song.tolist(), frame["name"].tolist(), strict=True)
             if song in songs
         }
+        if counts is not None:
+            counts.add(table)
+            counts.leave_out(file, UNNEEDED, table.rows - len(found))
+        return found
 
 
 def read_architecture(folder: Path, data: KkboxData) -> Architecture:

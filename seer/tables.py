@@ -40,6 +40,9 @@ def read_bytes(path: Path) -> bytes:
 def read_triplets(path: Path) -> tuple[Ints, Ints, NDArray[np.float32]]:
     """Read ``triplets.txt``: one ``user song rating`` per line, integers separated by single blanks.
 
+    It has its own reader, and not :mod:`common.tables`: one pattern holds for every line of the file, which has neither
+    header nor quoting nor optional columns, so that each line is used or refused. There are as many rows as ratings.
+
     Returns:
         users, songs (both int32) and ratings (float32, 1..5), each (ratings,) in the order of the file.
 

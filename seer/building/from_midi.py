@@ -27,7 +27,7 @@ from tqdm import tqdm
 from common import console
 from common.folders import replacing_folder
 from common.options import OptionalInt, OptionalPath, flag, require, write_json
-from common.row_counts import RowCounts
+from common.row_counts import UNNEEDED, RowCounts
 from common.sources import MARKER, mark_synthetic
 from seer.building.midi_songs import Converted, convert_all
 from seer.building.play_counts import PlayCounts, read_play_counts
@@ -113,12 +113,16 @@ def build_dataset(options: FromMidiOptions) -> dict[str, Any]:
     matches = match_files(midi, options.mapping)
     say = console.notify if getattr(options, "json", False) else console.say
     say(f"{midi}: {matches.kind}.")
-    found = _join(matches, read_songs(songs), songs)
+    rows = RowCounts()
+    found = _join(matches, read_songs(songs, rows), songs)
     require(
         bool(found.songs),
         f"{midi}: no MIDI file belongs to a song of {songs} ({matches.kind}); name a table with --mapping",
     )
-    plays, lines = read_play_counts(triplets, found.songs)
+    unnamed = [row for row in matches.skipped if not row.song_id and row.reason.startswith("not in ")]
+    for row in unnamed:
+        console.notify(f"{midi}: {row.file} is {row.reason}")
+    plays, lines = read_play_counts(triplets, found.songs, rows)
     active = plays.keep_active_users(options.min_songs)
     skipped = [*found.skipped, *_lost(found, set(plays.song_ids), found.songs, f"not in {triplets.name}")]
     _require_plays(active, found, plays, options)
@@ -137,7 +141,7 @@ def build_dataset(options: FromMidiOptions) -> dict[str, Any]:
     steps = int(np.median(lengths)) if options.steps == "median" else int(options.steps)
     counts = {
         "lines": lines,
-        "rows": _row_counts(triplets, lines, [plays, active, kept], options).as_json(),
+        "rows": _row_counts(rows, matches, [plays, active, kept], options).as_json(),
         "songs with MIDI and metadata": len(found.songs),
         "of these with plays": _sizes(plays),
         "of users with enough songs": _sizes(kept),
@@ -229,17 +233,25 @@ def _lost(found: Found, left: set[str], before: Any, reason: str) -> list[Skippe
     return [Skipped(song, found.files[song], reason) for song in before if song not in left]
 
 
-def _row_counts(path: Path, lines: int, plays: Sequence[PlayCounts], options: FromMidiOptions) -> RowCounts:
-    """What became of the lines of the play counts; ``plays`` are what each filter leaves."""
-    counts = RowCounts()
-    counts.add_file(path, lines)
+def _row_counts(
+    counts: RowCounts, matches: Matches, plays: Sequence[PlayCounts], options: FromMidiOptions
+) -> RowCounts:
+    """What became of the rows of play counts, songs and mapping; ``plays`` are what each filter leaves."""
+    path, songs, left = options.triplets, options.songs, len(plays[-1].song_ids)
+    assert path is not None and songs is not None
     reasons = (
         "songs without a MIDI file and metadata",
         f"users with fewer than {options.min_songs} songs",
         "songs whose MIDI file cannot be read, and users then left with too few",
     )
-    for reason, left in zip(reasons, plays, strict=True):
-        counts.leave_out(path, reason, counts.used(path) - int(left.lines.sum()))
+    for reason, kept in zip(reasons, plays, strict=True):
+        counts.leave_out(path, reason, counts.used(path) - int(kept.lines.sum()))
+    counts.leave_out(songs, UNNEEDED, counts.used(songs) - left)
+    if matches.mapping is not None:
+        counts.add_file(matches.mapping, matches.rows)
+        wrong = matches.rows - len(matches.files) - len(matches.tracks)
+        counts.leave_out(matches.mapping, "whose file cannot be taken", wrong)
+        counts.leave_out(matches.mapping, UNNEEDED, counts.used(matches.mapping) - left)
     return counts
 
 

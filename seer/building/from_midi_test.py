@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from common.options import PROJECT, UserError, run_script
+from common.row_counts import UNNEEDED
 from common.sources import MARKER
 from seer.building.from_midi import FromMidiOptions, build_dataset
 from seer.midi import midi_to_array, read_midi, read_note_ons
@@ -139,16 +140,26 @@ def test_mapping_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
             for song, file in (line.split(",") for line in f"SA,deep/er/1.mid\nSB,2.mid\n{wrong}".split())
         )
     )
-    build_dataset(options(folder, min_songs=1))
-    assert "mapping.csv names a file for each of 5 songs" in capsys.readouterr().out
+    counts = build_dataset(options(folder, min_songs=1))
+    said = capsys.readouterr()
+    assert "mapping.csv names a file for each of 5 songs" in said.out and "3.mid is not in mapping.csv" in said.err
+    rows = counts["rows"]["files"]
+    used = {name: (file["rows"], file["used"]) for name, file in rows.items()}
+    songs = len((folder / "songs.csv").read_text().splitlines()) - 1
+    assert used["mapping.csv"] == (5, 2) and used["songs.csv"] == (songs, 2)
+    assert rows["mapping.csv"]["left_out"] == {"whose file cannot be taken": 2, UNNEEDED: 1}
     assert skipped(folder / "out") == [
+        ("", "3.mid", "not in mapping.csv"),
         ("S9", "2.mid", "not in songs.csv"),
         ("SC", "../songs.csv", "leads out of the folder; expected a path relative to it"),
         ("SX", "gone.mid", "no such file"),
     ]
     (folder / "midi/mapping.csv").rename(folder / "elsewhere.csv")
     build_dataset(options(folder, min_songs=1, mapping=folder / "elsewhere.csv"))
-    assert len(skipped(folder / "out")) == 3
+    assert len(skipped(folder / "out")) == 4
+    (folder / "midi" / "4.mid").write_bytes(FILES["SC"])
+    build_dataset(options(folder, min_songs=1, mapping=folder / "elsewhere.csv"))
+    assert ("", "3.mid", "not in elsewhere.csv, and 1 more MIDI files") in skipped(folder / "out")
     (folder / "elsewhere.csv").write_text("song_id,path\nSA,2.mid\n")
     with pytest.raises(UserError, match=r"elsewhere\.csv, line 1: the column file is missing"):
         build_dataset(options(folder, mapping=folder / "elsewhere.csv"))
@@ -291,7 +302,7 @@ def test_ends_of_lines_within_a_title(tmp_path: Path, ending: str) -> None:
 def test_a_lost_end_of_line_in_the_play_counts(tmp_path: Path) -> None:
     folder = write_sources(tmp_path)
     (folder / "triplets.txt").write_bytes(b"ann\tSA\t1\nbob\rx\tSA\t2\n")
-    with pytest.raises(UserError, match=r"triplets\.txt: line 2 is 'bob\\rx"):
+    with pytest.raises(UserError, match=r"triplets\.txt, line 2: a value holds a carriage return"):
         build_dataset(options(folder))
 
 

@@ -5,33 +5,25 @@ Source: arXiv 1907.01640 v2, section 3.1 and figure 3.
 
 from __future__ import annotations
 
-import codecs
-import contextlib
-import gzip
-import io
-import zlib
-from array import array
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
 from unicodedata import normalize
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from common.options import UserError, require
-from common.sources import open_text_or_zip
+from common.options import require
+from common.row_counts import RowCounts
+from common.tables import Column, open_table
 
-LONGEST_LINE = 1000
-"""Bytes; a line of the Taste Profile has about 64."""
 HIGHEST_COUNT = 10**9
 """Plays of one song by one user; the real maximum is 3,532."""
 RATING_FROM = (1, 2, 3, 4, 6)
 """The fewest plays for a rating of 1, 2, 3, 4 and 5 (figure 3)."""
-_expected = "expected user, song id and play count (1 or more), separated by tabs"
+COLUMNS = {"user": Column("text"), "song": Column("text"), "plays": Column("integer", 1, HIGHEST_COUNT)}
+"""Of the Taste Profile, which has no line that names them, and no quoting."""
 
 
 @dataclass(frozen=True)
@@ -75,99 +67,51 @@ class PlayCounts:
         return np.searchsorted(RATING_FROM, self.counts, side="right")
 
 
-def read_play_counts(path: Path, songs: Collection[str]) -> tuple[PlayCounts, int]:
+def read_play_counts(path: Path, songs: Collection[str], counts: RowCounts | None = None) -> tuple[PlayCounts, int]:
     """Read ``train_triplets.txt``: user, song id and play count per line, separated by tabs; .gz and .zip as well.
 
-    The file is read line by line and only the plays of ``songs`` are kept, so memory is bounded by these: the whole
-    Taste Profile has 48 million lines. Counts of a pair that occurs again are added up. The plays stay in the
+    The rows lie in DuckDB, which moves them to the disk where they are many (the whole Taste Profile has 48 million);
+    only the plays of ``songs`` come to memory. Counts of a pair that occurs again are added up. The plays stay in the
     order of the first occurrence of each pair.
 
+    Args:
+        songs: ids; accents may be written in another way in the file: macOS takes them apart (NFD).
+        counts: takes the rows of the file.
+
     Returns:
-        The plays of ``songs``, and the number of lines in the file.
+        The plays of ``songs``, and the number of rows in the file.
 
     Raises:
         UserError: the file cannot be read, is empty, or a line is malformed (the first one is named).
     """
     numbers = {song: number for number, song in enumerate(sorted(songs))}
-    # Accents may be written in another way there: macOS takes them apart (NFD).
-    number_of = {normalize(form, song).encode(): number for form in ("NFC", "NFD") for song, number in numbers.items()}
-    number_of |= {song.encode(): number for song, number in numbers.items()}
-    user_of: dict[bytes, int] = {}
-    users, plays, counts = array("q"), array("q"), array("q")
-    number = 0
-    with open_lines(path) as stream:
-        # A line of any length would fill the memory; disable=None: no bar unless stderr is a terminal.
-        lines = iter(partial(stream.readline, LONGEST_LINE), b"")
-        for number, line in enumerate(tqdm(lines, f"reading {path.name}", unit=" lines", delay=5, disable=None), 1):
-            fields = line.rstrip(b"\r\n").split(b"\t")
-            if len(fields) != 3 or not fields[2].isdigit() or not fields[0] or not fields[1]:
-                raise _wrong(path, number, line)
-            song = number_of.get(fields[1])
-            if song is None:
-                continue
-            user = user_of.get(fields[0])
-            if user is None:
-                # Two lines, the end of the first one lost; or two files, one behind the other.
-                if b"\r" in fields[0] or fields[0].startswith(codecs.BOM_UTF8):
-                    raise _wrong(path, number, line)
-                user = user_of[fields[0]] = len(user_of)
-            count = int(fields[2][:12])
-            if not 1 <= count <= HIGHEST_COUNT:
-                raise _wrong(path, number, line)
-            users.append(user)
-            plays.append(song)
-            counts.append(count)
-    require(number > 0, f"{path}: is empty; {_expected}")
-    try:
-        user_ids = [user.decode() for user in user_of]
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: the user {error.object[:40]!r} is not UTF-8; save the file in UTF-8") from None
-    order = np.argsort(np.array(user_ids, dtype=object), kind="stable")
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
-    user_ids = [user_ids[i] for i in order]
-    whole = _added_up(place[np.asarray(users)], np.asarray(plays), np.asarray(counts), len(number_of))
-    everything = PlayCounts(user_ids, sorted(songs), *whole)
-    return everything.keep(np.ones(len(everything.users), dtype=bool)), number
-
-
-def _added_up(
-    users: NDArray[np.int64], songs: NDArray[np.int64], counts: NDArray[np.int64], num_songs: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    _, first, pair = np.unique(users * num_songs + songs, return_index=True, return_inverse=True)
-    total = np.zeros(len(first), dtype=np.int64)
-    np.add.at(total, pair, counts)
-    order = np.argsort(first)
-    return users[first[order]], songs[first[order]], total[order], np.bincount(pair, minlength=len(first))[order]
-
-
-def _wrong(path: Path, number: int, line: bytes) -> UserError:
-    text = line.rstrip(b"\r\n")
-    start = text[:60].decode("utf-8", "replace")
-    more = "" if len(text) <= 60 else f"... (of {LONGEST_LINE:,} bytes or more)" if len(line) == LONGEST_LINE else "..."
-    return UserError(f"{path}: line {number} is {start!r}{more}; {_expected}")
-
-
-@contextlib.contextmanager
-def open_lines(path: Path) -> Iterator[IO[bytes]]:
-    """Open a plain, gzipped (``.gz``) or zipped (``.zip``) text file as a stream of bytes, without a byte order mark.
-
-    Raises:
-        UserError: the file cannot be opened or (while reading, too) its compression is damaged.
-    """
-    with open_text_or_zip(path) as stream:
-        if path.suffix.lower() != ".gz":
-            yield _without_mark(stream)
-            return
+    number_of = {normalize(form, song): number for form in ("NFC", "NFD") for song, number in numbers.items()} | numbers
+    with open_table(path, COLUMNS, header=tuple(COLUMNS), separator="\t", quotes=False) as table:
+        require(table.rows > 0, f"{path}: is empty; expected user, song id and play count, separated by tabs")
+        if counts is not None:
+            counts.add(table)
+        lost = "contains(user, chr(13)) OR contains(song, chr(13))"  # two lines, the end of the first one lost
+        if broken := table.database.execute(
+            f"SELECT min(row) FROM {table.name} WHERE {lost} HAVING count(*)"
+        ).fetchall():
+            raise table.error(broken[0][0], "a value holds a carriage return; end each line with a line feed")
+        database, users, wanted = table.database, f"{table.name}_users", f"{table.name}_songs"
+        texts = pd.DataFrame({"text": pd.Series(number_of, dtype=object).index, "song_number": number_of.values()})
+        database.register(wanted, texts)
+        rows = f"{table.name} JOIN {wanted} ON song = text"
         try:
-            with gzip.open(stream) as unpacked:
-                yield _without_mark(unpacked)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UserError(f"{path}: the gzip file is damaged: {error}; download it again") from error
-
-
-def _without_mark(stream: Any) -> IO[bytes]:
-    buffered = io.BufferedReader(stream)
-    if buffered.peek(3).startswith(codecs.BOM_UTF8):
-        buffered.read(3)
-    return buffered
+            database.execute(
+                f"CREATE TABLE {users} AS SELECT DISTINCT user, dense_rank() OVER (ORDER BY user) - 1 AS user_number "
+                f"FROM {rows}"
+            )
+            user_ids = database.execute(f"SELECT user FROM {users} ORDER BY user_number").fetchdf()["user"].tolist()
+            found = database.execute(
+                "SELECT user_number, song_number, sum(plays)::BIGINT AS plays, count(*) AS lines "
+                f"FROM {rows} JOIN {users} USING (user) GROUP BY user_number, song_number ORDER BY min(row)"
+            ).fetchnumpy()
+            database.execute(f"DROP TABLE {users}")
+        finally:
+            database.unregister(wanted)
+        columns = (np.asarray(found[name], np.int64) for name in ("user_number", "song_number", "plays", "lines"))
+        everything = PlayCounts(user_ids, sorted(songs), *columns)
+        return everything.keep(np.ones(len(everything.users), dtype=bool)), table.rows

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import gzip
+import io
 import json
 import math
 import re
 import sqlite3
 import unicodedata
+import zlib
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
 from common.options import UserError, require
-from seer.building.play_counts import LONGEST_LINE, open_lines
+from common.row_counts import RowCounts
+from common.sources import open_text_or_zip
 from seer.midi_file import ENDINGS, song_name
 from seer.tables import integer, positive, read_bytes, read_table
 
 SEPARATOR = b"<SEP>"
+LONGEST_LINE = 10_000
+"""Bytes; the longest line of unique_tracks.txt has some 400."""
 _track = re.compile(r"TR[A-Z]{3}[A-Z0-9]{1,40}")
 _md5 = re.compile(r"[0-9a-f]{32}")
 
@@ -55,6 +63,10 @@ class Matches(NamedTuple):
     tracks: dict[str, tuple[float, str]]
     """MSD track id -> (score, file)."""
     skipped: list[Skipped]
+    mapping: Path | None = None
+    """The table that names them."""
+    rows: int = 0
+    """Its rows."""
 
     def spelling(self, song: str) -> str | None:
         """The song's id as ``files`` writes it: macOS takes letters and accents apart (NFD); None if it has no file."""
@@ -62,11 +74,13 @@ class Matches(NamedTuple):
         return next((way for way in ways if way in self.files), None)
 
 
-def read_songs(path: Path) -> Iterator[Song]:
+def read_songs(path: Path, counts: RowCounts | None = None) -> Iterator[Song]:
     """Read song metadata: a CSV table, ``unique_tracks.txt`` or the database ``track_metadata.db`` (table songs).
 
     A CSV file (UTF-8) names song_id, title, artist_name, release and year on its first line, and may have track_id and
     duration (seconds). An empty year is 0 (unknown), an empty duration is taken from the MIDI file.
+
+    ``counts`` takes the rows, once all have been read.
 
     Raises:
         UserError: a line or column is wrong, or, in a CSV file without track_id, a song occurs again.
@@ -75,15 +89,26 @@ def read_songs(path: Path) -> Iterator[Song]:
     with open_lines(path) as stream:
         start = stream.readline(LONGEST_LINE)
     if start.startswith(b"SQLite format 3\0"):
-        return _database_songs(path)
+        return _counted(_database_songs(path), path, counts)
     if SEPARATOR in start:
-        return _unique_tracks(path)
-    return _table_songs(path)
+        return _counted(_unique_tracks(path), path, counts)
+    return _table_songs(path, counts)
 
 
-def _table_songs(path: Path) -> Iterator[Song]:
+def _counted(songs: Iterator[Song], path: Path, counts: RowCounts | None) -> Iterator[Song]:
+    rows = 0
+    for song in songs:
+        rows += 1
+        yield song
+    if counts is not None:
+        counts.add_file(path, rows)
+
+
+def _table_songs(path: Path, counts: RowCounts | None) -> Iterator[Song]:
     table = read_table(path, "song_id", "title", "artist_name", "release", "year", optional=("track_id", "duration"))
     columns = table.columns
+    if counts is not None:
+        counts.add(table.read)
     if "track_id" not in columns:
         table.unique("song_id")
     years = table.converted("year", lambda text: integer(text) if text else 0, "an integer, 0 or empty if unknown")
@@ -97,8 +122,9 @@ def _table_songs(path: Path) -> Iterator[Song]:
 
 
 def _unique_tracks(path: Path) -> Iterator[Song]:
+    """Line by line, and not by :mod:`common.tables`: its separators, as DuckDB's csv reader's, are shorter."""
     with open_lines(path) as stream:
-        for number, line in enumerate(stream, 1):
+        for number, line in enumerate(iter(partial(stream.readline, LONGEST_LINE), b""), 1):
             fields = line.decode("utf-8", "replace").rstrip("\r\n").split("<SEP>")
             require(
                 len(fields) == 4 and bool(fields[0]) and bool(fields[1]) and fields[0][0] != "\ufeff",
@@ -163,14 +189,21 @@ def _matches_by_name(folder: Path) -> Matches:
 def _mapped_files(folder: Path, mapping: Path) -> Matches:
     table = read_table(mapping, "song_id", "file")
     songs = table.unique("song_id")
-    matches = Matches(f"{mapping.name} names a file for each of {len(songs):,} songs", {}, {}, [])
+    kind = f"{mapping.name} names a file for each of {len(songs):,} songs"
+    matches = Matches(kind, {}, {}, [], mapping, table.read.rows)
+    named = set()
     for song, file in zip(songs, table.columns["file"], strict=True):
         file = _on_disk(folder, file)
+        named.add(Path(file))
         reason = _unusable(folder, file)
         if reason:
             matches.skipped.append(Skipped(song, file, reason))
         else:
             matches.files[song] = file
+    others = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if song_name(path.name) is not None]
+    if unnamed := [path for path in others if path not in named and (folder / path).is_file()]:
+        more = f", and {len(unnamed) - 1:,} more MIDI files" if len(unnamed) > 1 else ""
+        matches.skipped.append(Skipped("", unnamed[0].as_posix(), f"not in {mapping.name}{more}"))
     return matches
 
 
@@ -199,7 +232,7 @@ def _lakh_matches(folder: Path, mapping: Path) -> Matches:
         raise UserError(f"{mapping}: is no JSON ({error}); {expected}") from error
     require(isinstance(scores, dict), f"{mapping}: is a {type(scores).__name__}; {expected}")
     below = "lmd_matched/" if (folder / "lmd_matched").is_dir() else ""
-    matches = Matches(f"{mapping.name} has scores of {len(scores):,} tracks", {}, {}, [])
+    matches = Matches(f"{mapping.name} has scores of {len(scores):,} tracks", {}, {}, [], mapping, len(scores))
     for track, files in scores.items():
         good = isinstance(files, dict) and all(isinstance(score, int | float) for score in files.values())
         require(good, f"{mapping}: track {track[:40]!r} is wrong; {expected}")
@@ -209,3 +242,28 @@ def _lakh_matches(folder: Path, mapping: Path) -> Matches:
             continue
         matches.tracks[track] = (-score, f"{below}{track[2]}/{track[3]}/{track[4]}/{track}/{md5}.mid")
     return matches
+
+
+@contextlib.contextmanager
+def open_lines(path: Path) -> Iterator[IO[bytes]]:
+    """Open a plain, gzipped (``.gz``) or zipped (``.zip``) text file as a stream of bytes, without a byte order mark.
+
+    Raises:
+        UserError: the file cannot be opened or (while reading, too) its compression is damaged.
+    """
+    with open_text_or_zip(path) as stream:
+        if path.suffix.lower() != ".gz":
+            yield _without_mark(stream)
+            return
+        try:
+            with gzip.open(stream) as unpacked:
+                yield _without_mark(unpacked)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UserError(f"{path}: the gzip file is damaged: {error}; download it again") from error
+
+
+def _without_mark(stream: Any) -> IO[bytes]:
+    buffered = io.BufferedReader(stream)
+    if buffered.peek(3).startswith(codecs.BOM_UTF8):
+        buffered.read(3)
+    return buffered

@@ -15,9 +15,10 @@ import tensorflow as tf
 from audiotext.losses import half_cosine, mean_squared_error, weighted_half_cosine
 from audiotext.rows import Rows, as_rows
 from common.checkpoint import Progress
+from common.epochs import Monitor, epoch_order
 from common.optimizers import make_optimizer
 from common.options import require
-from common.training import Batch, EpochBatches, Trainer, epoch_order, padded, parts_per_batch
+from common.training import Batch, EpochBatches, Trainer, padded, parts_per_batch
 
 EPSILON = 1e-8
 """Of Adam in tartarus; Keras's default is ten times as much."""
@@ -84,17 +85,13 @@ def fit(
     scaled = keras.config.dtype_policy().name == "mixed_float16"
     optimizer = make_optimizer("adam", options.learning_rate, scaled)
     getattr(optimizer, "inner_optimizer", optimizer).epsilon = EPSILON
-    monitor = "val_loss" if len(validation) and options.restore_best else None
+    early = Monitor("val_loss", patience=options.patience, restore=options.restore_best)
+    monitor = early if len(validation) else None
     trainer = Trainer(model, optimizer, options.seed, run_dir, weighted_half_cosine, options.jit, monitor)
     if resume:
         trainer.resume()
     predict = Predictor(model, min(1024, max(len(validation), 1)), options.jit)
-    make = make_batches(rows, targets, train, options, parts_per_batch(tf.distribute.get_strategy()))
-
-    def batches(epoch: int) -> Iterable[Sequence[Batch]]:
-        if stalled([row["val_loss"] for row in trainer.progress.history if "val_loss" in row], options.patience):
-            raise _Enough
-        return make(epoch)
+    batches = make_batches(rows, targets, train, options, parts_per_batch(tf.distribute.get_strategy()))
 
     def evaluate(epoch: int) -> dict[str, float]:
         if not len(validation):
@@ -103,26 +100,7 @@ def fit(
         loss = float(np.mean(np.asarray(half_cosine(wanted, predicted), np.float64)))
         return {"val_loss": loss, "val_mse": float(mean_squared_error(wanted, predicted).mean())}
 
-    def run(epochs: int) -> Progress:
-        return trainer.fit(batches, epochs, evaluate, description, options.quiet)
-
-    try:
-        return run(options.epochs)
-    except _Enough:
-        return run(trainer.progress.epochs)  # trains no more, but ends as a run of so many epochs does
-
-
-class _Enough(Exception):
-    """The validation loss no longer falls."""
-
-
-def stalled(losses: Sequence[float], patience: int) -> bool:
-    """Whether the lowest of ``losses`` is ``patience`` epochs old, which is when Keras's ``EarlyStopping`` stops.
-
-    >>> stalled([3, 1, 2, 2], patience=3), stalled([3, 1, 2, 2, 1], patience=3)
-    (False, True)
-    """
-    return patience > 0 and len(losses) > 0 and len(losses) - 1 - int(np.argmin(losses)) >= patience
+    return trainer.fit(batches, options.epochs, evaluate, description, options.quiet)
 
 
 def check_rows(inputs: Mapping[str, Any], targets: np.ndarray) -> dict[str, Rows]:

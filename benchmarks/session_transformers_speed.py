@@ -67,7 +67,7 @@ def of_keras(vocabulary: int, batch: int, options: Options) -> tuple[float, floa
     halves = sessions(vocabulary, batch * options.steps)
     trainer, batches = trainer_of(model, settings.completed(False), halves, np.ones(vocabulary, np.int64), None, None)
     made = list(batches(0))
-    step = best(lambda: trainer._epoch(made, "", True)) / options.steps
+    step = best(lambda: trainer.fit(lambda epoch: made, trainer.progress.epochs + 1, quiet=True)) / options.steps
     search = Search(model)
     return step, best(lambda: continue_sessions(search, halves.source[:batch], batch_size=batch))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.arrays import META, read_sealed, seal, write_sealed
+from common.epochs import SPEED, TENSORBOARD
 from common.options import run_script
 
 if TYPE_CHECKING:
@@ -60,6 +62,32 @@ def arrays_of(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a file such as ``checkpoint.npz``, without its ``progress``, which tells times as well."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files if name != "progress"}
+
+
+def history_of(folder: Path) -> list[dict[str, str]]:
+    """The rows of ``history.csv`` of a run, without the column that tells how fast it was."""
+    with (folder / "history.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: value for name, value in row.items() if name != SPEED} for row in rows]
+
+
+def events_of(folder: Path) -> tuple[dict[str, list[tuple[int, float]]], dict[str, Any]]:
+    """What TensorBoard shows of a run: curve -> (epoch, value) of its points, and the hyper-parameters."""
+    import tensorflow as tf
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG, parse_session_start_info_plugin_data
+
+    found = EventAccumulator(str(folder / TENSORBOARD), {"tensors": 0}).Reload()
+    curves = {
+        tag: [(event.step, float(tf.make_ndarray(event.tensor_proto))) for event in found.Tensors(tag)]
+        for tag in found.Tags()["tensors"]
+        if tag != SESSION_START_INFO_TAG
+    }
+    if SESSION_START_INFO_TAG not in found.Tags()["tensors"]:
+        return curves, {}
+    content = found.SummaryMetadata(SESSION_START_INFO_TAG).plugin_data.content
+    values = parse_session_start_info_plugin_data(content).hparams
+    return curves, {name: getattr(value, value.WhichOneof("kind")) for name, value in values.items()}
 
 
 def reseal(folder: Path, **changes: Any) -> None:

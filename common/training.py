@@ -1,7 +1,7 @@
-"""Training that can be killed at any moment and resumed to the same weights; the only module with ``tf.data`` loops.
+"""Training of Keras models by batches, on one device or several; the only module with ``tf.data`` loops.
 
-A paper hands over a model and, for each epoch, its batches as NumPy arrays; everything random is drawn from
-(seed, epoch). One compiled step serves a single device and ``tf.distribute`` strategies alike: the loss of a batch is
+A paper hands over a model and, for each epoch, its batches as NumPy arrays; :mod:`common.epochs` goes from epoch to
+epoch. One compiled step serves a single device and ``tf.distribute`` strategies alike: the loss of a batch is
 sum(weight * loss) / sum(weight) over all replicas, whatever the padding.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,9 @@ from keras import ops
 from tqdm import tqdm
 
 from common import runtime
-from common.checkpoint import Progress, restore_checkpoint, save_checkpoint
+from common.checkpoint import Progress
+from common.epochs import EpochLoop, Monitor, Trained
 from common.optimizers import sum_rows
-from common.options import require
 from common.replicas import TogetherBeforeUpdate, said_if_a_worker_is_gone, spread
 
 
@@ -56,12 +55,6 @@ def squared_error(targets: Any, predictions: Any, weights: Any) -> Any:
     return ops.sum(weights * ops.cast(ops.square(ops.cast(targets, predictions.dtype) - predictions), "float32"))
 
 
-def epoch_order(size: int, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray:
-    """The order of ``size`` examples in an epoch: a permutation drawn from (seed, epoch), or 0, 1, 2, ..."""
-    # Keras would repeat one permutation in every epoch once a seed is set.
-    return np.random.default_rng((seed, epoch)).permutation(size) if shuffle else np.arange(size)
-
-
 def parts_per_batch(strategy: Any) -> int:
     """Into how many parts to split a batch: one per replica of ``strategy``; for a single CPU :data:`CPU_PARTS`."""
     replicas = strategy.num_replicas_in_sync
@@ -74,7 +67,7 @@ def padded(array: np.ndarray, size: int) -> np.ndarray:
 
 
 class Trainer:
-    """Fits a model and keeps a resumable checkpoint, ``history.csv`` and TensorBoard events in a run directory.
+    """Fits a Keras model, batch by batch.
 
     Args:
         model: built Keras model; under a strategy, built within its scope, as the optimizer.
@@ -83,7 +76,7 @@ class Trainer:
         run_dir: folder of the run, or None to keep nothing.
         loss: (targets, predictions, weights) -> sum(weight * loss) over the examples, in float32.
         jit: compile the step with XLA.
-        monitor: figure of ``evaluate`` to choose the best epoch by (lower is better); None keeps the last epoch.
+        monitor: figure of ``evaluate`` that chooses the best epoch, whose trainable weights stay; None: the last one.
     """
 
     def __init__(
@@ -94,19 +87,18 @@ class Trainer:
         run_dir: Path | None = None,
         loss: Callable[[Any, Any, Any], Any] = squared_error,
         jit: bool = True,
-        monitor: str | None = None,
+        monitor: Monitor | None = None,
     ) -> None:
-        self.model, self.optimizer, self.seed, self.run_dir, self.monitor = model, optimizer, seed, run_dir, monitor
+        self.model, self.optimizer, self.seed = model, optimizer, seed
         self.strategy = tf.distribute.get_strategy()
-        self.progress = Progress()
-        self.best: dict[str, np.ndarray] = {}
         self._prefetched = _Prefetcher()
         optimizer.build(model.trainable_variables)
         together = TogetherBeforeUpdate(optimizer) if self.strategy.num_replicas_in_sync > 1 else None
-        self._variables = {f"model_{i}": variable for i, variable in enumerate(model.weights)}
+        variables = {f"model_{i}": variable for i, variable in enumerate(model.weights)}
         trained = {id(variable) for variable in model.trainable_variables}
-        self._trained = [name for name, variable in self._variables.items() if id(variable) in trained]
-        self._variables |= {f"optimizer_{i}": variable for i, variable in enumerate(optimizer.variables)}
+        weights = [name for name, variable in variables.items() if id(variable) in trained]
+        variables |= {f"optimizer_{i}": variable for i, variable in enumerate(optimizer.variables)}
+        self._loop = EpochLoop(variables, run_dir, monitor, weights)
 
         @tf.function(jit_compile=jit, reduce_retracing=True)
         def gradients(trainable: Any, state: Any, inputs: Any, targets: Any, weights: Any) -> Any:
@@ -161,64 +153,34 @@ class Trainer:
         description: str = "",
         quiet: bool = False,
     ) -> Progress:
-        """Train up to ``epochs`` epochs in all, then restore the best epoch's weights (if ``monitor`` is set).
+        """Train up to ``epochs`` epochs in all, see :meth:`common.epochs.EpochLoop.run`."""
 
-        Raises:
-            UserError: the loss is no longer finite; the last whole epoch stays on disk.
-        """
-        writer = tf.summary.create_file_writer(str(self.run_dir / "tensorboard")) if self.run_dir else None
-        for epoch in range(self.progress.epochs, epochs):
-            started = time.perf_counter()
+        def train(epoch: int, bar: tqdm) -> Trained:
             runtime.reseed(self.model, self.seed, epoch)
-            row = {
-                "epoch": epoch + 1,
-                "loss": self._epoch(batches(epoch), f"{description}epoch {epoch + 1}/{epochs}", quiet),
-            }
-            row |= evaluate(epoch) if evaluate else {}
-            self.progress.history.append(row)
-            self.progress.epochs = epoch + 1
-            if self.monitor and row[self.monitor] <= min(past[self.monitor] for past in self.progress.history):
-                self.progress.best_epoch = epoch + 1
-                self.best = {name: np.array(self._variables[name]) for name in self._trained}
-            self.progress.seconds += time.perf_counter() - started
-            if self.run_dir and writer:
-                save_checkpoint(self.run_dir, self._variables, self.progress, self.best)
-                with writer.as_default(step=epoch + 1):
-                    for name, value in row.items():
-                        tf.summary.scalar(name, value)
-                    writer.flush()
-        if self.monitor:
-            for name, best in self.best.items():
-                self._variables[name].assign(best)
-        return self.progress
+            return self._epoch(batches(epoch), bar)
 
-    def _epoch(self, batches: Iterable[Sequence[Batch]], title: str, quiet: bool) -> float:
-        losses: list[Any] = []
-        counts: list[int] = []
-        bar = tqdm(desc=title, unit=" batch", disable=None if not quiet else True, leave=False)
-        with bar:
-            for parts, count in self._prefetched(batches):
-                with said_if_a_worker_is_gone(self.strategy):
-                    losses.append(self._step(spread(self.strategy, parts)))
-                counts.append(count)
-                bar.update()
-        values = np.array([float(loss) for loss in losses], np.float64)
-        self.progress.batch_losses = values.tolist()
-        mean = float(np.average(values, weights=counts)) if len(values) else math.nan
-        require(
-            math.isfinite(mean),
-            f"{title}: the loss is {mean}; try a smaller --learning-rate (earlier epochs are kept in {self.run_dir})",
-        )
-        return mean
+        return self._loop.run(train, epochs, evaluate, description, quiet=quiet)
+
+    @property
+    def progress(self) -> Progress:
+        """What is done so far."""
+        return self._loop.progress
 
     def resume(self) -> None:
-        """Continue from the checkpoint in the run directory (from the beginning if there is none yet).
+        """Continue from the checkpoint in the run directory, see :meth:`common.epochs.EpochLoop.resume`."""
+        self._loop.resume()
 
-        Raises:
-            UserError: the checkpoint is damaged or of another model.
-        """
-        if self.run_dir:
-            self.progress, self.best = restore_checkpoint(self.run_dir, self._variables, self._trained)
+    def _epoch(self, batches: Iterable[Sequence[Batch]], bar: tqdm) -> Trained:
+        losses: list[Any] = []
+        counts: list[int] = []
+        for parts, count in self._prefetched(batches):
+            with said_if_a_worker_is_gone(self.strategy):
+                losses.append(self._step(spread(self.strategy, parts)))
+            counts.append(count)
+            bar.update()
+        values = np.array([float(loss) for loss in losses], np.float64)
+        mean = float(np.average(values, weights=counts)) if len(values) else math.nan
+        return Trained(mean, sum(counts), batch_losses=values.tolist())
 
 
 class _Prefetcher:

@@ -12,6 +12,7 @@ import numpy as np
 
 from common import console, runtime
 from common.checkpoint import Progress
+from common.epochs import Monitor
 from common.options import require
 from common.replicas import check_rows
 from common.report import plot_curves
@@ -35,7 +36,7 @@ from dtnmr.stored import WEIGHTS, columns, load_model, save_data, titles_in
 from dtnmr.tally import rows_of, warnings_of
 from dtnmr.training import DEAD, Batches, Trainer, fit
 
-MONITOR = "val_next_mrr"
+MONITOR = Monitor("val_next_mrr", higher=True)
 VALIDATION_POINTS = 5_000
 """Validation examples that choose the epoch; of more, as many are drawn."""
 
@@ -177,4 +178,4 @@ class Validation:
     def __call__(self, epoch: int) -> dict[str, float]:
         """The figures of an epoch for its row of the history."""
         found = means(point_values(recommender(Scorer(self.model, self.data)), self.task, (10,)))
-        return {MONITOR: found["next_mrr"], "val_next_recall@10": found["next_recall@10"]}
+        return {MONITOR.name: found["next_mrr"], "val_next_recall@10": found["next_recall@10"]}

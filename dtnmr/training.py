@@ -8,8 +8,7 @@ function, sums the gradients of each row and updates those rows in place.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from keras import ops
 from tqdm import tqdm
 
 from common import console
-from common.checkpoint import Progress, restore_checkpoint, save_checkpoint
+from common.checkpoint import Progress
 from common.dropout import drop
+from common.epochs import EpochLoop, Monitor, Trained, counted
 from common.optimizers import RowOptimizer
 from common.options import require
 from common.replicas import said_if_a_worker_is_gone
@@ -148,24 +148,23 @@ class Trainer:
         draw = np.random.default_rng((self.seed, epoch)).integers(0, 2**30)
         return self._step(tf.nest.map_structure(tf.constant, batch), tf.constant([draw, number], tf.int32))
 
-    def epoch(self, batches: Iterator[Batch], epoch: int) -> dict[str, float]:
+    def epoch(self, batches: Iterable[Batch], epoch: int) -> Trained:
         """Train on the batches of an epoch.
 
         Returns:
-            ``loss`` and ``accuracy`` (share of labels that scored above all else; ties count against the label), each
-            the mean over the examples, ``units_alive`` of the last batch and ``points`` trained on.
+            With the figures ``accuracy`` (share of labels that scored above all else; ties count against the label)
+            and ``units_alive`` of the last batch.
         """
         done, counts = [], []
         for number, batch in enumerate(batches):
             done.append(self.step(batch, epoch, number))
             counts.append(float(batch.weights.sum()))
-        self.batch_losses = [float(value) for value, _, _ in done]
         if not done:
-            return {"loss": math.nan, "accuracy": math.nan, "units_alive": 0, "points": 0}
-        points = sum(counts)
-        loss = float(np.average(self.batch_losses, weights=counts))
+            return Trained(math.nan, 0, {"accuracy": math.nan, "units_alive": 0})
+        losses, examples = [float(value) for value, _, _ in done], sum(counts)
         hits = sum(float(hits) for _, hits, _ in done)
-        return {"loss": loss, "accuracy": hits / points, "units_alive": int(done[-1][2]), "points": points}
+        figures = {"accuracy": hits / examples, "units_alive": int(done[-1][2])}
+        return Trained(float(np.average(losses, weights=counts)), examples, figures, losses)
 
 
 def fit(
@@ -176,20 +175,18 @@ def fit(
     folder: Path | None = None,
     resume: bool = False,
     evaluate: Evaluate | None = None,
-    monitor: str | None = None,
+    monitor: Monitor | None = None,
     description: str = "DTNMR, ",
 ) -> Progress:
-    """Train up to ``epochs`` epochs in all; what is needed to go on is saved in ``folder`` after each.
-
-    The model is left with the weights of the best epoch (with ``monitor``), or of the last one.
+    """Train up to ``epochs`` epochs in all, see :class:`common.epochs.EpochLoop`.
 
     Args:
         trainer, optimizer, batches: what to train with.
         epochs: passes over the examples.
         folder: of the run; None keeps nothing.
-        resume: continue from the checkpoint in ``folder``, to the weights of an uninterrupted run, bit by bit.
-        evaluate: epoch -> figures for its row of the history.
-        monitor: the one of these to choose the best epoch by; higher is better, of equal ones the first counts.
+        resume: continue from the checkpoint in ``folder``.
+        evaluate: epoch -> figures of the validation part.
+        monitor: chooses the epoch whose weights stay; None: the last one's.
         description: what the progress bar says before the epoch.
 
     Raises:
@@ -198,37 +195,19 @@ def fit(
     require(epochs == 0 or len(batches) > 0, "no training example is left; see --min-playlist-len and --top")
     weights: dict[str, Any] = {f"model.{name}": variable for name, variable in trainer.model.named.items()}
     variables = weights | {f"optimizer.{name}": variable for name, variable in optimizer.state.items()}
-    progress, best = Progress(), dict[str, np.ndarray]()
-    if resume and folder:
-        progress, best = restore_checkpoint(folder, variables, weights)
-    for epoch in range(progress.epochs, epochs):
-        begun = time.perf_counter()
-        title = f"{description}epoch {epoch + 1}/{epochs}"
-        work = batches.epoch(epoch)
-        bar = tqdm(work, title, total=len(batches), unit=" batches", disable=None, leave=False)
+    loop = EpochLoop(variables, folder, monitor, weights)
+    if resume:
+        loop.resume()
+
+    def train(epoch: int, bar: tqdm) -> Trained:
         with said_if_a_worker_is_gone(trainer.strategy):
-            found = trainer.epoch(iter(bar), epoch)
-        require(
-            math.isfinite(found["loss"]),
-            f"{title}: the loss is {found['loss']}; try a smaller --learning-rate "
-            f"(earlier epochs are kept in {folder})",
-        )
-        rate = found.pop("points") / (time.perf_counter() - begun)
-        row = {"epoch": epoch + 1, **found, "points_per_second": rate}
-        if not row["units_alive"]:
-            console.notify(f"warning: {title}: {DEAD}")
-        row |= evaluate(epoch) if evaluate else {}
-        if monitor and all(row[monitor] > past[monitor] for past in progress.history):
-            progress.best_epoch = epoch + 1
-            best = {name: np.array(variable) for name, variable in weights.items()}
-        progress.history.append(row)
-        progress.epochs, progress.batch_losses = epoch + 1, trainer.batch_losses
-        progress.seconds += time.perf_counter() - begun
-        if folder:
-            save_checkpoint(folder, variables, progress, best)
-    for name, array in best.items():
-        weights[name].assign(array)
-    return progress
+            done = trainer.epoch(counted(bar, batches.epoch(epoch)), epoch)
+        if done.examples and not done.figures["units_alive"]:
+            bar.close()
+            console.notify(f"warning: {description}epoch {epoch + 1}/{epochs}: {DEAD}")
+        return done
+
+    return loop.run(train, epochs, evaluate, description, total=len(batches))
 
 
 DEAD = (

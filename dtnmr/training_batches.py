@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from common.training import epoch_order
+from common.epochs import epoch_order
 from dtnmr.architecture import Architecture
 from dtnmr.batches import Examples, Touched, touched
 from dtnmr.dataset import KkboxData, Points

@@ -111,8 +111,8 @@ def test_without_the_users_side_linear_learns_the_same():
     results = []
     for user_side in (True, False):
         trainer, optimizer, batches = parts(replace(PLAIN, rating="linear"), user_side=user_side)
-        fit(trainer, optimizer, batches, 2)
-        results.append((trainer.batch_losses, weights_of(trainer.model)))
+        progress = fit(trainer, optimizer, batches, 2)
+        results.append((progress.batch_losses, weights_of(trainer.model)))
     np.testing.assert_allclose(results[0][0], results[1][0], atol=1e-6)
     for name, values in results[0][1].items():
         np.testing.assert_allclose(values, results[1][1][name], atol=1e-5)
@@ -138,8 +138,7 @@ def test_compiled_steps_equal_uncompiled_ones():
     results = []
     for jit in (True, False):
         trainer, optimizer, batches = parts(jit=jit)
-        fit(trainer, optimizer, batches, 1)
-        results.append(trainer.batch_losses)
+        results.append(fit(trainer, optimizer, batches, 1).batch_losses)
     np.testing.assert_allclose(*results, atol=1e-5)
 
 
@@ -150,8 +149,7 @@ def test_dropout_and_order_follow_from_the_seed():
     def losses(of_dropout, of_order):
         restart(start)
         trainer.seed, batches.seed = of_dropout, of_order
-        fit(trainer, optimizer, batches, 1)
-        return trainer.batch_losses
+        return fit(trainer, optimizer, batches, 1).batch_losses
 
     first = losses(3, 3)
     assert losses(3, 3) == first != losses(4, 3)

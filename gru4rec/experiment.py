@@ -12,7 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from common import runtime
-from common.checkpoint import Progress, restore_checkpoint, save_checkpoint
+from common.checkpoint import Progress
+from common.epochs import EpochLoop, Monitor, Trained, counted
 from common.negatives import Negatives
 from common.optimizers import RowAdagrad, RowAdam, RowOptimizer
 from common.options import replacing, require
@@ -34,6 +35,7 @@ from gru4rec.stored import WEIGHTS
 from gru4rec.training import SessionTrainer, chunks
 from gru4rec.weights import load_weights
 
+MONITOR = Monitor("val_mrr@20", higher=True)
 COLUMNS = ("recall@5", "recall@10", "recall@20", "mrr@5", "mrr@10", "mrr@20", "recall@20_session", "mrr@20_session")
 NOTHING = "The figures have no value: no session of the test part has two events, so nothing can be ranked."
 OFFICIAL_TIES: tuple[Ties, ...] = ("standard", "conservative", "median")
@@ -90,7 +92,8 @@ def run(options: GruOptions, dataset: Dataset, data: SessionData) -> dict[str, A
         official = {mode: ranks.figures(ties=mode) for mode in OFFICIAL_TIES}
         if options.baselines:
             rows |= baselines.figures(data.train, data.test, len(data.item_ids))
-    summary = {"official_ties": official, "epochs": progress.epochs, "train_seconds": progress.seconds}
+    summary = {"official_ties": official, "epochs": progress.epochs, "best_epoch": progress.best_epoch}
+    summary["train_seconds"] = progress.seconds
     summary["seconds"] = time.perf_counter() - started
     return report(folder, name, options, facts, rows, row, summary, [] if len(ranks) else [NOTHING])
 
@@ -133,20 +136,15 @@ def make_optimizer(options: GruOptions, model: GRU4Rec) -> RowOptimizer:
 
 
 def fit(model: GRU4Rec, options: GruOptions, data: SessionData, folder: Path) -> Progress:
-    """Train epoch after epoch; what is needed to go on is saved after each.
+    """Train epoch after epoch; with a validation part the weights of the best epoch stay, else those of the last one.
 
     Raises:
         UserError: the loss is no longer finite (the last whole epoch stays on disk).
     """
     assert options.epochs is not None and options.batch_size and options.loss
-    progress = Progress()
     if options.epochs == 0:
-        return progress
+        return Progress()
     optimizer = make_optimizer(options, model)
-    variables: dict[str, Any] = {f"model.{name}": variable for name, variable in model.named.items()}
-    variables |= {f"optimizer.{name}": variable for name, variable in optimizer.state.items()}
-    if options.resume:
-        progress, _ = restore_checkpoint(folder, variables)
     strategy = runtime.strategy(options.distribute)
     negatives = Negatives(data.support, options.alpha or 0.0, options.negatives or 0, options.seed)
     trainer = SessionTrainer(
@@ -165,26 +163,24 @@ def fit(model: GRU4Rec, options: GruOptions, data: SessionData, folder: Path) ->
     )
     validated = has_next(data.validation)
     evaluator = Evaluator(model, jit=not options.deterministic) if validated else None
-    for epoch in range(progress.epochs, options.epochs):
-        begun = time.perf_counter()
+
+    def train(epoch: int, bar: tqdm) -> Trained:
+        assert options.batch_size
         work = chunks(data.train, options.batch_size, negatives.epoch(epoch))
-        title = f"GRU4Rec, epoch {epoch + 1}/{options.epochs}"
-        bar = tqdm(work, desc=title, unit=" chunks", disable=None, leave=False)
         with said_if_a_worker_is_gone(strategy):
-            losses, live = trainer.epoch(iter(bar), epoch)
-        loss = float(np.sum(losses) * options.batch_size / live.sum())
-        require(
-            np.isfinite(loss).item(),
-            f"{title}: the loss is {loss}; try a smaller --learning-rate (earlier epochs are kept in {folder})",
-        )
-        row = {"epoch": epoch + 1, "loss": loss, "events_per_second": float(live.sum()) / (time.perf_counter() - begun)}
-        if evaluator:
-            found = evaluator(data.validation).figures()
-            row |= {f"val_{key}": found[key] for key in ("recall@20", "mrr@20")}
-        progress.history.append(row)
-        progress.epochs, progress.seconds = epoch + 1, progress.seconds + time.perf_counter() - begun
-        save_checkpoint(folder, variables, progress)
-    return progress
+            losses, live = trainer.epoch(counted(bar, work), epoch)
+        return Trained(float(np.sum(losses) * options.batch_size / live.sum()), float(live.sum()))
+
+    def validate(epoch: int) -> dict[str, float]:
+        found = evaluator(data.validation).figures() if evaluator else {}
+        return {f"val_{name}": value for name, value in found.items() if name in ("recall@20", "mrr@20")}
+
+    weights: dict[str, Any] = {f"model.{name}": variable for name, variable in model.named.items()}
+    variables = weights | {f"optimizer.{name}": variable for name, variable in optimizer.state.items()}
+    loop = EpochLoop(variables, folder, MONITOR if validated else None, weights)
+    if options.resume:
+        loop.resume()
+    return loop.run(train, options.epochs, validate, "GRU4Rec, ", "chunk")
 
 
 def report(

@@ -9,9 +9,10 @@ import keras
 import numpy as np
 from keras import layers
 
+from common.epochs import Monitor, epoch_order
 from common.optimizers import make_optimizer
 from common.ranking import Scores
-from common.training import Batch, Trainer, epoch_order, padded
+from common.training import Batch, Trainer, padded
 from seer.batches import Ratings
 
 
@@ -109,6 +110,6 @@ def matrix_factorisation(
         error = rate(validation.users, validation.songs) - validation.values
         return {"val_rmse": float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))}
 
-    trainer = Trainer(model, make_optimizer("adam", learning_rate), seed, monitor="val_rmse")
+    trainer = Trainer(model, make_optimizer("adam", learning_rate), seed, monitor=Monitor("val_rmse"))
     trainer.fit(batches, epochs, evaluate, description="matrix factorisation, ", quiet=quiet)
     return Recommender(rate, lambda users: factors_of(p)[users] @ factors_of(q).T)

@@ -13,7 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from common.training import Batch, epoch_order, padded
+from common.epochs import epoch_order
+from common.training import Batch, padded
 
 Batching = Literal["pairs", "songs"]
 _SHAPES = 8  # a batch of pairs has at most this many different numbers of distinct songs, after padding

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from common import console, runtime
+from common.epochs import Monitor
 from common.optimizers import make_optimizer
 from common.training import BlockPredictor, Progress, Trainer, parts_per_batch
 from seer.baselines import Recommender
@@ -88,7 +89,7 @@ def fit(
             seer.model.set_weights(start.model.get_weights())
         scaled = runtime.precision(options) == "mixed_float16"
         optimizer = make_optimizer(options.optimizer, options.learning_rate, scaled)
-        monitor = None if released else "val_rmse"
+        monitor = None if released else Monitor("val_rmse")
         trainer = Trainer(seer.model, optimizer, options.seed, run_dir, jit=jit(options), monitor=monitor)
     if options.resume:
         trainer.resume()

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from common.options import PROJECT, run_script
 from common.rundir import read_run
-from common.testing import NOISE, arrays_of, in_process, metrics_of
+from common.testing import NOISE, arrays_of, history_of, in_process, metrics_of
 from seer.options import SeerOptions
 from seer.train import main
 
@@ -140,7 +140,7 @@ def test_an_interrupted_run_ends_bit_for_bit_like_an_uninterrupted_one(raw, tmp_
 
     status, _, err = cli(*resume)
     assert status == 0 and not any(word in err for word in NOISE), err
-    assert (broken / "history.csv").read_bytes() == (whole / "history.csv").read_bytes()
+    assert history_of(broken) == history_of(whole)
     assert_same_arrays(weights_of(broken / "model.weights.h5"), weights_of(whole / "model.weights.h5"))
     assert_same_arrays(arrays_of(broken / "predictions.npz"), arrays_of(whole / "predictions.npz"))
     ours, theirs = (arrays_of(folder / "checkpoint.npz") for folder in (broken, whole))
@@ -264,7 +264,7 @@ def test_a_run_directory_holds_what_is_needed(trained, raw):
     assert found["model"]["gate_activation"] == run["architecture"]["gate_activation"] == "sigmoid"
     assert run["options"]["data_dir"] == str(raw) and run["options"]["sequence_length"] == 6
     history = (trained / "history.csv").read_text().splitlines()
-    assert history[0] == "epoch,loss,val_rmse" and len(history) == 4
+    assert history[0] == "epoch,loss,examples_per_second,val_rmse" and len(history) == 4
 
 
 @pytest.mark.usefixtures("eagerly")

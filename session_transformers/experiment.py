@@ -170,16 +170,12 @@ def of_autoencoder(options: SessionOptions, data: SequenceData, name: str, facts
         "--validation-share",
     )
     given = _given_autoencoder(options.weights[0], data) if options.weights else None
-    # A run that is resumed starts anew: it takes seconds, and has the same result.
     folder = _open(options, name, facts | {"architecture": {"model": "autoencoder"}}, data)
-    started = time.perf_counter()
-    model = given or fit_autoencoder(
-        np.asarray(data.train.tracks),
-        data.vocabulary_size,
-        data.ids.first_track,
-        options.of_autoencoder,
-        quiet=False,
-    )
+    model, progress = given, Progress()
+    if model is None:
+        sizes = (data.vocabulary_size, data.ids.first_track, options.of_autoencoder)
+        with resumable(folder):
+            model, progress = fit_autoencoder(data.train.tracks, *sizes, run_dir=folder, resume=options.resume)
     save_own_weights(folder / WEIGHTS, model)
     vectors = np.concatenate([model.vectors, data.features], axis=1) if released else model.vectors
     threshold = RELEASED_THRESHOLD
@@ -188,7 +184,6 @@ def of_autoencoder(options: SessionOptions, data: SequenceData, name: str, facts
     _, last = last_heard(data.test)
     similar = similarities(vectors, data.test, released)
     outcome = skip_outcome(predict_skips(similar, last, threshold), data.test.target_skips, data.test.target_mask)
-    progress = Progress(epochs=options.epochs or 0, seconds=time.perf_counter() - started)
     turned = float((similar[data.test.target_mask] <= threshold).mean())
     told = {"threshold": threshold, "turned_share": turned}
     return Judged(folder, progress, outcome.figures(), outcome.details(), outcome, told, (_rule(threshold, turned),))

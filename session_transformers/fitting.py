@@ -12,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from common.checkpoint import Progress
+from common.epochs import Monitor, epoch_order
 from common.negatives import Negatives
 from common.optimizers import make_optimizer
-from common.training import Batch, EpochBatches, Trainer, epoch_order, padded, parts_per_batch
+from common.training import Batch, EpochBatches, Trainer, padded, parts_per_batch
 from session_transformers.examples import examples
 from session_transformers.model import SessionModel
 from session_transformers.options import SessionOptions
@@ -152,7 +153,7 @@ def trainer_of(
     train: Halves,
     plays: np.ndarray,
     folder: Path | None,
-    monitor: str | None,
+    monitor: Monitor | None,
 ) -> tuple[Trainer, EpochBatches]:
     """The trainer of a model, built under the strategy in force, and its batches.
 
@@ -162,7 +163,7 @@ def trainer_of(
         train: sessions.
         plays: (V,) for the sample of negatives.
         folder: of the run, or None to keep nothing.
-        monitor: figure to choose the best epoch by.
+        monitor: chooses the best epoch; None: the last one.
     """
     assert options.epochs is not None and options.batch_size
     parts = parts_per_batch(tf.distribute.get_strategy())
@@ -198,7 +199,7 @@ def fit(
     assert options.epochs is not None and options.batch_size
     if not options.epochs:
         return Progress()
-    monitor = "val_loss" if len(validation) else None
+    monitor = Monitor("val_loss") if len(validation) else None
     trainer, batches = trainer_of(model, options, train, plays, folder, monitor)
     if options.resume:
         trainer.resume()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from common.epochs import SPEED
 from common.negatives import Negatives
 from common.training import padded
 from session_transformers.architecture import CORRECTED, RELEASED, Architecture
@@ -243,5 +244,5 @@ def test_the_epoch_of_the_lowest_validation_loss_stays(tmp_path):
 def test_without_validation_the_last_epoch_stays(tmp_path):
     model, none = model_of(SMALL), Halves(np.zeros((0, 20), np.int32), np.zeros((0, 20), np.uint8))
     progress = fit(model, options_of(epochs=2, batch_size=4), sessions(4), none, PLAYS, tmp_path)
-    assert progress.best_epoch == 0 and list(progress.history[-1]) == ["epoch", "loss"]
+    assert progress.best_epoch == 0 and list(progress.history[-1]) == ["epoch", "loss", SPEED]
     assert not any(name.startswith("best.") for name in np.load(tmp_path / "checkpoint.npz").files)

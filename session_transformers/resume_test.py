@@ -11,7 +11,7 @@ import pytest
 
 from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import PROJECT, UserError, parse
-from common.testing import arrays_of
+from common.testing import arrays_of, history_of
 from session_transformers import fitting
 from session_transformers.options import SessionOptions
 from session_transformers.train import main
@@ -94,7 +94,7 @@ def same(ours: Path, theirs: Path, figures: dict, expected: dict) -> None:
     assert found.keys() == wanted.keys()
     for name, array in wanted.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
-    assert losses_of(ours) == losses_of(theirs) and len(losses_of(ours)) == 3
+    assert history_of(ours) == history_of(theirs) and len(losses_of(ours)) == 3
     for name in ("metrics", "details", "best_epoch"):
         assert figures[name] == expected[name]
     assert not [path.name for path in ours.iterdir() if path.name.startswith(".")]

@@ -13,6 +13,7 @@ import numpy as np
 
 from common import runtime
 from common.checkpoint import Progress
+from common.epochs import epoch_order
 from common.metrics import auc, ndcg_at, recall_at
 from common.optimizers import make_optimizer
 from common.options import UserError, require
@@ -20,7 +21,7 @@ from common.ranking import Scores, catalogue_ranking
 from common.report import Part, finish, plot_curves
 from common.rundir import open_run, read_run, resumable
 from common.sources import Dataset
-from common.training import Batch, Trainer, epoch_order, padded
+from common.training import Batch, Trainer, padded
 from common.weights import load_own_weights, save_own_weights
 from template.model import Architecture, build, logistic, score_matrix
 from template.options import TemplateOptions

@@ -25,8 +25,9 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from common.epochs import SPEED
 from common.options import PROJECT, TrainingOptions, run_script
-from common.testing import arrays_of, metrics_of
+from common.testing import arrays_of, events_of, history_of, metrics_of
 from tests.tiny_datasets import DATASETS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the .*experimental_run_functions_eagerly:UserWarning")
@@ -37,7 +38,7 @@ MODULES = ("README.md", "__init__.py", "model.py", "options.py", "preprocess.py"
 SECTIONS = ("## From raw data to the table", "## Deviations", "## Results", "## Speed")
 RUN = {
     "options.json", "metrics.json", "report.md", "comparison.png", "history.csv", "curves.png", "checkpoint.npz",
-    "model.weights.h5",
+    "model.weights.h5", "tensorboard",
 }  # fmt: skip
 METRICS = {
     "paper", "protocol", "dataset", "split", "ranking", "ties", "metrics", "baselines", "epochs", "train_seconds",
@@ -161,11 +162,6 @@ def whole(paper: Paper, tmp_path_factory: pytest.TempPathFactory, drawing: Drawi
     return folder, out, err
 
 
-def losses_of(folder: Path) -> list[str]:
-    header, *rows = [line.split(",") for line in (folder / "history.csv").read_text().splitlines()]
-    return [row[header.index("loss")] for row in rows]
-
-
 def test_the_project_knows_every_paper():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["tool"]
     lists = (project["setuptools"]["packages"], project["pytest"]["ini_options"]["testpaths"], project["mypy"]["files"])
@@ -225,15 +221,30 @@ def test_a_run_leaves_its_files_and_says_what_was_measured(paper, whole):
     assert found.keys() >= METRICS and all(found[name] not in ("", None) for name in METRICS)
     assert found["dataset"].keys() >= {"name", "synthetic", "counts", "fingerprint"}
     assert found["versions"].keys() >= {"python", "tensorflow", "keras", "numpy"}
-    assert (found["epochs"], found["seed"]) == (2, 1) and len(losses_of(folder)) == 2
+    assert (found["epochs"], found["seed"]) == (2, 1) and len(history_of(folder)) == 2
     assert found["metrics"] and all(value is None or np.isfinite(value) for value in found["metrics"].values())
+
+
+def test_every_epoch_is_in_the_history_and_in_tensorboard(paper, whole):
+    """The columns are ``epoch``, ``loss``, further figures of the training, its speed, and those of validation."""
+    header, *rows = [line.split(",") for line in (whole[0] / "history.csv").read_text("utf-8").splitlines()]
+    assert header[:2] == ["epoch", "loss"] and [row[0] for row in rows] == ["1", "2"]
+    own, validated = (header[: header.index(SPEED)], header[header.index(SPEED) + 1 :])
+    assert all(name.startswith("val_") for name in validated) and not any(name.startswith("val") for name in own)
+    assert all(float(row[header.index(SPEED)]) > 0 for row in rows)
+    assert not validated or 1 <= metrics_of(whole[0])["best_epoch"] <= 2
+    curves, settings = events_of(whole[0])
+    assert curves.keys() == set(header) - {"epoch"}
+    for name, points in curves.items():
+        assert points == [(int(row[0]), pytest.approx(float(row[header.index(name)]), rel=1e-6)) for row in rows]
+    assert settings["seed"] == 1 and settings["learning_rate"] > 0 and settings["batch_size"] > 0
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(paper, whole, tmp_path):
     status, _, err = paper(*paper.tiny, "--epochs", 1, "--run-dir", tmp_path / "parts")
-    assert status == 0 and losses_of(tmp_path / "parts") == losses_of(whole[0])[:1], err  # the seed repeats the run
+    assert status == 0 and history_of(tmp_path / "parts") == history_of(whole[0])[:1], err  # the seed repeats the run
     status, _, err = paper("--epochs", 2, "--run-dir", tmp_path / "parts", "--resume")
-    assert status == 0 and losses_of(tmp_path / "parts") == losses_of(whole[0]), err
+    assert status == 0 and history_of(tmp_path / "parts") == history_of(whole[0]), err
     expected, arrays = (arrays_of(run / "checkpoint.npz") for run in (whole[0], tmp_path / "parts"))
     assert arrays.keys() == expected.keys()
     for name, array in expected.items():

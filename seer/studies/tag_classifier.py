@@ -11,10 +11,11 @@ import numpy as np
 from keras import layers, ops
 
 from common.dropout import Dropout
+from common.epochs import Monitor, epoch_order
 from common.layers import recurrent
 from common.optimizers import make_optimizer
 from common.options import require
-from common.training import Batch, BlockPredictor, Trainer, epoch_order, padded
+from common.training import Batch, BlockPredictor, Trainer, padded
 from seer.explain import song_length
 from seer.preprocess import SeerData
 from seer.tables import read_table
@@ -127,7 +128,9 @@ class TagClassifier:
             p = np.clip(self.probabilities(whole + some), 1e-7, 1 - 1e-7)
             return {"val_loss": float(-np.log(np.where(np.tile(true, (2, 1)), p, 1 - p)).mean())}
 
-        trainer = Trainer(model, make_optimizer("adam", 1e-3), seed, loss=_cross_entropy, jit=jit, monitor="val_loss")
+        trainer = Trainer(
+            model, make_optimizer("adam", 1e-3), seed, loss=_cross_entropy, jit=jit, monitor=Monitor("val_loss")
+        )
         trainer.fit(batches, epochs, validate, description="tag classifier, ")
         self.accuracy = {
             name: _accuracy(self.probabilities(heard), true)

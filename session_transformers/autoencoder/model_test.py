@@ -45,7 +45,7 @@ def options(**changes):
 
 @pytest.mark.parametrize(("negatives", "epochs"), [(32, 12), (0, 4)])
 def test_the_rule_on_sessions_with_structure(negatives, epochs):
-    model = fit_autoencoder(playlists(1500), VOCABULARY, 3, options(negatives=negatives, epochs=epochs), quiet=True)
+    model, _ = fit_autoencoder(playlists(1500), VOCABULARY, 3, options(negatives=negatives, epochs=epochs), quiet=True)
     validation, test = moods(500, 1), moods(500, 2)
     threshold = choose_threshold(similarities(model.vectors, validation), validation)
     _, last = last_heard(test)
@@ -91,17 +91,30 @@ def test_a_session_is_the_set_of_its_tracks():
 
 def test_all_tracks_in_parts_equal_all_at_once(monkeypatch):
     tracks = playlists(100)
-    whole = fit_autoencoder(tracks, VOCABULARY, 3, options(negatives=0, epochs=1), quiet=True)
+    whole, _ = fit_autoencoder(tracks, VOCABULARY, 3, options(negatives=0, epochs=1), quiet=True)
     monkeypatch.setattr(autoencoder, "LOGITS", 10 * VOCABULARY)  # ten sessions at a time, the last part overlapping
-    parts = fit_autoencoder(tracks, VOCABULARY, 3, options(negatives=0, epochs=1), quiet=True)
+    parts, _ = fit_autoencoder(tracks, VOCABULARY, 3, options(negatives=0, epochs=1), quiet=True)
     for name, variable in whole.named.items():
         np.testing.assert_allclose(variable, parts.named[name], atol=2e-5, err_msg=name)
+
+
+def test_resumed_it_equals_an_uninterrupted_one_and_its_loss_falls(tmp_path, monkeypatch):
+    monkeypatch.setattr(streaming, "BLOCK", 64)
+    tracks = playlists(150)
+    whole, progress = fit_autoencoder(tracks, VOCABULARY, 3, options(epochs=3), quiet=True)
+    losses = [row["loss"] for row in progress.history]
+    assert losses[0] > losses[1] > losses[2] > 0
+    fit_autoencoder(tracks, VOCABULARY, 3, options(epochs=1), quiet=True, run_dir=tmp_path)
+    again, done = fit_autoencoder(tracks, VOCABULARY, 3, options(epochs=3), quiet=True, run_dir=tmp_path, resume=True)
+    assert [row["loss"] for row in done.history] == losses
+    for name, variable in whole.named.items():
+        np.testing.assert_array_equal(variable, again.named[name], err_msg=name)
 
 
 def test_the_same_seed_and_save_and_load(tmp_path, monkeypatch):
     monkeypatch.setattr(streaming, "BLOCK", 64)
     tracks = playlists(150)
-    first, again = (fit_autoencoder(tracks, VOCABULARY, 3, options(epochs=1), quiet=True) for _ in range(2))
+    first, again = (fit_autoencoder(tracks, VOCABULARY, 3, options(epochs=1), quiet=True)[0] for _ in range(2))
     np.testing.assert_array_equal(first.vectors, again.vectors)
     save_own_weights(tmp_path / "model.weights.h5", first)
     other = AutoEncoder(VOCABULARY, 8, seed=5)

@@ -1,12 +1,11 @@
 """Learning from recorded sessions: walk, remember, learn; evaluate after every round; go on after a kill.
 
-Everything random of a round is drawn from (seed, round), and every round begins with new sessions: weights, optimizers
-and the past decisions are all that a checkpoint has to hold, and a run that is resumed equals one that was not stopped.
+A round is an epoch of :mod:`common.epochs`. Everything random of it is drawn from (seed, round), and every round begins
+with new sessions: weights, optimizers and the past decisions are all that a checkpoint has to hold.
 """
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from common.checkpoint import FILE, Progress, restore_checkpoint, save_checkpoint
+from common.checkpoint import FILE, Progress
+from common.epochs import EpochLoop, Monitor, Trained
 from common.options import require
 from session_transformers.recurrent.word2vec import Word2VecOptions, fit_vectors
 from session_transformers.reinforcement.agent import decisions
@@ -30,8 +30,8 @@ from session_transformers.sessions.halves import Halves
 if TYPE_CHECKING:
     from session_transformers.preprocess import SequenceData
 
-MONITORS = {"skip": "maa", "seq": "hit@10_of_100"}
-"""Validation figure that chooses the best round. For tracks not the free-running MAA: it is 0 for long."""
+MONITORS = {"skip": Monitor("val_maa", higher=True), "seq": Monitor("val_hit@10_of_100", higher=True)}
+"""What chooses the best round. For tracks not the free-running MAA: it is 0 for long."""
 
 
 class Learner:
@@ -75,8 +75,8 @@ class Learner:
         fields = decisions(options.embedding, options.memory)
         self.replay = PrioritisedReplay(options.buffer, fields, options.priority)
 
-    def round(self, number: int, title: str = "", quiet: bool = True) -> dict[str, float]:
-        """Walk and learn for a round (from 0); the means of reward, losses and noise."""
+    def round(self, number: int, bar: tqdm | None = None) -> Trained:
+        """Walk and learn for a round (from 0): the critic's mean loss, and means of reward, policy loss and noise."""
         options, environment = self.options, self.environment
         rng = np.random.default_rng((options.seed, number))
         rows = Rows(len(self.sessions), rng)
@@ -84,7 +84,7 @@ class Learner:
         moving = OrnsteinUhlenbeck(options.walks, options.embedding, rng)
         steps = options.round_steps // options.walks
         rewards, losses = [], []
-        for step in tqdm(range(steps), desc=title, unit=" step", disable=True if quiet else None, leave=False):
+        for step in range(steps):
             noise = strength(options.noise_start, options.noise_decay, options.noise_floor, number * steps + step)
             rewards.append(self._step(rows, moving, noise, rng))
             if self.replay.count >= options.batch_size:
@@ -93,13 +93,13 @@ class Learner:
                 learned = self.agent.learn(self.sessions, past, weights)
                 self.replay.update(places, learned.errors)
                 losses.append((learned.value_loss, learned.policy_loss))
+            if bar is not None:
+                bar.update()
         value_loss, policy_loss = np.mean(losses, axis=0) if losses else (0.0, 0.0)
-        require(
-            bool(np.isfinite(value_loss) and np.isfinite(policy_loss)),
-            f"round {number + 1}: the loss is not finite; try a smaller --learning-rate",
-        )
-        found = {"reward": np.mean(rewards), "value_loss": value_loss, "policy_loss": policy_loss, "noise": noise}
-        return {name: float(value) for name, value in found.items()}
+        found = {"reward": np.mean(rewards), "policy_loss": policy_loss, "noise": noise}
+        decided = steps * options.walks
+        figures = {name: float(value) for name, value in found.items()} | {"steps": (number + 1) * decided}
+        return Trained(float(value_loss), decided, figures)
 
     def _step(self, rows: Rows, moving: OrnsteinUhlenbeck, noise: float, rng: np.random.Generator) -> float:
         """One step of all walks, remembered; its mean reward."""
@@ -130,13 +130,7 @@ class Learner:
 
     def variables(self) -> dict[str, Any]:
         """Name -> variable of everything that a checkpoint has to hold."""
-        past = {f"replay_{name}": _Kept(array) for name, array in self.replay.state().items()}
-        return self.agent.variables() | past
-
-    def restore(self, variables: dict[str, Any]) -> None:
-        """Take the past decisions back out of variables of :meth:`variables` that a checkpoint has been read into."""
-        kept = {n.removeprefix("replay_"): v.array for n, v in variables.items() if isinstance(v, _Kept)}
-        self.replay.restore(kept)
+        return self.agent.variables() | {f"replay_{name}": _Past(self.replay, name) for name in self.replay.state()}
 
 
 def first_vectors(
@@ -150,17 +144,18 @@ def first_vectors(
     return vectors / np.sqrt(np.mean(np.square(vectors[tracks[0] :])))
 
 
-class _Kept:
-    """An array that a checkpoint takes for a variable."""
+class _Past:
+    """An array of the past decisions, which a checkpoint takes for a variable."""
 
-    def __init__(self, array: NDArray[Any]) -> None:
-        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+    def __init__(self, replay: PrioritisedReplay, name: str) -> None:
+        self.replay, self.name = replay, name
+        self.shape, self.dtype = np.asarray(self).shape, np.asarray(self).dtype
 
     def assign(self, array: NDArray[Any]) -> None:
-        self.array = array
+        self.replay.restore({self.name: array})
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return self.array
+        return self.replay.state()[self.name]
 
 
 def learn(
@@ -195,31 +190,19 @@ def learn(
     if item_vectors is None and not (resume and folder is not None and (folder / FILE).exists()):
         item_vectors = first_vectors(options, data.train, tracks, quiet)
     learner = Learner(options, data.train, tracks, item_vectors)
-    agent, progress, best = learner.agent, Progress(), dict[str, NDArray[Any]]()
-    networks = {name: v for name, v in agent.variables().items() if name.startswith("networks_")}
-    if resume and folder is not None:
-        variables = learner.variables()
-        progress, best = restore_checkpoint(folder, variables, networks)
-        learner.restore(variables)
-    chosen = _spread(data.validation, options.validation_sessions)
-    monitor = f"validation_{MONITORS[options.task]}"
-    for number in range(progress.epochs, options.rounds):
-        started = time.perf_counter()
-        row = {"epoch": number + 1, **learner.round(number, f"round {number + 1}/{options.rounds}", quiet)}
-        row["steps"] = (number + 1) * (options.round_steps // options.walks) * options.walks
-        if len(chosen):
-            _, figures, _ = evaluate(agent, chosen, tracks, options.seed)
-            row |= {f"validation_{name}": value for name, value in figures.items()}
-        progress.history.append(row)
-        progress.epochs = number + 1
-        if monitor in row and row[monitor] >= max(past[monitor] for past in progress.history):
-            progress.best_epoch = number + 1
-            best = {name: np.array(variable) for name, variable in networks.items()}
-        progress.seconds += time.perf_counter() - started
-        if folder is not None:
-            save_checkpoint(folder, learner.variables(), progress, best)
-    for name, array in best.items():
-        networks[name].assign(array)
+    agent, chosen = learner.agent, _spread(data.validation, options.validation_sessions)
+    networks = [name for name in agent.variables() if name.startswith("networks_")]
+    monitor = MONITORS[options.task] if len(chosen) else None
+    loop = EpochLoop(learner.variables(), folder, monitor, networks)
+    if resume:
+        loop.resume()
+
+    def validate(number: int) -> dict[str, float]:
+        _, figures, _ = evaluate(agent, chosen, tracks, options.seed)
+        return {f"val_{name}": value for name, value in figures.items()}
+
+    steps = options.round_steps // options.walks
+    progress = loop.run(learner.round, options.rounds, validate if monitor else None, "ddpg, ", "step", steps, quiet)
     if folder is not None:
         save_agent(folder, agent)
     return _report(learner, data, tracks, progress)

@@ -104,8 +104,11 @@ class PrioritisedReplay:
         return self.arrays | {"leaves": leaves, "count": np.array(self.count), "highest": np.array(self.highest)}
 
     def restore(self, state: Mapping[str, NDArray]) -> None:
-        """Go on from what :meth:`state` gave."""
-        for name, array in self.arrays.items():
-            array[:] = state[name]
-        self.count, self.highest = int(state["count"]), float(state["highest"])
-        self.tree.update(np.arange(self.size), state["leaves"])
+        """Go on from what :meth:`state` gave, or from a part of it."""
+        for name, array in state.items():
+            if name == "leaves":
+                self.tree.update(np.arange(self.size), array)
+            elif name in self.arrays:
+                self.arrays[name][:] = array
+            else:
+                setattr(self, name, array.item())

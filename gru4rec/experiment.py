@@ -162,7 +162,7 @@ def fit(model: GRU4Rec, options: GruOptions, data: SessionData, folder: Path) ->
         strategy=strategy,
     )
     validated = has_next(data.validation)
-    evaluator = Evaluator(model, jit=not options.deterministic) if validated else None
+    evaluator = Evaluator(model, jit=not options.deterministic)
 
     def train(epoch: int, bar: tqdm) -> Trained:
         assert options.batch_size
@@ -172,15 +172,15 @@ def fit(model: GRU4Rec, options: GruOptions, data: SessionData, folder: Path) ->
         return Trained(float(np.sum(losses) * options.batch_size / live.sum()), float(live.sum()))
 
     def validate(epoch: int) -> dict[str, float]:
-        found = evaluator(data.validation).figures() if evaluator else {}
-        return {f"val_{name}": value for name, value in found.items() if name in ("recall@20", "mrr@20")}
+        found = evaluator(data.validation).figures()
+        return {f"val_{name}": found[name] for name in ("recall@20", "mrr@20")}
 
     weights: dict[str, Any] = {f"model.{name}": variable for name, variable in model.named.items()}
     variables = weights | {f"optimizer.{name}": variable for name, variable in optimizer.state.items()}
     loop = EpochLoop(variables, folder, MONITOR if validated else None, weights)
     if options.resume:
         loop.resume()
-    return loop.run(train, options.epochs, validate, "GRU4Rec, ", "chunk")
+    return loop.run(train, options.epochs, validate if validated else None, "GRU4Rec, ", "chunk")
 
 
 def report(

@@ -11,6 +11,8 @@ import pytest
 from common.options import PROJECT
 from common.testing import NOISE, arrays_of, in_process, metrics_of
 from conftest import GOLDEN
+from gru4rec import experiment
+from gru4rec.evaluation import NextItemRanks
 from gru4rec.options import GruOptions
 from gru4rec.train import main
 
@@ -79,6 +81,32 @@ def test_sessions_of_one_event_have_no_figures_and_it_is_said(cli, tmp_path):
     assert set(found["metrics"].values()) == {None} and found["epochs"] == 1
     for text in (out, (run_dir / "report.md").read_text()):
         assert text.count("no session of the test part has two events") == 1
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_with_a_validation_part_the_weights_of_its_best_epoch_stay(cli, tmp_path, monkeypatch):
+    data, run_dir, kept = small_sessions(tmp_path / "a", "a"), tmp_path / "run", {}
+    planned = iter([0.2, 0.4, 0.4])
+    original = experiment.fit
+
+    def fit(model, *rest):
+        with monkeypatch.context() as patch:  # figures of the validation part only
+            patch.setattr(NextItemRanks, "figures", lambda ranks: {"mrr@20": next(planned), "recall@20": 0.5})
+            progress = original(model, *rest)
+        kept.update({name: np.array(variable) for name, variable in model.named.items()})
+        return progress
+
+    monkeypatch.setattr(experiment, "fit", fit)
+    arguments = ("--data-dir", data, *SMALL, "--batch-size", 20, "--epochs", 3, "--validation-share", 0.3)
+    status, _, err = cli(*arguments, "--deterministic", "--run-dir", run_dir)
+    assert status == 0 and err == "", err
+    assert metrics_of(run_dir)["best_epoch"] == 2  # of equal ones the first
+    header = (run_dir / "history.csv").read_text().splitlines()[0]
+    assert header == "epoch,loss,examples_per_second,val_recall@20,val_mrr@20"
+    saved = arrays_of(run_dir / "checkpoint.npz")
+    for name, array in kept.items():
+        np.testing.assert_array_equal(array, saved[f"best.model.{name}"])
+    assert not np.array_equal(kept["Wy"], saved["model.Wy"])
 
 
 @pytest.mark.golden

@@ -262,7 +262,7 @@ def test_the_bar_tells_epoch_unit_and_total_on_a_terminal_only(monkeypatch):
     for terminal, quiet in ((False, False), (True, True), (True, False)):
         monkeypatch.setattr("sys.stderr.isatty", lambda terminal=terminal: terminal)
         EpochLoop({}).run(train, 1, title="test, ", unit="chunk", total=3, quiet=quiet)
-    assert told == [None, None, ("test, epoch 1/1: ", " chunk", 3, 3)]
+    assert told == [None, None, ("test, epoch 1/1", " chunk", 3, 3)]
 
 
 def test_epoch_order_changes_with_the_epoch_and_follows_from_the_seed():

@@ -98,6 +98,7 @@ def test_all_tracks_in_parts_equal_all_at_once(monkeypatch):
         np.testing.assert_allclose(variable, parts.named[name], atol=2e-5, err_msg=name)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_resumed_it_equals_an_uninterrupted_one_and_its_loss_falls(tmp_path, monkeypatch):
     monkeypatch.setattr(streaming, "BLOCK", 64)
     tracks = playlists(150)

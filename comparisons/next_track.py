@@ -25,17 +25,16 @@ import tyro
 from numpy.typing import NDArray
 
 from common import console
-from common.options import PROJECT, OptionalInt, OptionalPath, UserError, require, run_script, write_json
+from common.options import PROJECT, OptionalInt, OptionalPath, require, run_script, write_json
 from common.report import plot_comparison, print_table
-from common.sessions import Sessions
 from common.significance import holm, paired_test
 from gru4rec.kinds import LossName
 from gru4rec.preprocess import SessionData
+from session_transformers.baselines.of_tracks import sessions_of
 from session_transformers.compare import CompareOptions, finished
 from session_transformers.evaluation import TrackRanks
 from session_transformers.kinds import HALF, PAD, AnyModel
 from session_transformers.preprocess import SequenceData, load_dataset
-from session_transformers.sessions.halves import Halves
 
 COLUMNS = ("recall@1", "recall@5", "recall@10", "recall@20", "mrr@20")
 GRU4REC: dict[str, LossName] = {"GRU4Rec, cross-entropy": "cross-entropy", "GRU4Rec, bpr-max": "bpr-max"}
@@ -181,33 +180,20 @@ def of_gru4rec(options: NextTrackOptions, dataset: Any, data: SequenceData) -> d
 
 
 def of_baselines(data: SequenceData) -> dict[str, Standing]:
-    """The baselines of both papers, on the same events.
-
-    Raises:
-        UserError: a baseline that both papers have is not the same in both.
-    """
-    from gru4rec.baselines import all_ranks
+    """The baselines, of which both papers have those of :mod:`common.session_baselines`."""
     from session_transformers.baselines.comparison import track_results
 
-    sessions = as_session_data(data)
-    theirs = track_results(data.train, data.test, data.vocabulary_size, data.ids)
-    ranks = {name: one.forced for name, one in theirs.items()}
-    for name, one in all_ranks(sessions.train, sessions.test, len(sessions.item_ids)).items():
-        other = of_second_halves(one, data)
-        if name not in ranks:
-            ranks[name] = other
-        elif name == "most popular" and not np.array_equal(ranks[name].greater, other.greater):
-            raise UserError(f"{name}: the two papers rank differently, so the events are not the same")
-    found = {name: Standing() for name in ranks}
-    for name, standing in found.items():
-        standing.add(ranks[name])
+    found = {}
+    for name, result in track_results(data.train, data.test, data.vocabulary_size, data.ids).items():
+        found[name] = Standing()
+        found[name].add(result.forced)
     return found
 
 
 def as_session_data(data: SequenceData) -> SessionData:
     """The same sessions as GRU4Rec takes them: item i is track ``first_track + i``."""
     first = data.ids.first_track
-    train, validation, test = (as_sessions(part, first) for part in (data.train, data.validation, data.test))
+    train, validation, test = (sessions_of(part, first) for part in (data.train, data.validation, data.test))
     return SessionData(
         train=train,
         validation=validation,
@@ -222,14 +208,6 @@ def as_session_data(data: SequenceData) -> SessionData:
         notes=[],
         fingerprint=data.fingerprint,
     )
-
-
-def as_sessions(halves: Halves, first_track: int) -> Sessions:
-    """Both halves one after the other; the order of the sessions stands for their times, which are not kept."""
-    there = halves.tracks != PAD
-    offsets = np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int64)
-    items = (halves.tracks[there] - first_track).astype(np.int32)
-    return Sessions(items, offsets, np.arange(len(halves), dtype=np.float64))
 
 
 def of_second_halves(ranks: Any, data: SequenceData) -> TrackRanks:

@@ -10,8 +10,12 @@ import pytest
 from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import PROJECT, UserError
 from common.testing import in_process
-from comparisons.next_track import NextTrackOptions, against_best, as_sessions, main, of_second_halves
+from comparisons.next_track import NextTrackOptions, against_best, main, of_second_halves
+from gru4rec.baselines import all_ranks
 from gru4rec.evaluation import NextItemRanks
+from session_transformers.baselines.comparison import track_results
+from session_transformers.baselines.of_tracks import sessions_of
+from session_transformers.kinds import CORRECTED_IDS
 from session_transformers.options import SessionOptions
 from session_transformers.sessions.halves import Halves
 from session_transformers.train import main as train_session_model
@@ -28,7 +32,7 @@ class Data:
 
 
 def test_sessions_are_both_halves_without_padding():
-    sessions = as_sessions(Data().test, first_track=3)
+    sessions = sessions_of(Data().test, first_track=3)
     np.testing.assert_array_equal(sessions.offsets, [0, 20, 30])
     np.testing.assert_array_equal(sessions.items[20:], [27, 28, 29, 30, 31, 32, 37, 38, 39, 40])
 
@@ -41,6 +45,18 @@ def test_ranks_of_second_halves_are_those_of_their_own_tracks():
     np.testing.assert_array_equal(found.greater[0], np.arange(13, 23))
     np.testing.assert_array_equal(found.greater[1], [40, 41, 42, 43, 0, 0, 0, 0, 0, 0])
     assert found.mask.sum() == 14
+
+
+def test_both_papers_rank_the_same_events_by_the_same_baselines():
+    """The way of GRU4Rec, all events of whole sessions, and the way of the transformers, of the second halves."""
+    data = Data()
+    train = Halves(np.random.default_rng(1).integers(3, 44, (60, 20)).astype(np.int32), np.zeros((60, 20), np.uint8))
+    theirs = track_results(train, data.test, 44, CORRECTED_IDS)
+    for name, ranks in all_ranks(sessions_of(train, 3), sessions_of(data.test, 3), 41).items():
+        found = of_second_halves(ranks, data)
+        for counts in ("greater", "equal"):
+            ours, other = (getattr(one, counts)[found.mask] for one in (found, theirs[name].forced))
+            np.testing.assert_array_equal(ours, other, err_msg=name)
 
 
 def test_models_that_do_not_read_the_second_half_are_refused():

@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 
 from session_transformers.baselines import of_skips
 from session_transformers.baselines.of_tracks import (
-    Markov,
-    Popular,
-    RepeatLast,
-    SessionKnn,
+    BASELINES,
     TrackBaseline,
     forced_ranks,
     free_running,
     histories,
+    known_before,
+    sessions_of,
 )
-from session_transformers.baselines.sparse_ranks import Popularity
 from session_transformers.evaluation import CUTOFFS, Outcome, TrackRanks, skip_outcome, track_outcome
 from session_transformers.kinds import HALF, Ids
 from session_transformers.reinforcement.candidates import candidate_figures, rank_candidates
@@ -80,16 +78,9 @@ def track_results(
         also: further baselines by name.
         candidates: seed of the drawn candidates among which the true tracks are ranked too; None: they are not.
     """
-    learned, history = histories(train, ids.first_track), histories(test, ids.first_track)
+    learned, history = sessions_of(train, ids.first_track), histories(test, ids.first_track)
     tracks = vocabulary - ids.first_track
-    popularity = Popularity(np.bincount(learned[learned >= 0], minlength=tracks))
-    made: dict[str, TrackBaseline] = {
-        "most popular": Popular(popularity),
-        "repeat last track": RepeatLast(popularity),
-        "Markov": Markov(learned, popularity),
-        "session-kNN": SessionKnn(learned, popularity),
-        **(also or {}),
-    }
+    made: dict[str, TrackBaseline] = {kind.name: kind(learned, tracks) for kind in BASELINES} | dict(also or {})
     source = history[:, : test.source.shape[1]]
     results = {}
     for name, baseline in made.items():
@@ -104,7 +95,7 @@ def _among_candidates(
     baseline: TrackBaseline, history: NDArray[np.int64], test: Halves, vocabulary: int, ids: Ids, seed: int
 ) -> dict[str, float]:
     def scores(seen: Observation) -> NDArray[Any]:
-        before = history[seen.rows[:, None], seen.places[:, None] + np.arange(HALF)]
+        before = known_before(history, seen.rows, seen.places + HALF)
         return baseline.scores(before, np.maximum(seen.candidates - ids.first_track, 0))
 
     return candidate_figures(rank_candidates(scores, test, (ids.first_track, vocabulary), seed))

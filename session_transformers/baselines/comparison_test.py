@@ -6,22 +6,22 @@ from collections import Counter
 import numpy as np
 import pytest
 
+import common.session_baselines
 from common.mssd.sample import SessionSampleOptions, write_sample
+from common.session_baselines_test import Plainly
 from session_transformers.baselines import of_skips, of_tracks
 from session_transformers.baselines.ceiling import best_skip_chances, sample_world
 from session_transformers.baselines.comparison import skip_results, track_results
 from session_transformers.baselines.of_tracks import (
+    BASELINES,
     NONE,
-    Markov,
-    Popular,
-    RepeatLast,
-    SessionKnn,
     VectorSum,
     forced_ranks,
     free_running,
     histories,
+    known_before,
+    sessions_of,
 )
-from session_transformers.baselines.sparse_ranks import Popularity, ScoreRows
 from session_transformers.data_options import DataOptions
 from session_transformers.evaluation import skip_outcome
 from session_transformers.kinds import CORRECTED_IDS, RELEASED_IDS
@@ -45,114 +45,97 @@ def made_up(count, seed, any_length=True):
     return Halves(tracks, skips)
 
 
+@pytest.fixture(params=[2**21, 8], ids=["one-block", "many-blocks"])
+def setting(request, monkeypatch):
+    monkeypatch.setattr(common.session_baselines, "PAIRS", request.param)
+    monkeypatch.setattr(of_tracks, "SCORES", request.param)
+    monkeypatch.setattr(of_tracks, "NEIGHBOURS", 5)
+    train, test = made_up(12, 1), made_up(9, 2)
+    return test, sessions_of(train, 3), histories(test, 3)
+
+
 def sequence(halves, row):
     together = halves.tracks[row]
     return (together[together > 0] - 3).tolist()
 
 
-@pytest.fixture(params=[2**15, 8], ids=["one-block", "many-blocks"])
-def setting(request, monkeypatch):
-    monkeypatch.setattr(of_tracks, "PAIRS", request.param)
-    monkeypatch.setattr(of_tracks, "ROWS", 4)
-    monkeypatch.setattr(of_tracks, "SCORES", request.param)
-    monkeypatch.setattr(of_tracks, "NEIGHBOURS", 5)
-    train, test = made_up(12, 1), made_up(9, 2)
-    learned, history = histories(train, 3), histories(test, 3)
-    plays = np.bincount(learned[learned >= 0], minlength=TRACKS)
-    plays[[2, 3]] = plays[2]  # a tie
-    return train, test, learned, history, plays
-
-
 def test_histories_join_the_halves():
     halves = made_up(5, 3)
+    sessions = sessions_of(halves, 3)
     for row, history in enumerate(histories(halves, 3)):
         wanted = sequence(halves, row)
         first = int(halves.source_mask[row].sum())
         assert history[10 - first : 10 - first + len(wanted)].tolist() == wanted
         assert (history[: 10 - first] == NONE).all() and (history[10 - first + len(wanted) :] == NONE).all()
-
-
-def scores_of_markov(train, plays, so_far):
-    votes = Counter()
-    for row in range(len(train)):
-        known = sequence(train, row)
-        votes.update(b for a, b in itertools.pairwise(known) if a == so_far[-1])
-    return [(votes[track], plays[track]) for track in range(TRACKS)]
-
-
-def scores_of_knn(train, plays, so_far):
-    places = [
-        (row, place + 1)
-        for row in range(len(train))
-        for place, track in enumerate(sequence(train, row)[:-1])
-        if track == so_far[-1]
-    ]
-    votes = Counter()
-    for row, place in places[-5:]:
-        shared = len(set(sequence(train, row)) & set(so_far[-10:]))
-        votes[sequence(train, row)[place]] += shared**5
-    return [(votes[track], plays[track]) for track in range(TRACKS)]
-
-
-def scores_of_repeat(train, plays, so_far):
-    return [(track == so_far[-1], plays[track]) for track in range(TRACKS)]
-
-
-def scores_of_popular(train, plays, so_far):
-    return [(0, plays[track]) for track in range(TRACKS)]
+        assert sessions.items[sessions.offsets[row] : sessions.offsets[row + 1]].tolist() == wanted
 
 
 VECTORS = np.random.default_rng(4).integers(-3, 4, (TRACKS, 3)).astype(np.float32)  # whole numbers: ties are ties
 
 
-def scores_of_vectors(train, plays, so_far):
-    return [(float(VECTORS[track] @ sum(VECTORS[heard] for heard in so_far[-5:])), 0) for track in range(TRACKS)]
+class Plain(Plainly):
+    """The definitions that are this paper's own, and the names of all."""
+
+    def repeat_last(self, so_far):
+        return [(i == so_far[-1], self.plays[i]) for i in self.items]
+
+    def sequential(self, so_far):
+        places = [
+            (session, place + 1)
+            for session in self.train
+            for place, track in enumerate(session[:-1])
+            if track == so_far[-1]
+        ]
+        votes = Counter()
+        for session, place in places[-5:]:
+            votes[session[place]] += len(set(session) & set(so_far[-10:])) ** 5
+        return [(votes[i], self.plays[i]) for i in self.items]
+
+    def vectors(self, so_far):
+        return [(float(VECTORS[i] @ sum(VECTORS[heard] for heard in so_far[-5:])), 0) for i in self.items]
 
 
-@pytest.mark.parametrize("name", ["popular", "repeat", "markov", "knn", "vectors"])
-def test_next_tracks_and_ranks_against_dense_scores(setting, name):
-    train, test, learned, history, plays = setting
-    baseline = {
-        "popular": lambda: Popular(Popularity(plays)),
-        "repeat": lambda: RepeatLast(Popularity(plays)),
-        "markov": lambda: Markov(learned, Popularity(plays)),
-        "knn": lambda: SessionKnn(learned, Popularity(plays)),
-        "vectors": lambda: VectorSum(VECTORS, 5),
-    }[name]()
-    score = {
-        "popular": scores_of_popular,
-        "repeat": scores_of_repeat,
-        "markov": scores_of_markov,
-        "knn": scores_of_knn,
-        "vectors": scores_of_vectors,
-    }[name]
+PLAIN = {
+    "most popular": Plain.most_popular,
+    "session popular": Plain.session_popular,
+    "repeat last track": Plain.repeat_last,
+    "item-kNN": Plain.item_knn,
+    "Markov": Plain.markov,
+    "session-kNN": Plain.session_knn,
+    "sequential session-kNN": Plain.sequential,
+    "vectors": Plain.vectors,
+}
+
+
+def test_every_baseline_has_a_plain_definition():
+    assert [kind.name for kind in BASELINES] == list(PLAIN)[:-1]
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_next_tracks_and_ranks_against_plain_definitions(setting, name):
+    test, learned, history = setting
+    made = {kind.name: kind for kind in BASELINES}
+    baseline = VectorSum(VECTORS, 5) if name == "vectors" else made[name](learned, TRACKS)
+    plain = Plain(learned, TRACKS, common.session_baselines.NEIGHBOURS, common.session_baselines.SAMPLE)
     above, level = forced_ranks(baseline, history)
     running = free_running(baseline, history[:, :10])
     for row in range(len(test)):
         first, known = int(test.source_mask[row].sum()), sequence(test, row)
         for step in range(len(known) - first):
-            scores = score(train, plays, known[: first + step])
+            scores = PLAIN[name](plain, known[: first + step])
             own = scores[known[first + step]]
             assert above[row, step] == sum(s > own for s in scores), (row, step)
             assert level[row, step] == sum(s == own for s in scores), (row, step)
-            before, some = history[row, None, step : step + 10], np.array([[3, 7, 3, 11, 0]])
+            before, some = known_before(history, np.array([row]), np.array([10 + step])), np.array([[3, 7, 3, 11, 0]])
             told = baseline.scores(before, some)[0]
             wanted = [scores[track] for track in some[0]]
             for i, j in itertools.product(range(5), repeat=2):
                 assert (told[i] > told[j], told[i] == told[j]) == (wanted[i] > wanted[j], wanted[i] == wanted[j])
         so_far = known[:first]
         for _ in range(10):
-            scores = score(train, plays, so_far)
+            scores = PLAIN[name](plain, so_far)
             so_far.append(scores.index(max(scores)))
         assert running[row].tolist() == so_far[first:]
-
-
-def test_rows_without_a_score_follow_popularity():
-    plays = np.array([2, 5, 5, 0])
-    rows = ScoreRows(3, np.array([1, 1, 1]), np.array([0, 3, 0]), np.array([1, 1, 1]), Popularity(plays))
-    assert rows.best().tolist() == [1, 0, 1]
-    above, level = rows.ranks(np.array([0, 0, 1, 1, 1, 2]), np.array([3, 2, 0, 3, 1, 0]))
-    assert above.tolist() == [3, 0, 0, 1, 2, 2] and level.tolist() == [1, 2, 1, 1, 2, 1]
 
 
 def test_skips_by_hand():
@@ -180,7 +163,7 @@ def test_all_on_the_same_sessions_of_any_length_and_both_protocols():
     found = track_results(train, test, 3 + TRACKS, CORRECTED_IDS)
     shifted = [Halves(np.maximum(halves.tracks - 1, 0), halves.skips) for halves in (train, test)]
     released = track_results(*shifted, 2 + TRACKS, RELEASED_IDS)
-    assert list(found) == ["most popular", "repeat last track", "Markov", "session-kNN"]
+    assert list(found) == [kind.name for kind in BASELINES]
     for name, result in found.items():
         assert result.forced.tracks == TRACKS and (result.free.mask == test.target_mask).all()
         assert all(key.startswith(("free_", "forced_")) for key in result.figures())
@@ -220,9 +203,9 @@ def sample(tmp_path_factory):
 def test_the_sample_makes_tracks_learnable(sample):
     found = track_results(sample.train, sample.test, sample.vocabulary_size, sample.ids)
     first = {name: result.forced.figures()["forced_recall@1"] for name, result in found.items()}
-    assert first["session-kNN"] > 1.25 * first["Markov"] > 3 * first["most popular"]
+    assert first["sequential session-kNN"] > 1.25 * first["Markov"] > 3 * first["most popular"]
     maa = {name: result.free.figures()["free_maa"] for name, result in found.items()}
-    assert maa["session-kNN"] > maa["Markov"] > maa["repeat last track"] > maa["most popular"]
+    assert maa["sequential session-kNN"] > maa["Markov"] > maa["repeat last track"] > maa["most popular"]
 
 
 def test_the_sample_makes_skips_learnable_up_to_a_ceiling(sample):
@@ -245,10 +228,8 @@ def test_nothing_is_learned_from_noise():
     train, test = made_up(400, 7, any_length=False), made_up(400, 8, any_length=False)
     for name, outcome in skip_results(train, test, 3 + TRACKS).items():
         assert outcome.figures()["accuracy"] == pytest.approx(0.5, abs=0.04), name
-    popular, markov = (
-        track_results(train, test, 3 + TRACKS, CORRECTED_IDS)[name].forced.figures()["forced_recall@1"]
-        for name in ("most popular", "Markov")
-    )
+    found = track_results(train, test, 3 + TRACKS, CORRECTED_IDS)
+    popular, markov = (found[name].forced.figures()["forced_recall@1"] for name in ("most popular", "Markov"))
     assert markov <= popular + 0.03
 
 

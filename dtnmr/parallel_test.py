@@ -29,8 +29,8 @@ for rating, optimizer, loss, jit, atol in cases:
     for of in (None, strategy):
         trainer, _, batches = parts(replace(architecture, rating=rating), optimizer, loss, 64, jit=jit, strategy=of)
         assert len(batches) > 1 and len(batches.points) % 64 % 2  # the last batch is filled up in one replica alone
-        figures = trainer.epoch(batches.epoch(0), 0)
-        found.append(weights_of(trainer.model) | figures)
+        done = trainer.epoch(batches.epoch(0), 0)
+        found.append(weights_of(trainer.model) | {"loss": done.loss, **done.figures})
     for name, expected in found[0].items():
         np.testing.assert_allclose(found[1][name], expected, rtol=0, atol=atol, err_msg=f"{rating} {name}")
 print("as on one device")

@@ -43,7 +43,7 @@ class DataOptions:
     """Days at the end that are the test. mssd: calendar days that sessions start on; else the sessions whose last
     event is so close to the last one of all."""
     validation_days: OptionalFloat = None
-    """Days before those that are the validation, which chooses the best epoch; 0 is none. Default: 1 for mssd, else 0."""
+    """Days before those that are the validation, which chooses the epoch; 0 is none. Default: 1 for mssd, else 0."""
     test_share: OptionalFloat = None
     """Instead of days: the share of the sessions, the newest, that is the test."""
     validation_share: OptionalFloat = None

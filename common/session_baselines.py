@@ -34,8 +34,8 @@ Integers = NDArray[np.int64]
 Counts = tuple[Integers, Integers]
 """Items above each target, and items level with it, the target itself included, (n,) each."""
 
-PAIRS = 2**21
-"""Scores, and pairs of a prefix and a training session, that are held at a time, about: some 200 MB."""
+PAIRS = 2**19
+"""Scores, and pairs of a prefix and a training session, that are held at a time, about: some 60 MB."""
 REGULARISATION = 20.0
 """Sessions added to the support of each item in item-kNN, so that chance meetings of rare items count little."""
 NEIGHBOURS, SAMPLE = 100, 500
@@ -323,7 +323,9 @@ class SessionKnn(BySession):
     def _candidates(self, prefixes: Prefixes) -> tuple[Integers, Integers, Integers, Integers]:
         """Prefixes and the sessions that share an item with them, the newest first: prefix, session, |s| sim, q."""
         row, place = prefixes.events()
-        last = _next_same(prefixes.items)[place] >= prefixes.ends[row]  # later ones count for the same item
+        low, high = int(prefixes.starts.min()), int(prefixes.ends.max())
+        # Of an item that a prefix has several times the last event counts.
+        last = low + _next_same(prefixes.items[low:high])[place - low] >= prefixes.ends[row]
         row, place = row[last], place[last]
         item, position = prefixes.items[place], place - prefixes.starts[row] + 1
         counts = np.diff(self._inside.indptr)[item]

@@ -122,7 +122,7 @@ def assert_plain(kind, train, test, items=ITEMS):
             assert (a > b, a == b) == (scores[i] > scores[j], scores[i] == scores[j])
 
 
-@pytest.fixture(params=[2**21, 20], ids=["one-block", "many-blocks"])
+@pytest.fixture(params=[2**19, 20], ids=["one-block", "many-blocks"])
 def blocks(request, monkeypatch):
     monkeypatch.setattr(baselines, "PAIRS", request.param)
 

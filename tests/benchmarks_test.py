@@ -23,6 +23,7 @@ TINY = {
     "audiotext_ridge": {"songs": 60, "terms": 40, "sound": 30, "factors": 4},
     "gru4rec_evaluation": {"items": 100, "events": 200, "batch_size": 8, "repeats": 1},
     "metrics": {"repeats": 1},
+    "session_baselines": {"sessions": 300, "events": 200, "items": 400, "looped": 50},
 }
 """Options with which these take a second; their figures have the same names with any."""
 

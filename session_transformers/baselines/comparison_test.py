@@ -45,7 +45,7 @@ def made_up(count, seed, any_length=True):
     return Halves(tracks, skips)
 
 
-@pytest.fixture(params=[2**21, 8], ids=["one-block", "many-blocks"])
+@pytest.fixture(params=[2**19, 8], ids=["one-block", "many-blocks"])
 def setting(request, monkeypatch):
     monkeypatch.setattr(common.session_baselines, "PAIRS", request.param)
     monkeypatch.setattr(of_tracks, "SCORES", request.param)

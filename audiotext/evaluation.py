@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from common import metrics
+from common.evaluation import Measured, Sample
 from common.metrics import Floats, Integers, Ranking, old_numpy
 
 Scores = Callable[[Integers], NDArray[Any]]
@@ -153,29 +154,37 @@ def _place(scores: NDArray[Any], relevant: Integers) -> tuple[Integers, Integers
     return np.stack([size - after, after - first, rank]), np.array(top[:TOP], np.int64), chances
 
 
+def measured(ranked: Ranked) -> Measured:
+    """All figures, the means over users with the values of each."""
+    values = Sample(per_user(ranked) | released_per_user(ranked), "users")
+    return Measured([values], catalogue_coverage(ranked) | released_coverage(ranked))
+
+
 def figures(ranked: Ranked) -> dict[str, float]:
-    """The suite's figures, means over the users with a relevant item; tied items have their expected rank.
+    """The suite's figures, means over the users with a relevant item; tied items have their expected rank."""
+    return Sample(per_user(ranked), "users").figures() | catalogue_coverage(ranked)
 
-    ``catalogue_coverage@10`` is of all users together: the share of the test items that are in anybody's top 10, in
-    expectation over the orders of tied items. It tells nothing of how different the items of one list are. The released
-    code calls the share for a top K ``ADiv@K``; see :func:`released_figures`.
+
+def catalogue_coverage(ranked: Ranked) -> dict[str, float]:
+    """``catalogue_coverage@10``: the share of the test items that are in anybody's top 10, in expectation over the
+    orders of tied items.
+
+    It is of all users together, and tells nothing of how different the items of one list are. The released code calls
+    the share for a top K ``ADiv@K``; see :func:`released_figures`.
     """
+    return {f"catalogue_coverage@{TOP}": float(np.mean(1 - ranked.never))}
+
+
+def per_user(ranked: Ranked) -> dict[str, Any]:
+    """The suite's figures of each user: (users,), NaN for users without a relevant item."""
     ranking = ranked.ranking
-    found = {f"map@{k}": metrics.average_precision_at(ranking, k) for k in (10, 500)}
-    found |= {f"ndcg@{k}": metrics.ndcg_at(ranking, k) for k in (10, 500)}
-    found["precision@10"] = metrics.precision_at(ranking, 10)
-    found["recall@500"] = metrics.recall_at(ranking, 500)
-    found["auc"] = metrics.auc(ranking)
-    found[f"catalogue_coverage@{TOP}"] = float(np.mean(1 - ranked.never))
-    return found
-
-
-def per_user(ranked: Ranked) -> dict[str, Floats]:
-    """The values that intervals and tests need: (users,), NaN for users without a relevant item."""
-    return {
-        "map@500": metrics.average_precision_at(ranked.ranking, 500, per_user=True),
-        "ndcg@10": metrics.ndcg_at(ranked.ranking, 10, per_user=True),
-    }
+    found: dict[str, Any] = {}
+    for k in (10, 500):
+        found[f"map@{k}"] = metrics.average_precision_at(ranking, k, per_user=True)
+        found[f"ndcg@{k}"] = metrics.ndcg_at(ranking, k, per_user=True)
+    found["precision@10"] = metrics.precision_at(ranking, 10, per_user=True)
+    found["recall@500"] = metrics.recall_at(ranking, 500, per_user=True)
+    return found | {"auc": metrics.auc(ranking, per_user=True)}
 
 
 def released_average_precision(ranked: Ranked, k: int) -> Floats:
@@ -202,27 +211,34 @@ def list_average_precision(relevant: Sequence[int], predicted: Sequence[int], k:
 
 
 def released_figures(ranked: Ranked) -> dict[str, float]:
-    """The figures that the released code prints; means over all users but for both areas (users with items only).
+    """The figures that the released code prints; means over all users but for both areas (users with items only)."""
+    return Sample(released_per_user(ranked), "users").figures() | released_coverage(ranked)
 
-    ``adiv@k_released``, its "aggregate diversity", is the share of the test items in anybody's top k.
-    """
-    found = {f"map@{k}_released": float(released_average_precision(ranked, k).mean()) for k in (10, 100, 500)}
-    found |= {"roc_auc_released": metrics.auc(ranked.ranking), "pr_auc_released": _precision_recall_area(ranked)}
+
+def released_per_user(ranked: Ranked) -> dict[str, Any]:
+    """The released code's figures of each user, (users,)."""
+    found: dict[str, Any] = {f"map@{k}_released": released_average_precision(ranked, k) for k in (10, 100, 500)}
+    found["roc_auc_released"] = metrics.auc(ranked.ranking, per_user=True)
+    found["pr_auc_released"] = _precision_recall_area(ranked)
     gains = np.zeros((ranked.users, 5))
     listed = ranked.released_rank <= 5
     gains[ranked.user[listed], ranked.released_rank[listed] - 1] = ranked.plays[listed]
     discount, best = 1 / np.log2(np.arange(2, 7)), -np.sort(-gains, axis=1)  # the best order of the five retrieved
     for k in (1, 3, 5):
         gain, most = gains[:, :k] @ discount[:k], best[:, :k] @ discount[:k]
-        found[f"precision@{k}_released"] = float((gains[:, :k] > 0).mean(axis=1).mean())
-        found[f"ndcg@{k}_released"] = float(np.divide(gain, most, out=np.zeros(ranked.users), where=most > 0).mean())
-        found[f"adiv@{k}_released"] = len(np.unique(ranked.top[:, :k])) / ranked.items
+        found[f"precision@{k}_released"] = (gains[:, :k] > 0).mean(axis=1)
+        found[f"ndcg@{k}_released"] = np.divide(gain, most, out=np.zeros(ranked.users), where=most > 0)
     return found
 
 
-def _precision_recall_area(ranked: Ranked) -> float:
-    """Mean over users of the sum, over the distinct scores from the top, of precision * gain of recall."""
+def released_coverage(ranked: Ranked) -> dict[str, float]:
+    """``adiv@k_released``, the released code's "aggregate diversity": share of the test items in anybody's top k."""
+    return {f"adiv@{k}_released": len(np.unique(ranked.top[:, :k])) / ranked.items for k in (1, 3, 5)}
+
+
+def _precision_recall_area(ranked: Ranked) -> Floats:
+    """(users,) sum, over the distinct scores from the top, of precision * gain of recall; NaN without an item."""
     group = ranked.ranking.groups
     precision = (group.relevant_above + group.relevant) / (group.above + group.tied)
     total = ranked.ranking.per_user_sum(group.user, precision * group.relevant)
-    return float((total[ranked.relevant > 0] / ranked.relevant[ranked.relevant > 0]).mean())
+    return np.divide(total, ranked.relevant, out=np.full(ranked.users, np.nan), where=ranked.relevant > 0)

@@ -33,6 +33,7 @@ from common.checkpoint import FILE as CHECKPOINT
 from common.checkpoint import Progress
 from common.options import UserError, require, write_json
 from common.report import plot_curves
+from common.reporting.schema import dataset_facts
 from common.row_counts import RowCounts
 from common.rundir import open_run, resumable
 from common.sources import Dataset
@@ -64,13 +65,13 @@ def _run(given: AudioTextOptions, dataset: Dataset, layout: Layout, tell: Starte
     facts: dict[str, Any] = {
         "kind": options.model,
         "text": text_of(options, layout),
-        "dataset": {
-            "name": dataset.name,
-            "synthetic": dataset.synthetic,
-            "counts": items.counts,
-            "fingerprint": items.fingerprint,
-            "inputs": input_fingerprints(options, layout),
-        },
+        "dataset": dataset_facts(
+            dataset.name,
+            dataset.synthetic,
+            items.counts,
+            items.fingerprint,
+            inputs=input_fingerprints(options, layout),
+        ),
         "train_items": digest(items.train),
     }
     for path in options.weights:
@@ -96,20 +97,16 @@ def _run(given: AudioTextOptions, dataset: Dataset, layout: Layout, tell: Starte
         if options.baselines:
             ranked |= references(options, items, inputs, split, users, dataset.synthetic)
         checks = _checks(predict, inputs, items, split)
-    summary = {
+    details = {
         "empty_items_left_out": empty,
-        "epochs": progress.epochs,
-        "best_epoch": progress.best_epoch,
         "parameters": model.count_params(),
-        "train_seconds": progress.seconds,
         "checks": checks,
         "branches": {branch: str(path) for branch, path in inputs.runs.items()},
-        "seconds": time.perf_counter() - started,
     }
     rows = RowCounts.of_json(layout.counted) if layout.counted else RowCounts()
-    warnings = rows.warnings(int(played.count_nonzero()), "pairs of a user and a test item")
-    summary |= {"rows": layout.counted, "warnings": warnings}
-    return report(folder, name, options, facts, ranked, NAMES[options.model], summary)
+    warned = rows.warnings(int(played.count_nonzero()), "pairs of a user and a test item")
+    told = facts | {"dataset": facts["dataset"] | {"rows": rows.as_json()}}
+    return report(folder, name, options, told, ranked, details, progress, started, warned)
 
 
 def _require_same_data(weights: Path, dataset: dict[str, Any]) -> None:

@@ -82,7 +82,7 @@ def branch_runs(run: Path) -> dict[Branch, Path]:
         UserError: the run is not finished.
     """
     try:
-        named = json.loads((run / "metrics.json").read_text("utf-8"))["branches"]
+        named = json.loads((run / "metrics.json").read_text("utf-8"))["details"]["branches"]
         paths = {branch: Path(named[branch]) for branch in ("text", "audio") if branch in named}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(

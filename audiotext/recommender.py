@@ -98,8 +98,8 @@ class MusicRecommender:
         users = read_users(layout, len(items.user_factors))
         write_tracks(run, items, users, self.options.users or len(users), Names(layout, items.kind))
         console.say(f"Recommended songs: {run / TRACKS}")
-        if "inner_test" in result["checks"]:
-            console.say(f"R2 avg: {result['checks']['inner_test']['r2']:.5f}")
+        if "inner_test" in result["details"]["checks"]:
+            console.say(f"R2 avg: {result['details']['checks']['inner_test']['r2']:.5f}")
         console.say(f"MAP@500: {result['metrics']['map@500_released']:.5f} (as released)")
         return result
 

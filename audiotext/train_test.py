@@ -56,8 +56,8 @@ def test_every_network_leaves_a_whole_run(kind, trained):
     assert ("tfidf.json" in names) == (kind in TEXT_KINDS or kind in ("mm", "seed"))
     assert ("scaler.npz" in names) == (kind in ("audio", "mm"))
     found = metrics_of(run)
-    assert found["rows"]["files"]["plays.tsv"]["left_out"] == {}
-    tested = found["rows"]["parts"]["test"]["plays"]  # of songs
+    assert found["dataset"]["rows"]["files"]["plays.tsv"]["left_out"] == {}
+    tested = found["dataset"]["rows"]["parts"]["test"]["plays"]  # of songs
     assert kind in TEXT_KINDS or bool(found["warnings"]) == (tested < 100) == ("Warning: only" in stdout)
     assert all(f"Warning: {warning}." in (run / "report.md").read_text("utf-8") for warning in found["warnings"])
     for field in ("paper", "model", "protocol", "dataset", "split", "ranking", "ties", "metrics", "seconds", "seed"):
@@ -66,11 +66,11 @@ def test_every_network_leaves_a_whole_run(kind, trained):
     names = set(found["baselines"])
     assert {"random", "popularity of the artist", "upper bound (true factors)"} <= names
     assert any(name.startswith("ridge regression") for name in names)
-    assert set(found["branches"]) == {"text", "audio"} & {
+    assert set(found["details"]["branches"]) == {"text", "audio"} & {
         "text" if kind.startswith("mm-lf") else "",
         *(["audio"] if kind.startswith(("mm-lf", "seed")) else []),
     }
-    for low, high in ((low, high) for row in found["confidence_95"].values() for _, low, high in row.values()):
+    for low, high in (ends for row in found["intervals"].values() for ends in row.values()):
         assert low <= high
     vectors = np.load(run / "predictions.npy")
     assert vectors.shape == (found["dataset"]["counts"]["test_items"], 4)
@@ -242,6 +242,6 @@ def test_artists_of_hetrec_by_their_tags(cli, tmp_path):
     found = metrics_of(tmp_path / "run")
     assert found["metrics"]["map@500"] > found["baselines"]["random"]["map@500"] + 0.2
     assert found["metrics"]["auc"] > 0.8 and found["dataset"]["counts"]["cold_start_artists"] == 12
-    assert found["empty_items_left_out"] in (0, 1)  # artist 10 has no tag
+    assert found["details"]["empty_items_left_out"] in (0, 1)  # artist 10 has no tag
     status, _, err = cli("--data-dir", folder, "--model", "audio", "--run-dir", tmp_path / "none")
     assert status == 2 and "no such file" in err and not (tmp_path / "none").exists()

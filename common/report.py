@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
+import textwrap
+import time
 import warnings
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,18 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 from common import console
+from common.checkpoint import Progress
+from common.evaluation import BASELINE, DIFFERENCE, INTERVAL, Evaluation, Figures, better
 from common.options import PROJECT, TrainingOptions, replacing, write_json
 from common.reporting.run_metrics import deviation_words
+from common.reporting.schema import SCHEMA, versions
 from common.row_counts import RowCounts
 from common.rundir import release
 
 plt.rcParams["text.parse_math"] = False  # a dollar sign in a name is one
-_LOWER = {"rmse", "mae", "loss", "perplexity"}
-_HIGHER = {"map", "ndcg", "mrr", "recall", "precision", "hit", "f", "auc", "coverage", "accuracy", "maa", "r"}
-"""Words in the names of figures that say which is better."""
 Rows = Mapping[str, Mapping[str, float]]
 """Name of a model or source -> its figures; a missing figure or NaN is shown as a dash."""
 Cells = Mapping[str, Mapping[str, float | str]]
@@ -63,36 +65,86 @@ def which_is_better(columns: Sequence[str]) -> str:
     >>> which_is_better(["rmse", "map@10", "epoch"])
     'Higher is better; of rmse lower.'
     """
-    words = {column: set(re.split(r"[^a-z]+", column.lower())) for column in columns}
-    lower = [column for column in columns if words[column] & _LOWER]
-    higher = [column for column in columns if words[column] & _HIGHER and column not in lower]
-    if not higher:
+    lower = [column for column in columns if better(column) == "lower"]
+    if not any(better(column) == "higher" for column in columns):
         return "Lower is better." if lower else ""
     return f"Higher is better; of {', '.join(lower)} lower." if lower else "Higher is better."
 
 
-def plot_comparison(path: Path, title: str, rows: Rows, columns: Sequence[str], ours: Collection[str] = ()) -> None:
-    """A bar chart per figure, one bar per row, those named in ``ours`` in a colour of their own; saved as PNG."""
-    across = min(len(columns), 4)
+ACCENT, NEUTRAL = "#d55e00", "#56b4e9"
+"""Of the colours that Okabe and Ito chose to be told apart by everybody: vermilion and sky blue."""
+Intervals = Mapping[str, Mapping[str, Sequence[float]]]
+"""Row -> figure -> lower and upper end."""
+
+
+def plot_comparison(
+    path: Path,
+    title: str,
+    rows: Rows,
+    columns: Sequence[str],
+    ours: Collection[str] = (),
+    intervals: Intervals | None = None,
+) -> None:
+    """A bar chart per figure, the best row on top, those named in ``ours`` in a colour of their own; saved as PNG.
+
+    Args:
+        path: of the picture.
+        title: above all.
+        rows: what is drawn; a row without a value has a dash.
+        columns: the figures that have a chart each.
+        ours: rows that are no baselines.
+        intervals: drawn as lines on the bars.
+    """
+    names = {name: textwrap.fill(console.visible(name), 30) for name in rows}
+    label = 0.068 * max(len(line) for name in names.values() for line in name.splitlines())
+    lines = sum(name.count("\n") + 1 for name in names.values())
+    across = min(len(columns), 2 if label > 1.2 or len(columns) in (2, 4) else 3)
     down = -(-len(columns) // across)
-    size = (3.2 * across + 1.6, (0.34 * len(rows) + 0.9) * down + 0.5)
-    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, sharey=True, layout="constrained")
-    names, ours = list(rows)[::-1], set(ours)
+    size = ((label + 2.9) * across + 0.2, (0.13 * lines + 0.12 * len(rows) + 0.55) * down + 0.8)
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
     for axis in axes.flat[len(columns) :]:
         axis.set_visible(False)
     for axis, column in zip(axes.flat, columns, strict=False):
-        values = [rows[name].get(column, math.nan) for name in names]
-        colours = ["#e45756" if name in ours else "#4c78a8" for name in names]
-        bars = axis.barh(
-            [console.visible(name) for name in names], [0 if math.isnan(v) else v for v in values], color=colours
+        ends = {name: found[column] for name, found in (intervals or {}).items() if column in found}
+        _bars(
+            axis,
+            column,
+            {names[name]: row.get(column, math.nan) for name, row in rows.items()},
+            {names[name]: pair for name, pair in ends.items() if name in names},
+            {names[name] for name in ours if name in names},
         )
-        axis.bar_label(bars, [_text(v) for v in values], padding=3, fontsize=8)
-        axis.set_title(column, fontsize=10)
-        axis.margins(x=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=8)
-    figure.suptitle(console.visible(title), fontsize=11)
+    figure.suptitle("\n".join(textwrap.wrap(console.visible(title), int(size[0] * 12))), fontsize=11)
+    told = ["vermilion: what was evaluated; blue: baselines"] * bool(set(ours) & set(rows))
+    told += ["lines: 95 % intervals"] * bool(intervals)
+    figure.supxlabel("; ".join(told), fontsize=8)
     _save(figure, path)
+
+
+def _bars(axis: Any, column: str, values: Figures, ends: Mapping[str, Sequence[float]], ours: Collection[str]) -> None:
+    """Draw the bars of a figure, sorted."""
+    direction = better(column)
+    sign = 1 if direction == "lower" else -1
+    order = sorted(values, key=lambda name: math.inf if math.isnan(values[name]) else sign * values[name])[::-1]
+    axis.barh(
+        order,
+        [0 if math.isnan(values[name]) else values[name] for name in order],
+        color=[ACCENT if name in ours else NEUTRAL for name in order],
+        height=0.7,
+    )
+    for place, name in enumerate(order):
+        value, pair = values[name], ends.get(name)
+        if pair is not None and not math.isnan(value):
+            off = [[max(value - pair[0], 0)], [max(pair[1] - value, 0)]]
+            axis.errorbar([value], [place], xerr=off, fmt="none", ecolor="black", elinewidth=1, capsize=2)
+        right = max(0.0, *(end for end in (value, *(pair or ())) if not math.isnan(end)), 0.0)
+        axis.annotate(
+            _text(value), (right, place), (4, 0), textcoords="offset points", va="center", fontsize=8, color="#333333"
+        )
+    axis.set_title(f"{column} ({direction} is better)" if direction else column, fontsize=10)
+    axis.margins(x=0.28, y=0.02)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=8)
+    axis.xaxis.set_major_locator(MaxNLocator(4))
 
 
 History = Sequence[Mapping[str, float]]
@@ -134,7 +186,7 @@ def plot_histories(path: Path, title: str, histories: Mapping[str, History], mar
 class Part:
     """A table of a run's report."""
 
-    rows: Rows
+    rows: Cells
     columns: Sequence[str]
     title: str = ""
     """Beneath the headline; empty for a report of one table."""
@@ -142,32 +194,154 @@ class Part:
     """Paragraphs below the table."""
 
 
+@dataclass(frozen=True)
+class About:
+    """What a paper says of a run, in words and by name; the keys of :mod:`common.reporting.schema`."""
+
+    paper: str
+    dataset: Mapping[str, Any]
+    """Made by :func:`common.reporting.schema.dataset_facts`."""
+    split: str
+    ranking: str
+    ties: str
+    protocol: str = ""
+    """Default: that of the options."""
+    deviations: Sequence[str] = ()
+    task: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What is particular to the paper."""
+
+
 def finish(
+    folder: Path,
+    headline: str,
+    options: TrainingOptions,
+    about: About,
+    found: Evaluation,
+    parts: Sequence[Part],
+    *,
+    progress: Progress,
+    started: float,
+    picture: Sequence[str] = (),
+    warned: Sequence[str] = (),
+    following: Sequence[object] = (),
+) -> dict[str, Any]:
+    """End a run: write ``report.md``, ``comparison.png`` and, last, ``metrics.json``; then print its tables.
+
+    To the paper's own tables comes one with the intervals of the model's figures, and the test against the best
+    baseline in words.
+
+    Args:
+        folder: of the run.
+        headline: of the tables; deviations from the corrected protocol, and that the data are synthetic, are added.
+        options: of the run, complete.
+        about: what the paper says of it.
+        found: what was measured.
+        parts: the tables; their titles and notes are plain text.
+        progress: of the training; none if weights were given.
+        started: when the command began, by :func:`time.perf_counter`.
+        picture: the figures to draw; none for no picture.
+        warned: why the figures say little, such as :meth:`common.row_counts.RowCounts.warnings`: a line each on the
+            console and in ``report.md``, and ``warnings`` in ``metrics.json``.
+        following: the command that is of use next, if the run keeps a model: a script and its arguments.
+
+    Returns:
+        What ``metrics.json`` holds.
+    """
+    result = {
+        "schema": SCHEMA,
+        "paper": about.paper,
+        "model": found.model,
+        "task": about.task,
+        "protocol": about.protocol or options.protocol,
+        "deviations": list(about.deviations),
+        "dataset": dict(about.dataset),
+        "split": about.split,
+        "ranking": about.ranking,
+        "ties": about.ties,
+        "metrics": found.metrics,
+        "baselines": found.baselines,
+        "intervals": found.intervals,
+        "resampled": found.resampled,
+        "best_baseline": found.best_baseline,
+        "tests": found.tests,
+        "settings": {name: value for name, value in asdict(options).items() if value is not None},
+        "epochs": progress.epochs,
+        "best_epoch": progress.best_epoch or progress.epochs,
+        "train_seconds": progress.seconds,
+        "seconds": time.perf_counter() - started,
+        "seed": options.seed,
+        "versions": versions(),
+        "warnings": list(warned),
+        "details": dict(about.details),
+    }
+    beside, every = found.beside(), {name: _with_intervals(found, name) for name in found.intervals}
+    if beside:
+        columns = [name for name in (INTERVAL, DIFFERENCE, BASELINE) if any(name in row for row in beside.values())]
+        notes = [note for note in (found.sentence(), _drawn(found)) if note]
+        parts = [*parts, Part(beside, columns, f"{found.model}: intervals and the best baseline", notes)]
+    appendix = ""
+    if len(every) > 1:
+        shown = [column for column in found.columns if any(column in row for row in every.values())]
+        appendix = f"## All intervals\n\n{markdown_table(every, shown)}"
+    drawn = Part(found.rows, picture) if picture else None
+    return publish(
+        folder,
+        headline,
+        result,
+        parts,
+        drawn,
+        found.models,
+        intervals=found.intervals,
+        appendix=appendix,
+        following=following,
+    )
+
+
+def _with_intervals(found: Evaluation, name: str) -> dict[str, str]:
+    """Figure -> value and interval, of a row."""
+    ends = found.intervals[name].items()
+    return {figure: f"{found.rows[name][figure]:.4f} [{low:.4f}, {high:.4f}]" for figure, (low, high) in ends}
+
+
+def _drawn(found: Evaluation) -> str:
+    """What the intervals are of, in a sentence."""
+    units: dict[str, list[str]] = {}
+    for figure in found.columns:
+        if figure in found.resampled and figure in found.intervals.get(found.model, {}):
+            units.setdefault(found.resampled[figure], []).append(figure)
+    if len(units) < 2:
+        return "".join(f"95 % intervals: bootstrap over {of}." for of in units)
+    told = "; over ".join(f"{of} ({', '.join(names)})" for of, names in units.items())
+    return f"95 % intervals: bootstrap over {told}."
+
+
+def publish(
     folder: Path,
     headline: str,
     result: Mapping[str, Any],
     parts: Sequence[Part],
     picture: Part | None = None,
     ours: Collection[str] = (),
+    *,
+    intervals: Intervals | None = None,
     appendix: str = "",
-    warned: Sequence[str] = (),
     following: Sequence[object] = (),
 ) -> dict[str, Any]:
-    """End a run: write ``report.md``, ``comparison.png`` and, last, ``metrics.json``; then print its tables.
+    """Write ``report.md``, ``comparison.png`` and, last, ``metrics.json``; then print the tables.
 
     Whoever finds ``metrics.json`` may take the run for finished.
 
     Args:
         folder: of the run.
-        headline: of the tables; deviations from the corrected protocol, and that the data are synthetic, are added.
+        headline: see :func:`finish`.
         result: what ``metrics.json`` is to hold.
         parts: the tables; their titles and notes are plain text.
         picture: the rows and columns to draw; None for no picture.
         ours: rows of the picture that are no baselines.
+        intervals: of the figures of the picture.
         appendix: Markdown that is not printed, behind the tables of ``report.md``.
-        warned: why the figures say little, such as :meth:`common.row_counts.RowCounts.warnings`: a line each on the
-            console and in ``report.md``, and ``warnings`` in ``metrics.json``.
-        following: the command that is of use next, if the run keeps a model: a script and its arguments.
+        following: see :func:`finish`.
 
     Returns:
         ``result``.
@@ -175,7 +349,7 @@ def finish(
     words = deviation_words(result)
     headline += f", {words}" if words and words not in headline else ""
     headline += " (synthetic data)" if result["dataset"]["synthetic"] else ""
-    result = {**result, "warnings": list(warned)}
+    warned = result.get("warnings", ())
     blocks = [f"# {console.markdown(headline)}", "\n".join(f"- {console.markdown(fact)}" for fact in facts_of(result))]
     blocks += [f"**Warning:** {console.markdown(why)}." for why in warned]
     for part in parts:
@@ -192,7 +366,8 @@ def finish(
     with replacing(folder / "report.md", "w") as file:
         file.write("\n\n".join(block.strip("\n") for block in blocks if block) + "\n")
     if picture:
-        plot_comparison(folder / "comparison.png", headline, picture.rows, picture.columns, ours)
+        rows = {name: {c: v for c, v in row.items() if not isinstance(v, str)} for name, row in picture.rows.items()}
+        plot_comparison(folder / "comparison.png", headline, rows, picture.columns, ours, intervals)
     write_json(folder / "metrics.json", result)
     release(folder)
     for part in parts:  # last of all: what is printed may find nobody who reads it
@@ -222,9 +397,8 @@ def facts_of(result: Mapping[str, Any]) -> list[str]:
 
 def told_of_files(result: Mapping[str, Any]) -> list[str]:
     """What a run's preparation recognised in the files, and what became of the rows of each, a sentence each."""
-    places = (result["dataset"].get("rows"), result.get("rows"))
-    rows = next((found for found in places if isinstance(found, Mapping) and "files" in found), {})
-    return [*result["dataset"].get("notes", ()), *RowCounts.of_json(rows).lines()]
+    dataset = result["dataset"]
+    return [*dataset["notes"], *RowCounts.of_json(dataset["rows"]).lines()]
 
 
 def without_value(parts: Sequence[Part]) -> str:

@@ -5,7 +5,7 @@ A table in ``<paper>/results.toml`` (see :mod:`common.pages`) says how its figur
     [sample]
     script = "gru4rec/run.py"       # is run once for each seed and each of the rows that have args
     seeds = [1, 2, 3]
-    also = ["apart"]                # sections of metrics.json whose figures are kept too, as name/of/a/figure
+    also = ["apart"]                # sections of the details of metrics.json that are kept too, as name/of/a/figure
     data = "HetRec 2011 Last.fm"    # cannot be run without --data-dir: these data; absent: the sample will do
     [sample.rows]
     bpr-max = { args = "--loss bpr-max", seeds = [1] }      # own seeds; other_data = true: of data prepared otherwise
@@ -39,7 +39,8 @@ from typing import Any
 from common import console, pages
 from common.options import PROJECT, OptionalPath, UserError, require, run_script, write_json
 from common.reporting.record import machine
-from common.reporting.run_metrics import by_seed, run_figures, run_intervals
+from common.reporting.run_metrics import by_seed, run_figures
+from common.reporting.schema import check
 
 Spec = Mapping[str, Any]
 
@@ -164,24 +165,26 @@ def rows_of(spec: Spec, folder: Path, data: Path | None, environment: Mapping[st
             place = folder / f"{row}-{seed}"
             command = [spec["script"], *shlex.split(about["args"]), *(["--data-dir", str(data)] if data else [])]
             command += ["--seed", str(seed), "--run-dir", str(place)]
-            runs.setdefault(row, []).append(finished(command, place, "metrics.json", environment))
+            found = finished(command, place, "metrics.json", environment)
+            check(found, str(place / "metrics.json"))
+            runs.setdefault(row, []).append(found)
             commands[f"{row}, seed {seed}"] = shown(command, place, data)
     first, *others = runs
     prints = {row: {run["dataset"]["fingerprint"] for run in found} for row, found in runs.items()}
     for row, of_row in runs.items():
-        inputs = {json.dumps(run["dataset"].get("inputs")) for run in of_row}
+        inputs = {json.dumps(run["dataset"]["inputs"]) for run in of_row}
         require(len(inputs) == 1, f"{folder}: the runs of {row} did not all read the same texts and sound")
     for row in others:
         same = prints[row] == prints[first] or spec["rows"][row].get("other_data")
         require(same, f"{folder}: the runs of {row} are of other data than those of {first}")
     figures = {row: by_seed([run_figures(run, spec.get("also", ())) for run in found]) for row, found in runs.items()}
-    intervals = {row: interval for row in runs for interval in [run_intervals(runs[row][0])[0]] if interval}
+    intervals = {row: ends for row, found in runs.items() if (ends := found[0]["intervals"].get(found[0]["model"]))}
     for row, about in spec["rows"].items():
         of = runs[about.get("of", first)]
         if row not in runs and row in of[0]["baselines"]:
             figures[row] = by_seed([run_figures(run, spec.get("also", ()), row) for run in of])
-            if row in (ends := run_intervals(of[0])[1]):
-                intervals[row] = ends[row]
+            if row in of[0]["intervals"]:
+                intervals[row] = of[0]["intervals"][row]
     return {
         "commands": commands,
         "dataset": runs[first][0]["dataset"],

@@ -12,6 +12,7 @@ from common import results
 from common.options import PROJECT, UserError, parse, write_json
 from common.pages import declared
 from common.results import ResultsOptions, finished, main, shown
+from common.testing import run_result
 
 TABLES = """
 [sample]
@@ -71,16 +72,16 @@ class Scripts:
             (folder / "all.json").write_text(json.dumps(content))
         else:
             seed = int(given["--seed"])
-            content = {
-                "metrics": {"rmse": float(seed), "none": None},
-                "apart": {"cold": {"rmse": 10.0 * seed}},
-                "baselines": {"random": {"rmse": seed + 2.0}, "constant": {"rmse": 7.0}},
-                "baselines_apart": {"constant": {"cold": {"rmse": 8.0}}},
-                "confidence_95": {"rmse": [0.5, 1.5]},
-                "dataset": {"fingerprint": self.fingerprint.get(folder.name, "f")},
-                "seconds": 2.0,
-                "versions": {"keras": "3"},
-            }
+            apart = {"apart": {"cold": {"rmse": 10.0 * seed}}}
+            apart["baselines_apart"] = {"constant": {"cold": {"rmse": 8.0}}}
+            content = run_result(
+                metrics={"rmse": float(seed), "none": None},
+                baselines={"random": {"rmse": seed + 2.0}, "constant": {"rmse": 7.0}},
+                intervals={"ours": {"rmse": [0.5, 1.5]}},
+                dataset={"fingerprint": self.fingerprint.get(folder.name, "f")},
+                versions={"keras": "3"},
+                details=apart,
+            )
             (folder / "metrics.json").write_text(json.dumps(content))
         return subprocess.CompletedProcess(command, 0, "", "")
 

@@ -6,9 +6,7 @@ Import this module before Keras: it keeps TensorFlow's start-up messages off the
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import os
-import platform
 import warnings
 from pathlib import Path
 from typing import Any
@@ -120,18 +118,3 @@ def state_of_part(model: keras.Model, part: Any) -> list[Any]:
 def is_seed(variable: Any) -> bool:
     """Whether ``variable`` is the state of a random generator of Keras."""
     return variable.path.endswith("seed_generator_state")
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on, for ``metrics.json``."""
-    names = ("encore-recsys", "tensorflow", "keras", "numpy", "scikit-learn")
-    found = {name: importlib.metadata.version(name) for name in names if _installed(name)}
-    return {"python": platform.python_version(), **found, "machine": platform.machine()}
-
-
-def _installed(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True

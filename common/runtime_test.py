@@ -12,6 +12,7 @@ import tensorflow as tf
 from common import runtime
 from common.options import TrainingOptions, UserError
 from common.quiet import silent_stderr
+from common.reporting.schema import versions
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +78,7 @@ def test_strategies():
 
 
 def test_versions_tell_what_numbers_depend_on():
-    found = runtime.versions()
+    found = versions()
     assert found["tensorflow"] == tf.__version__ and found["keras"] == keras.__version__
     assert found["numpy"] == np.__version__ and found["python"].startswith(f"{sys.version_info[0]}.")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 
@@ -55,8 +55,18 @@ def paired_test(first: ArrayLike, second: ArrayLike, level: float = 0.95) -> Pai
     error = float(difference.std(ddof=1) / np.sqrt(count))
     half = float(stats.t.ppf((1 + level) / 2, count - 1)) * error
     t_p = float(2 * stats.t.sf(abs(mean / error), count - 1))
-    wilcoxon_p = float(stats.wilcoxon(difference).pvalue)
+    wilcoxon_p = signed_rank_p(difference)
     return PairedTest(count, mean, mean - half, mean + half, mean / error, t_p, wilcoxon_p)
+
+
+def signed_rank_p(difference: NDArray[np.float64]) -> float:
+    """Two-sided p-value of Wilcoxon's signed-rank test on paired differences (n,); NaN if they allow none.
+
+    Where all are equal there is nothing to test with: p is 1 if they are zero, else NaN.
+    """
+    if len(difference) < 2 or np.ptp(difference) == 0:
+        return 1.0 if len(difference) > 1 and difference[0] == 0 else float("nan")
+    return float(stats.wilcoxon(difference).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

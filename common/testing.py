@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from common.arrays import META, read_sealed, seal, write_sealed
 from common.epochs import SPEED, TENSORBOARD
 from common.options import run_script
+from common.reporting.schema import SCHEMA, dataset_facts
 
 if TYPE_CHECKING:
     import pytest
@@ -56,6 +57,24 @@ def metrics_of(folder: Path) -> dict[str, Any]:
         raise AssertionError(f"{name} is no JSON")
 
     return json.loads((folder / "metrics.json").read_text("utf-8"), parse_constant=refuse)
+
+
+def run_result(**changes: Any) -> dict[str, Any]:
+    """The content of a ``metrics.json`` that keeps the schema; those of ``dataset`` are merged into its own."""
+    dataset = dataset_facts("sample", True, {"users": 9}, "f") | changes.pop("dataset", {})
+    words = {"paper": "GRU4Rec (Hidasi et al. 2016)", "model": "ours", "protocol": "corrected", "split": "by time"}
+    words |= {"ranking": "all items", "ties": "expected rank"}
+    numbers = {"epochs": 1, "best_epoch": 1, "train_seconds": 1.0, "seconds": 2.0, "seed": 1, "schema": SCHEMA}
+    objects = ("metrics", "baselines", "intervals", "resampled", "tests", "settings", "versions", "details")
+    empty: dict[str, Any] = {name: {} for name in objects} | {"deviations": [], "warnings": []}
+    empty |= {"task": None, "best_baseline": None}
+    return words | numbers | empty | {"dataset": dataset} | changes
+
+
+def paired_result(baseline: str, **changes: Any) -> dict[str, Any]:
+    """A paired test as ``metrics.json`` holds it."""
+    found = {"baseline": baseline, "difference": 0.1, "low": 0.05, "high": 0.15, "pairs": 9, "units": "users"}
+    return found | {"wilcoxon_p": 0.2, "wilcoxon_p_holm": 0.4} | changes
 
 
 def arrays_of(path: Path) -> dict[str, NDArray[Any]]:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from common import console
 from common.options import PROJECT, OptionalInt, OptionalPath, require, run_script, write_json
 from common.report import plot_comparison, print_table
+from common.reporting.schema import versions
 from common.significance import holm, paired_test
 from gru4rec.kinds import LossName
 from gru4rec.preprocess import SessionData
@@ -84,7 +85,7 @@ class Standing:
 
 def main(options: NextTrackOptions) -> dict[str, Any]:
     """Train what is missing, rank the same next tracks by every model, and print one table."""
-    from common import runtime  # before whatever imports TensorFlow: it quiets it
+    import common.runtime  # noqa: F401 (before whatever imports TensorFlow: it quiets it)
 
     dataset, data = load_dataset(options.data_dir)
     require(len(data.test) > 0, f"{dataset.name}: no test session is left")
@@ -107,7 +108,7 @@ def main(options: NextTrackOptions) -> dict[str, Any]:
         "models": {name: {"figures": one.figures} for name, one in models.items()},
         "baselines": {name: {"figures": one.figures} for name, one in baselines.items()},
         "tests": tests,
-        "versions": runtime.versions(),
+        "versions": versions(),
     }
     write_json(options.out / "next_track.json", found)
     rows = {name: {k: float(np.mean(v)) for k, v in one.figures.items()} for name, one in (models | baselines).items()}

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import metrics
+from common.evaluation import Measured, Sample
 from common.metrics import Ranking
 from common.ranking import catalogue_ranking
-from common.significance import holm, paired_test
 from dtnmr.dataset import Integers, KkboxData, Points
 from dtnmr.negatives import distinct
 from dtnmr.queries import Queries, of_points, of_users, songs_to_come
@@ -133,10 +133,16 @@ class Outcome:
     cold_songs: Values
     new_users: Values
     points: Values
+    owners: Integers
+    """(points,) the user of each test point."""
+
+    def measured(self) -> Measured:
+        """The figures of the known users and of the test points, which are drawn by user."""
+        return Measured([Sample(self.users, "users"), Sample(self.points, "users", self.owners)])
 
     def figures(self) -> dict[str, float]:
         """The means over the known users and over the test points; NaN where there is nobody."""
-        return means(self.users) | means(self.points)
+        return self.measured().figures
 
     def apart(self) -> dict[str, dict[str, float]]:
         """The means of the groups that are reported apart, with their sizes."""
@@ -153,6 +159,7 @@ def evaluate(scores: Scores, task: Task, cutoffs: Sequence[int] = CUTOFFS) -> Ou
         user_values(marked(known, COLD), cutoffs),
         user_values(of_group(ranking, ~task.known), cutoffs),
         point_values(scores, task, cutoffs),
+        task.points.users,
     )
 
 
@@ -231,22 +238,4 @@ def point_values(scores: Scores, task: Task, cutoffs: Sequence[int] = CUTOFFS) -
 
 def means(values: Values) -> dict[str, float]:
     """The mean of each figure, over those for whom it is defined; NaN for nobody."""
-    return {
-        name: float(np.nanmean(value)) if (~np.isnan(value)).any() else float("nan") for name, value in values.items()
-    }
-
-
-def intervals(values: Values, names: Sequence[str], seed: int) -> dict[str, tuple[float, float]]:
-    """95 % bootstrap intervals, over users, of the means of some figures."""
-    return {name: metrics.bootstrap_interval(values[name], seed) for name in names}
-
-
-def compare(ours: Values, other: Values, names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Paired tests over the same users, ours less ``other``; p-values with Holm's correction for their number."""
-    tests = {name: paired_test(ours[name], other[name]) for name in names}
-    corrected = {kind: holm([getattr(test, kind) for test in tests.values()]) for kind in ("t_p", "wilcoxon_p")}
-    return {
-        name: {"difference": test.difference, "low": test.low, "high": test.high}
-        | {f"{kind}_holm": values[place] for kind, values in corrected.items()}
-        for place, (name, test) in enumerate(tests.items())
-    }
+    return Sample(values, "users").figures()

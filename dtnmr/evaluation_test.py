@@ -172,17 +172,6 @@ def test_a_catalogue_smaller_than_the_candidates():
     assert evaluation.frozen_negatives(3, 2, 1).shape == (3, 2)
 
 
-def test_comparing_and_intervals():
-    rng = np.random.default_rng(0)
-    base = rng.random(200)
-    ours, other = {"map": base + 0.1 * rng.random(200), "auc": base}, {"map": base, "auc": base}
-    found = evaluation.compare(ours, other, ("map", "auc"))
-    assert found["map"]["difference"] > 0 and found["map"]["t_p_holm"] < 1e-6 and found["map"]["low"] > 0
-    assert found["auc"]["difference"] == 0 and found["auc"]["t_p_holm"] == 1
-    low, high = evaluation.intervals(ours, ("map",), 1)["map"]
-    assert low < ours["map"].mean() < high
-
-
 def test_nobody_to_evaluate():
     data = replace(DATA, trained=DATA.songs_played.lengths.astype(np.int32), test=Points(*[np.zeros(0, np.int32)] * 2))
     found = evaluate(scores_by_hand()[0], make_task(data, 1), (5,))

@@ -16,6 +16,7 @@ from common.epochs import Monitor
 from common.options import require
 from common.replicas import check_rows
 from common.report import plot_curves
+from common.reporting.schema import dataset_facts
 from common.rundir import open_run, resumable
 from common.sources import Dataset
 from common.vocabulary import digest, save_vocabulary
@@ -56,12 +57,7 @@ def run(options: DtnmrOptions, dataset: Dataset, data: KkboxData) -> dict[str, A
     architecture = start.architecture if start else architecture_of(options, data)
     facts: dict[str, Any] = {
         "architecture": asdict(architecture),
-        "dataset": {
-            "name": dataset.name,
-            "synthetic": dataset.synthetic,
-            "counts": counts_of(data),
-            "fingerprint": data.fingerprint,
-        },
+        "dataset": dataset_facts(dataset.name, dataset.synthetic, counts_of(data), data.fingerprint),
         "vocabulary": digest(columns(data)),
     }
     rows = rows_of(data)
@@ -85,18 +81,13 @@ def run(options: DtnmrOptions, dataset: Dataset, data: KkboxData) -> dict[str, A
         if options.baselines:
             for title, learn in make_baselines(data, options.seed).items():
                 outcomes[title] = evaluate(learn(), task, options.cutoffs)
-    summary = {
-        "rows": rows.as_json(),
-        "warnings": warnings,
+    sizes = {
         "test_users": int(task.known.sum()),
         "new_users": int((~task.known).sum()),
         "test_points": {"evaluated": len(task.points), "in_all": task.points_in_all},
-        "epochs": progress.epochs,
-        "best_epoch": progress.best_epoch,
-        "train_seconds": progress.seconds,
-        "seconds": time.perf_counter() - started,
     }
-    return report(folder, name, options, facts, outcomes, ours, summary)
+    told = facts | {"dataset": facts["dataset"] | {"rows": rows.as_json()}}
+    return report(folder, name, options, told, outcomes, sizes, progress, started, warnings)
 
 
 def architecture_of(options: DtnmrOptions, data: KkboxData) -> Architecture:

@@ -47,9 +47,11 @@ def test_a_fresh_checkout_runs_the_whole_pipeline_on_the_sample(tmp_path, privat
     assert not any(word in done.stderr + done.stdout for word in NOISE), done.stderr
     found = metrics_of(run_dir)
     assert found["dataset"]["synthetic"] and "synthetic" in done.stdout and "sample is used" in done.stderr
-    assert found["test_points"]["evaluated"] == 500 < found["test_points"]["in_all"]
+    assert found["details"]["test_points"]["evaluated"] == 500 < found["details"]["test_points"]["in_all"]
     assert found["baselines"]["BPR-MF"]["map"] > found["baselines"]["popularity"]["map"]
-    assert found["best_baseline"] in found["baselines"] and set(found["tests"]) == set(found["confidence_95"])
+    assert found["best_baseline"] in found["baselines"] and set(found["tests"]) <= set(
+        found["intervals"][found["model"]]
+    )
     names = {path.name for path in run_dir.iterdir()}
     expected = {"metrics.json", "options.json", "vocabulary.json", "report.md", "history.csv", "curves.png"}
     expected |= {"model.weights.h5", "comparison.png", "checkpoint.npz", "data"}
@@ -66,8 +68,7 @@ def test_the_metrics_file_says_what_was_measured_and_weights_of_other_columns_ar
         assert found[name], name
     for name in ("precision@3", "recall@7", "f@3", "map", "user_coverage@7", "auc", "ndcg@3", "mrr", "next_recall@7"):
         assert 0 <= found["metrics"][name] <= 1, name
-    assert set(found["apart"]) == {"cold_songs", "new_users"} and "accuracy@5_released" in found["metrics"]
-    assert set(found["dataset"]) == {"name", "synthetic", "counts", "fingerprint"}
+    assert set(found["details"]["apart"]) == {"cold_songs", "new_users"} and "accuracy@5_released" in found["metrics"]
     assert "no figure known" in out
 
     evaluate = ("--epochs", 0, "--no-baselines", "--weights", tmp_path / "run" / "model.weights.h5")

@@ -137,12 +137,12 @@ def _read_options(folder: Path, _: Path) -> Any:
 
 
 def _write_metrics(folder: Path) -> list[Path]:
+    from common.testing import run_result
+
     _write_options(folder)
-    found = {
-        "paper": "gru4rec", "protocol": "corrected", "seed": 1, "epochs": 2, "seconds": 3.5,
-        "dataset": {"name": "sample", "synthetic": True, "fingerprint": "5f" * 32},
-        "metrics": {"recall@20": 0.25, "mrr@20": 0.125}, "baselines": {"popularity": {"recall@20": 0.1}},
-    }  # fmt: skip
+    found = run_result(
+        metrics={"recall@20": 0.25, "mrr@20": 0.125}, baselines={"popularity": {"recall@20": 0.1}}, epochs=2
+    )
     (folder / "metrics.json").write_text(json.dumps(found, indent=1))
     (folder / "vocabulary.json").write_text(json.dumps({"ids": [f"t{n}" for n in range(19)]}, indent=1))
     (folder / "preset.json").write_text(json.dumps({"options": {"layers": [8], "learning_rate": 0.1}}, indent=1))

@@ -9,11 +9,6 @@ from common.sessions import Sessions
 from gru4rec.evaluation import NextItemRanks
 
 
-def figures(train: Sessions, test: Sessions, items: int) -> dict[str, dict[str, float]]:
-    """Name of the baseline -> its :meth:`NextItemRanks.figures`; arguments as for :func:`all_ranks`."""
-    return {name: ranks.figures() for name, ranks in all_ranks(train, test, items).items()}
-
-
 def all_ranks(train: Sessions, test: Sessions, items: int) -> dict[str, NextItemRanks]:
     """Rank the next items of ``test`` by every baseline.
 

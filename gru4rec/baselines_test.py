@@ -7,7 +7,7 @@ import pytest
 
 from common.session_baselines import BASELINES, MostPopular, Prefixes
 from common.session_baselines_test import ITEMS, made_up, of
-from gru4rec.baselines import all_ranks, figures
+from gru4rec.baselines import all_ranks
 from gru4rec.golden_test import FOLDER, load, sessions_of
 
 
@@ -20,7 +20,6 @@ def test_all_baselines_rank_the_same_events():
     for ranks in found.values():
         np.testing.assert_array_equal(ranks.session, np.repeat(np.arange(50), lengths))
         assert (ranks.equal >= 1).all() and (ranks.greater + ranks.equal <= ITEMS).all()
-    assert figures(train, test, ITEMS) == {name: ranks.figures() for name, ranks in found.items()}
 
 
 def test_no_event_with_a_next_one():

@@ -17,6 +17,7 @@ import tensorflow as tf
 from keras import ops
 from numpy.typing import NDArray
 
+from common.evaluation import Measured, Sample
 from common.metrics import Ranking, recall_at, reciprocal_rank_at
 from common.options import require
 from common.sessions import Sessions
@@ -64,30 +65,30 @@ class NextItemRanks:
         )
         return every.with_ties(ties)
 
-    def figures(self, cutoffs: Sequence[int] = CUTOFFS, ties: Ties = "expected") -> dict[str, float]:
-        """``recall@K`` and ``mrr@K``, the means over the events; with ``_session`` over the sessions' own means.
+    def measured(self, cutoffs: Sequence[int] = CUTOFFS, ties: Ties = "expected") -> Measured:
+        """``recall@K`` and ``mrr@K`` of the events; with ``_session`` the sessions' own means.
 
-        With ``expected`` ties also ``mrr@K_seed``, see :func:`seed_reciprocal_rank`. NaN if there is no event.
+        With ``expected`` ties also ``mrr@K_seed``, see :func:`seed_reciprocal_rank`.
         """
         ranking = self.ranking(ties)
-        found: dict[str, float] = {}
+        events: dict[str, NDArray[np.float64]] = {}
         for k in cutoffs:
-            values = {
-                f"recall@{k}": recall_at(ranking, k, per_user=True),
-                f"mrr@{k}": reciprocal_rank_at(ranking, k, per_user=True),
-            }
-            for name, value in values.items():
-                found[name] = float(value.mean()) if len(self) else float("nan")
-                found[f"{name}_session"] = self._mean_of_sessions(value)
-            if ties == "expected":
-                seed = seed_reciprocal_rank(self.greater, self.equal, k)
-                found[f"mrr@{k}_seed"] = float(seed.mean()) if len(self) else float("nan")
-        return found
+            events[f"recall@{k}"] = recall_at(ranking, k, per_user=True)
+            events[f"mrr@{k}"] = reciprocal_rank_at(ranking, k, per_user=True)
+        sessions = {f"{name}_session": self._by_session(value) for name, value in events.items()}
+        if ties == "expected":
+            events |= {f"mrr@{k}_seed": seed_reciprocal_rank(self.greater, self.equal, k) for k in cutoffs}
+        return Measured([Sample(events, "sessions", self.session), Sample(sessions, "sessions")])
 
-    def _mean_of_sessions(self, values: NDArray[np.float64]) -> float:
+    def figures(self, cutoffs: Sequence[int] = CUTOFFS, ties: Ties = "expected") -> dict[str, float]:
+        """The means of :meth:`measured`; NaN if there is no event."""
+        return self.measured(cutoffs, ties).figures
+
+    def _by_session(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(sessions with an event,) the mean of each."""
         events = np.bincount(self.session)
         total = np.bincount(self.session, values)
-        return float((total[events > 0] / events[events > 0]).mean()) if len(self) else float("nan")
+        return total[events > 0] / events[events > 0]
 
 
 def seed_reciprocal_rank(greater: NDArray[Any], equal: NDArray[Any], k: int) -> NDArray[np.float64]:

@@ -14,11 +14,13 @@ from tqdm import tqdm
 from common import runtime
 from common.checkpoint import Progress
 from common.epochs import EpochLoop, Monitor, Trained, counted
+from common.evaluation import Evaluation, evaluation
 from common.negatives import Negatives
 from common.optimizers import RowAdagrad, RowAdam, RowOptimizer
 from common.options import replacing, require
 from common.replicas import check_rows, said_if_a_worker_is_gone
-from common.report import Part, finish, plot_curves
+from common.report import About, Part, finish, plot_curves
+from common.reporting.schema import dataset_facts
 from common.row_counts import RowCounts
 from common.rundir import open_run, resumable
 from common.sessions import Sessions
@@ -36,7 +38,8 @@ from gru4rec.training import SessionTrainer, chunks
 from gru4rec.weights import load_weights
 
 MONITOR = Monitor("val_mrr@20", higher=True)
-COLUMNS = ("recall@5", "recall@10", "recall@20", "mrr@5", "mrr@10", "mrr@20", "recall@20_session", "mrr@20_session")
+COLUMNS = ("recall@20", "mrr@20", "recall@5", "mrr@5", "recall@10", "mrr@10", "recall@20_session", "mrr@20_session")
+"""The figures of the tables; by the first one the best baseline is chosen."""
 NOTHING = "The figures have no value: no session of the test part has two events, so nothing can be ranked."
 OFFICIAL_TIES: tuple[Ties, ...] = ("standard", "conservative", "median")
 PAPER = {
@@ -63,14 +66,7 @@ def run(options: GruOptions, dataset: Dataset, data: SessionData) -> dict[str, A
     counts |= {"test_sessions": len(data.test), "test_events": len(data.test.items)}
     facts: dict[str, Any] = {
         "architecture": asdict(architecture),
-        "dataset": {
-            "name": dataset.name,
-            "synthetic": dataset.synthetic,
-            "counts": counts,
-            "rows": data.rows,
-            "notes": data.notes,
-            "fingerprint": data.fingerprint,
-        },
+        "dataset": dataset_facts(dataset.name, dataset.synthetic, counts, data.fingerprint, data.rows, data.notes),
         "vocabulary": digest(data.item_ids),
     }
     settings = options.preset if options.preset in options.presets else f"{options.inputs}-{options.loss}"
@@ -88,14 +84,14 @@ def run(options: GruOptions, dataset: Dataset, data: SessionData) -> dict[str, A
         save_own_weights(folder / WEIGHTS, model.step)
         row = f"GRU4Rec ({architecture.inputs}, {options.loss})"
         ranks = Evaluator(model, jit=not options.deterministic)(data.test)
-        rows = {row: ranks.figures()}
+        rows = {row: ranks.measured()}
         official = {mode: ranks.figures(ties=mode) for mode in OFFICIAL_TIES}
         if options.baselines:
-            rows |= baselines.figures(data.train, data.test, len(data.item_ids))
-    summary = {"official_ties": official, "epochs": progress.epochs, "best_epoch": progress.best_epoch}
-    summary["train_seconds"] = progress.seconds
-    summary["seconds"] = time.perf_counter() - started
-    return report(folder, name, options, facts, rows, row, summary, [] if len(ranks) else [NOTHING])
+            others = baselines.all_ranks(data.train, data.test, len(data.item_ids))
+            rows |= {other: found.measured() for other, found in others.items()}
+    found = evaluation(rows, COLUMNS, options.seed)
+    notes = [] if len(ranks) else [NOTHING]
+    return report(folder, name, options, facts, found, official, progress, started, notes)
 
 
 def has_next(sessions: Sessions) -> bool:
@@ -188,39 +184,36 @@ def report(
     name: str,
     options: GruOptions,
     facts: dict[str, Any],
-    rows: dict[str, dict[str, float]],
-    ours: str,
-    summary: dict[str, Any],
+    found: Evaluation,
+    official: dict[str, dict[str, float]],
+    progress: Progress,
+    started: float,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Print and write what the run has measured, ``notes`` below the table."""
-    result = {
-        "paper": "GRU4Rec (Hidasi et al. 2016, arXiv 1511.06939; Hidasi, Karatzoglou 2018, arXiv 1706.03847)",
-        "protocol": "official",
-        **facts,
-        "split": "by time: test sessions after the training sessions; items unseen in training dropped",
-        "ranking": "all training items, after every event of a test session but its last",
-        "ties": "expected rank; official_ties has the modes of the official code",
-        "metrics": rows[ours],
-        "baselines": {key: row for key, row in rows.items() if key != ours},
-        "settings": {key: value for key, value in asdict(options).items() if value is not None},
-        **summary,
-        "seed": options.seed,
-        "versions": runtime.versions(),
-    }
+    dataset = facts["dataset"]
+    about = About(
+        paper="GRU4Rec (Hidasi et al. 2016, arXiv 1511.06939; Hidasi, Karatzoglou 2018, arXiv 1706.03847)",
+        dataset=dataset,
+        split="by time: test sessions after the training sessions; items unseen in training dropped",
+        ranking="all training items, after every event of a test session but its last",
+        ties="expected rank; official_ties of the details has the modes of the official code",
+        protocol="official",
+        details={"architecture": facts["architecture"], "official_ties": official},
+    )
     note = "GRU4REC-spotify's figures are of other sub-samples of MSSD: no reference for these. mrr@20_seed is its MRR."
-    table = Part(rows | PAPER, [*COLUMNS, "mrr@20_seed"], notes=[*notes, note])
-    found = facts["dataset"]
-    tested = found["counts"]["test_events"] - found["counts"]["test_sessions"]
-    warned = RowCounts.of_json(found["rows"]).warnings(tested)
-    next_command = ["gru4rec/recommend.py", "--run-dir", folder, "ID", "ID"]
+    table = Part({**found.rows, **PAPER}, [*COLUMNS, "mrr@20_seed"], notes=[*notes, note])
+    tested = dataset["counts"]["test_events"] - dataset["counts"]["test_sessions"]
     return finish(
         folder,
         f"GRU4Rec, {name}",
-        result,
+        options,
+        about,
+        found,
         [table],
-        Part(rows, COLUMNS),
-        [ours],
-        warned=warned,
-        following=next_command,
+        progress=progress,
+        started=started,
+        picture=COLUMNS,
+        warned=RowCounts.of_json(dataset["rows"]).warnings(tested),
+        following=["gru4rec/recommend.py", "--run-dir", folder, "ID", "ID"],
     )

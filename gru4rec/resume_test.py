@@ -63,7 +63,7 @@ def same(ours: Path, figures: dict, whole: tuple[Path, dict]) -> None:
     assert found.keys() == wanted.keys()
     for name, array in wanted.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
-    assert figures["metrics"] == expected["metrics"] and figures["official_ties"] == expected["official_ties"]
+    assert figures["metrics"] == expected["metrics"] and figures["details"] == expected["details"]
     losses = [[line.split(",")[1] for line in (path / "history.csv").open()] for path in (ours, folder)]
     assert losses[0] == losses[1] and len(losses[0]) == 4
     assert not [path.name for path in ours.iterdir() if path.name.startswith(".")]

@@ -61,7 +61,7 @@ def test_it_reaches_the_recall_of_the_official_run_with_its_settings(cli, data, 
         arguments = ("--data-dir", data, "--layers", 32, "--negatives", 64, "--logq", 1, "--gru", "cudnn")
         status, _, err = cli(*arguments, "--seed", seed, "--no-baselines", "--run-dir", run_dir)
         assert status == 0, err
-        found.append(metrics_of(run_dir)["official_ties"]["standard"])
+        found.append(metrics_of(run_dir)["details"]["official_ties"]["standard"])
     for key in ("recall@20", "mrr@20"):
         mean = np.mean([row[key] for row in found])
         assert mean > official[key] - 0.03, (key, mean, official[key])
@@ -118,7 +118,7 @@ def test_official_weights_are_evaluated_as_officially(cli, data, tmp_path):
     status, _, err = cli(*arguments)
     assert status == 0, err
     expected = json.loads((FOLDER / "eval_metrics.json").read_text())["A_shared_xe_logq1"]
-    found = metrics_of(tmp_path / "run")["official_ties"]
+    found = metrics_of(tmp_path / "run")["details"]["official_ties"]
     for mode in ("standard", "conservative"):
         for key, value in expected[f"official_{mode}"].items():
             assert found[mode][key] == pytest.approx(value, abs=1e-6), (mode, key)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
 from common import metrics
+from common.evaluation import Measured, Sample
 from common.options import require
 from common.ranking import catalogue_ranking
 from seer.baselines import Recommender
@@ -63,15 +65,26 @@ def released_metrics(test: Ratings, predicted: np.ndarray, threshold: float) -> 
         predicted: predicted rating of each row.
         threshold: smallest rating of a relevant song.
     """
-    found = {"rmse": metrics.rmse(test.values, predicted), "mae": metrics.mae(test.values, predicted)}
-    rows = (test.users, test.values, predicted)
+    return Measured([errors_of(test, predicted), released_sample(test, predicted, threshold)]).figures
+
+
+def errors_of(test: Ratings, predicted: np.ndarray) -> Sample:
+    """``rmse`` and ``mae``, which are over all rows."""
+    off = np.abs(np.asarray(test.values, np.float64) - predicted)
+    off = off if np.isfinite(off).all() else np.full(len(off), np.nan)  # a model that has diverged has no figure
+    return Sample({"rmse": np.square(off), "mae": off}, "users", test.users, roots={"rmse"})
+
+
+def released_sample(test: Ratings, predicted: np.ndarray, threshold: float) -> Sample:
+    """The released code's figures of ranking each user's test rows."""
+    rows, found = (test.users, test.values, predicted), dict[str, np.ndarray]()
     for name, values in (
-        ("map@{}_released", metrics.map_released(*rows, CUTOFFS, threshold)),
-        ("ndcg@{}_released", metrics.ndcg_released(*rows, CUTOFFS)),
-        ("map@{}_v2", metrics.map_v2(*rows, CUTOFFS, threshold)),
+        ("map@{}_released", metrics.map_released(*rows, CUTOFFS, threshold, per_user=True)),
+        ("ndcg@{}_released", metrics.ndcg_released(*rows, CUTOFFS, per_user=True)),
+        ("map@{}_v2", metrics.map_v2(*rows, CUTOFFS, threshold, per_user=True)),
     ):
-        found |= {name.format(k): float(value) for k, value in zip(CUTOFFS, values, strict=True)}
-    return found
+        found |= {name.format(k): np.asarray(of_users) for k, of_users in zip(CUTOFFS, values, strict=True)}
+    return Sample(found, "users")
 
 
 def catalogue_metrics(split: Split, recommender: Recommender, threshold: float, songs: int) -> dict[str, float]:
@@ -80,6 +93,11 @@ def catalogue_metrics(split: Split, recommender: Recommender, threshold: float, 
     Relevant are the user's test songs rated ``threshold`` or more; users without any are left out. All figures are NaN
     if no test rating reaches it.
     """
+    return catalogue_sample(split, recommender, threshold, songs).figures()
+
+
+def catalogue_sample(split: Split, recommender: Recommender, threshold: float, songs: int) -> Sample:
+    """The values of :func:`catalogue_metrics` for each user with a relevant song."""
     test = split.test
     liked = test.values >= threshold
     known = [
@@ -93,17 +111,18 @@ def catalogue_metrics(split: Split, recommender: Recommender, threshold: float, 
     relevant = (test.users[liked], test.songs[liked], np.ones(int(liked.sum())))
     users = np.unique(relevant[0])
     ranking = catalogue_ranking(recommender.scores, users, relevant, (known[0], known[1]), songs)
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     for k in (10, 100):
-        found[f"map@{k}"] = metrics.average_precision_at(ranking, k)
-        found[f"ndcg@{k}"] = metrics.ndcg_at(ranking, k)
-        found[f"recall@{k}"] = metrics.recall_at(ranking, k)
-    return found | {"mrr@10": metrics.reciprocal_rank_at(ranking, 10), "auc": metrics.auc(ranking)}
+        found[f"map@{k}"] = metrics.average_precision_at(ranking, k, per_user=True)
+        found[f"ndcg@{k}"] = metrics.ndcg_at(ranking, k, per_user=True)
+        found[f"recall@{k}"] = metrics.recall_at(ranking, k, per_user=True)
+    found["mrr@10"] = metrics.reciprocal_rank_at(ranking, 10, per_user=True)
+    return Sample(found | {"auc": metrics.auc(ranking, per_user=True)}, "users")
 
 
 def evaluate(
     split: Split, recommender: Recommender, threshold: float, songs: int, full: bool
-) -> tuple[dict[str, float], np.ndarray]:
+) -> tuple[Measured, np.ndarray]:
     """All figures of a recommender on the test set, and its predictions for the rows of the test set.
 
     Args:
@@ -114,12 +133,11 @@ def evaluate(
         full: add :func:`catalogue_metrics`.
     """
     predicted = np.asarray(recommender.rate(split.test.users, split.test.songs))
-    found = released_metrics(split.test, predicted, threshold)
-    if not recommender.is_rating:
-        del found["rmse"], found["mae"]
+    found = [errors_of(split.test, predicted)] if recommender.is_rating else []
+    found.append(released_sample(split.test, predicted, threshold))
     if full:
-        found |= catalogue_metrics(split, recommender, threshold, songs)
-    return found, predicted
+        found.append(catalogue_sample(split, recommender, threshold, songs))
+    return Measured(found), predicted
 
 
 def personalisation(recommender: Recommender, users: int, sample: int = 200) -> dict[str, int]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from common import runtime
+from common.checkpoint import Progress
+from common.evaluation import Measured, evaluation
 from common.layers import GateActivation
 from common.options import UserError, flag, require
 from common.report import plot_curves
@@ -23,7 +25,7 @@ from seer.model import Architecture, SeER
 from seer.options import SeerOptions
 from seer.preprocess import SeerData
 from seer.released import read_released
-from seer.results import dataset_facts, report, save_predictions, title
+from seer.results import columns_of, facts_of_dataset, report, save_predictions, title
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,11 @@ def compare(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str,
     loaded = [load(path, data, options.gate_activation) for path in options.weights]
     for item in loaded:
         check_agreement(options, item.seer.architecture, item.path)
-    facts = dataset_facts(dataset, data)
+    facts = facts_of_dataset(dataset, data)
     run_dir = open_run("seer", f"compare-{dataset.name}", options, facts)
     split = make_split(options, data)
     full = options.protocol == "corrected"
-    rows: dict[str, dict[str, float]] = {}
+    rows: dict[str, Measured] = {}
     personal: dict[str, dict[str, int]] = {}
     names = [item.name for item in loaded]
     for number, item in enumerate(loaded):
@@ -125,28 +127,25 @@ def compare(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str,
         save_predictions(
             run_dir / ("predictions.npz" if not number else f"predictions_{number + 1}.npz"), split, predicted
         )
-    figures = next(iter(rows.values()))
     models = list(rows)
     if full and options.baselines:
         rows |= baseline_rows(options, split, data, latent=None)
-    summary = {
-        "metrics": figures,
-        "comparison": {name: rows[name] for name in models},
-        "baselines": {name: row for name, row in rows.items() if name not in models},
+    found = evaluation(rows, columns_of(options), options.seed, models)
+    details = {
+        "comparison": {name: found.rows[name] for name in models},
         "personalisation": personal[models[0]] if len(models) == 1 else personal,
         "weights": [str(path) for path in options.weights],
         "gates": {str(item.path): item.gates or item.seer.architecture.gate_activation for item in loaded},
-        "seconds": time.perf_counter() - started,
     }
     notes = [item.note for item in loaded if item.note]
-    return report(run_dir, "SeER: given weights", options, facts, split, rows, summary, notes)
+    return report(run_dir, "SeER: given weights", options, facts, split, found, details, Progress(), started, notes)
 
 
 def train(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str, Any]:
     """Train, evaluate the best epoch (released protocol: the last), and compare."""
     started = time.perf_counter()
     runtime.configure(options)
-    facts = dataset_facts(dataset, data)
+    facts = facts_of_dataset(dataset, data)
     loaded = load(options.weights[0], data, options.gate_activation) if options.weights else None
     start = loaded.seer if loaded else None
     if start:
@@ -162,34 +161,29 @@ def train(options: SeerOptions, dataset: Dataset, data: SeerData) -> dict[str, A
         split = make_split(options, data)
         fitted = fit(options, split, data, run_dir, start)
         seer, recommender, progress = fitted.seer, fitted.recommender, fitted.progress
-        best = progress.best_epoch or progress.epochs
         plot_curves(run_dir / "curves.png", title(options, dataset), progress.history, progress.best_epoch)
         save_own_weights(run_dir / "model.weights.h5", seer.model)
 
-        figures, predicted = evaluate(split, recommender, options.interaction_threshold, data.num_songs, not released)
-        save_predictions(run_dir / "predictions.npz", split, predicted)
         name = f"SeER {options.variant} ({options.cell})"
-        rows = {name: figures}
+        rows: dict[str, Measured] = {}
+        rows[name], predicted = evaluate(
+            split, recommender, options.interaction_threshold, data.num_songs, not released
+        )
+        save_predictions(run_dir / "predictions.npz", split, predicted)
         if not released and options.baselines:
             rows |= baseline_rows(options, split, data, options.latent_features)
-        summary = {
-            "metrics": figures,
-            "best_epoch": best,
-            "epochs": progress.epochs,
-            "train_seconds": progress.seconds,
-            "baselines": {key: row for key, row in rows.items() if key != name},
+        details = {
             "personalisation": personalisation(recommender, data.num_users),
-            "model": {"parameters": seer.model.count_params()} | asdict(architecture),
-            "seconds": time.perf_counter() - started,
+            "architecture": asdict(architecture) | {"parameters": seer.model.count_params()},
         }
         notes = [f"Started from {loaded.note}"] if loaded and loaded.note else []
-        return report(run_dir, title(options, dataset), options, facts, split, rows, summary, notes)
+    found = evaluation(rows, columns_of(options), options.seed)
+    headline = title(options, dataset)
+    return report(run_dir, headline, options, facts, split, found, details, progress, started, notes)
 
 
-def baseline_rows(
-    options: SeerOptions, split: Split, data: SeerData, latent: int | None
-) -> dict[str, dict[str, float]]:
-    """Figures of the baselines, matrix factorisation with ``latent`` factors among them unless that is None."""
+def baseline_rows(options: SeerOptions, split: Split, data: SeerData, latent: int | None) -> dict[str, Measured]:
+    """What the baselines reach, matrix factorisation with ``latent`` factors among them unless that is None."""
     train, songs = split.train, data.num_songs
     found: dict[str, Recommender] = {
         "random": baselines.random_scores(songs, options.seed),

@@ -106,8 +106,8 @@ def fit(
         recommender = evaluator.recommender()
         if released:
             found, _ = evaluate(split, recommender, options.interaction_threshold, data.num_songs, False)
-            console.say(released_line(found), flush=True)
-            return found
+            console.say(released_line(found.figures), flush=True)
+            return found.figures
         error = recommender.rate(split.validation.users, split.validation.songs) - split.validation.values
         return {"val_rmse": float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))}
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from common import runtime
+from common.checkpoint import Progress
+from common.evaluation import Evaluation
 from common.options import replacing
-from common.report import Part, data_dir, finish
+from common.report import About, Part, data_dir, finish
+from common.reporting.schema import dataset_facts
 from common.row_counts import RowCounts
 from common.sources import Dataset
 from seer.evaluation import Split
@@ -28,11 +29,15 @@ def title(options: SeerOptions, dataset: Dataset) -> str:
     return f"SeER {options.variant}, {options.cell}, {options.protocol} protocol, {dataset.name}"
 
 
-def dataset_facts(dataset: Dataset, data: SeerData) -> dict[str, Any]:
-    """What ``metrics.json`` tells of a dataset."""
+def columns_of(options: SeerOptions) -> tuple[str, ...]:
+    """The figures of the picture and of the tests; by the first one the best baseline is chosen."""
+    return STANDARD_COLUMNS if options.protocol == "corrected" else RELEASED_COLUMNS
+
+
+def facts_of_dataset(dataset: Dataset, data: SeerData) -> dict[str, Any]:
+    """What ``metrics.json`` and ``options.json`` tell of a dataset."""
     counts = {"users": data.num_users, "songs": data.num_songs, "ratings": len(data.ratings), "steps": data.num_steps}
-    known = {"name": dataset.name, "synthetic": dataset.synthetic, "counts": counts}
-    return {"dataset": known | {"rows": data.rows, "fingerprint": data.fingerprint}}
+    return {"dataset": dataset_facts(dataset.name, dataset.synthetic, counts, data.fingerprint, data.rows)}
 
 
 def save_predictions(path: Path, split: Split, predicted: np.ndarray) -> None:
@@ -48,37 +53,44 @@ def report(
     options: SeerOptions,
     facts: dict[str, Any],
     split: Split,
-    rows: dict[str, dict[str, float]],
-    summary: dict[str, Any],
+    found: Evaluation,
+    details: dict[str, Any],
+    progress: Progress,
+    started: float,
     remarks: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Print and write what the run has measured; ``remarks`` are printed and written below the first table."""
     full = options.protocol == "corrected"
-    result = {
-        "paper": PUBLICATION,
-        "protocol": options.protocol,
-        **facts,
-        "split": "released: 80/20 by row, random_state 1" + (", a tenth of the 80 for validation" if full else ""),
-        "ranking": "full catalogue without the user's training songs; *_released and *_v2: the user's test rows only"
+    about = About(
+        paper=PUBLICATION,
+        dataset=facts["dataset"],
+        split="released: 80/20 by row, random_state 1" + (", a tenth of the 80 for validation" if full else ""),
+        ranking="full catalogue without the user's training songs; *_released and *_v2: the user's test rows only"
         if full
         else "the user's test rows only, as the released code does",
-        "ties": "expected rank; *_released and *_v2: row order as in the released code",
-        "relevant": f"rating >= {options.interaction_threshold}",
-        "settings": {key: value for key, value in asdict(options).items() if value is not None},
-        **summary,
-        "seed": options.seed,
-        "versions": runtime.versions(),
-    }
-    shown, notes = rows | PAPER, ["The paper's figures are of its own dataset: here they are no reference."]
+        ties="expected rank; *_released and *_v2: row order as in the released code",
+        details={"relevant": f"rating >= {options.interaction_threshold}", **details},
+    )
+    notes = ["The paper's figures are of its own dataset: here they are no reference."]
     if facts["dataset"]["name"] == "released":
         notes = []
     warnings = RowCounts.of_json(facts["dataset"]["rows"]).warnings(len(split.test), "test ratings")
     threshold = options.interaction_threshold
     if not (split.test.values >= threshold).any():
         warnings.append(f"no test rating reaches --interaction-threshold {threshold:g}: nothing can be found")
-    notes += [*(f"Warning: {warning}." for warning in warnings), *remarks]
-    parts = [Part(shown, RELEASED_COLUMNS, "The released code's figures (test rows only)", notes)]
-    parts += [Part(rows, STANDARD_COLUMNS, "Standard figures (whole catalogue)")] if full else []
-    ours = [name for name in rows if name not in summary["baselines"]]
-    following = ["seer/recommend_explain.py", "--run-dir", run_dir, *data_dir(options), "--user-number", 1]
-    return finish(run_dir, headline, result, parts, parts[-1], ours, following=following)
+    shown = {**found.rows, **PAPER}
+    parts = [Part(shown, RELEASED_COLUMNS, "The released code's figures (test rows only)", [*notes, *remarks])]
+    parts += [Part(found.rows, STANDARD_COLUMNS, "Standard figures (whole catalogue)")] if full else []
+    return finish(
+        run_dir,
+        headline,
+        options,
+        about,
+        found,
+        parts,
+        progress=progress,
+        started=started,
+        picture=columns_of(options),
+        warned=warnings,
+        following=["seer/recommend_explain.py", "--run-dir", run_dir, *data_dir(options), "--user-number", 1],
+    )

@@ -164,12 +164,12 @@ def test_released_weights_give_the_released_figures(golden_seer, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == "" and not any(word in done.stdout for word in NOISE)
     found = metrics_of(run_dir)
-    assert list(found["comparison"]) == [file.stem for file in files]
-    assert found["metrics"] == found["comparison"][files[0].stem]
+    assert list(found["details"]["comparison"]) == [file.stem for file in files]
+    assert found["metrics"] == found["details"]["comparison"][files[0].stem]
     for name, file, predictions in zip(names, files, ("predictions.npz", "predictions_2.npz"), strict=True):
         reference = json.loads((golden_seer / "expected" / f"metrics_{name}.json").read_text())
         reference = reference["model_on_test"]["threshold_3"]
-        ours = found["comparison"][file.stem]
+        ours = found["details"]["comparison"][file.stem]
         expected = {key.lower(): reference[key] for key in ("RMSE", "MAE")}
         for k in (5, 10, 100):
             expected |= {f"map@{k}_released": reference[f"MAP@{k}"], f"ndcg@{k}_released": reference[f"NDCG@{k}"]}
@@ -253,7 +253,7 @@ def test_a_run_directory_holds_what_is_needed(trained, raw):
     assert names == expected | {"model.weights.h5", "checkpoint.npz", "predictions.npz", "tensorboard"}
     assert list((trained / "tensorboard").glob("events*"))
     found, run = metrics_of(trained), read_run(trained)
-    assert found["protocol"] == "corrected" and found["seed"] == 1 and found["relevant"] == "rating >= 3"
+    assert found["protocol"] == "corrected" and found["seed"] == 1 and found["details"]["relevant"] == "rating >= 3"
     assert found["paper"].startswith("SeER") and "scikit-learn" in found["versions"]
     dataset = found["dataset"]
     assert dataset["counts"] == {"users": USERS, "songs": SONGS, "ratings": USERS * SONGS, "steps": STEPS}
@@ -261,7 +261,7 @@ def test_a_run_directory_holds_what_is_needed(trained, raw):
     assert {"split", "ranking", "ties", "seconds", "train_seconds", "epochs", "best_epoch"} <= set(found)
     assert {"rmse", "mae", "map@10", "ndcg@10", "auc", "map@10_released", "map@10_v2"} <= set(found["metrics"])
     assert found["baselines"] == {}
-    assert found["model"]["gate_activation"] == run["architecture"]["gate_activation"] == "sigmoid"
+    assert found["details"]["architecture"]["gate_activation"] == run["architecture"]["gate_activation"] == "sigmoid"
     assert run["options"]["data_dir"] == str(raw) and run["options"]["sequence_length"] == 6
     history = (trained / "history.csv").read_text().splitlines()
     assert history[0] == "epoch,loss,examples_per_second,val_rmse" and len(history) == 4
@@ -274,7 +274,7 @@ def test_weights_of_a_run_reproduce_its_figures_and_start_another(trained, raw, 
     status, _, err = cli(*data, "--epochs", 0, "--run-dir", tmp_path / "again")
     assert (status, err) == (0, "")
     before, again = metrics_of(trained), metrics_of(tmp_path / "again")
-    assert again["metrics"] == before["metrics"] and list(again["comparison"]) == ["run"]
+    assert again["metrics"] == before["metrics"] and list(again["details"]["comparison"]) == ["run"]
     assert list(again["baselines"]) == ["random", "mean of all ratings", "mean of the song", "popularity"]
     assert_same_arrays(arrays_of(tmp_path / "again" / "predictions.npz"), arrays_of(trained / "predictions.npz"))
 
@@ -426,7 +426,7 @@ def test_gates_of_given_weights_are_named_in_report_and_metrics(files, raw, tmp_
     gates, run_dir = "sigmoid (--gate-activation)", tmp_path / "run"
     status, out, err = cli(*given, "--gate-activation", "sigmoid", "--epochs", 0, "--run-dir", run_dir)
     assert (status, err) == (0, "")
-    assert metrics_of(run_dir)["gates"] == {str(tmp_path / "good.zip"): gates}
+    assert metrics_of(run_dir)["details"]["gates"] == {str(tmp_path / "good.zip"): gates}
     for text in (out, (run_dir / "report.md").read_text()):
         assert f"good.zip: its RNN has {gates} gates." in text
     run_dir = tmp_path / "on"

@@ -22,6 +22,7 @@ from common import console
 from common.mssd.sample import SessionSampleOptions
 from common.options import PROJECT, OptionalInt, OptionalPath, UserError, replacing, require, run_script, write_json
 from common.report import plot_histories
+from common.reporting.schema import check
 from session_transformers.baselines.ceiling import ceiling_figures
 from session_transformers.kinds import AnyModel, Task
 from session_transformers.paper import CANDIDATE_COLUMNS, NOTE, PAPER, SKIP_COLUMNS, TRACK_COLUMNS
@@ -134,6 +135,7 @@ def finished(options: CompareOptions, model: AnyModel, task: Task, seed: int) ->
         console.say(f"{model}, {task}, seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
     try:
         found = dict(json.loads(file.read_text("utf-8")))
+        check(found, str(file))
         made, synthetic = found["settings"], found["dataset"]["synthetic"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: cannot be read ({error}); delete its folder to train the model again") from None
@@ -148,13 +150,14 @@ def finished(options: CompareOptions, model: AnyModel, task: Task, seed: int) ->
 def tabulate(task: Task, runs: Sequence[tuple[str, list[dict[str, Any]]]]) -> dict[str, Any]:
     """Figures of every row: those of a model for each seed, of a baseline once."""
     first = runs[0][1][0]
+    maa = (SKIP_COLUMNS if task == "skip" else TRACK_COLUMNS)[0]
     fingerprints = {run["dataset"]["fingerprint"] for _, seeds in runs for run in seeds}
     require(len(fingerprints) == 1, "the runs are of different data; choose another --out")
     models = {
         model: {
             "figures": {name: [figures_of(run)[name] for run in seeds] for name in figures_of(seeds[0])},
-            "maa_95": [run["confidence_95"]["maa"] for run in seeds],
-            "against_best_baseline": [run["tests"].get("maa") for run in seeds],
+            "maa_95": [run["intervals"].get(run["model"], {}).get(maa) for run in seeds],
+            "against_best_baseline": [run["tests"].get(maa) for run in seeds],
             "train_seconds": [run["train_seconds"] for run in seeds],
             "best_epoch": [run["best_epoch"] for run in seeds],
         }
@@ -186,7 +189,7 @@ def baselines_of(runs: Sequence[tuple[str, list[dict[str, Any]]]]) -> dict[str, 
 def figures_of(run: dict[str, Any]) -> dict[str, float]:
     """The metrics of a run, and its details: ``name/1`` at the first position, ``name/0`` for sessions with 0 right."""
     found = dict(run["metrics"])
-    for name, values in run["details"].items():
+    for name, values in run["details"]["by_position"].items():
         found |= {f"{name}/{place}": value for place, value in enumerate(values, int("number_right" not in name))}
     return found
 
@@ -223,8 +226,8 @@ def _text(values: list[float] | float | None) -> str:
     return f"{values[0] if isinstance(values, list) else values:.3f}"
 
 
-def _interval(bounds: list[float]) -> str:
-    return f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+def _interval(bounds: list[float] | None) -> str:
+    return "–" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
 
 
 if __name__ == "__main__":

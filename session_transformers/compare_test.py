@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from common.options import UserError, parse
+from common.testing import paired_result, run_result
 from session_transformers import compare
 from session_transformers.compare import MODELS, CompareOptions, main
 from session_transformers.paper import PAPER, SKIP_COLUMNS
@@ -20,18 +21,19 @@ def metrics(model, task, seed, epochs=None, fingerprint="f"):
     """What a run's ``metrics.json`` says, as far as the comparison reads it."""
     maa = MAA.get(model, (0.4,) * 3)[seed - 1]
     name = "maa" if task == "skip" else "free_maa"
-    return {
-        "metrics": {name: maa, name.replace("maa", "accuracy"): maa / 2},
-        "details": {"accuracy_by_position": [maa, 0.1], "sessions_by_number_right": [0.7, 0.3]},
-        "confidence_95": {"maa": [maa - 0.01, maa + 0.01]},
-        "tests": {"maa": {"best_baseline": "repeat last skip", "difference": 0.1}},
-        "baselines": {"repeat last skip": {name: 0.45}},
-        "dataset": {"name": "small", "synthetic": True, "fingerprint": fingerprint},
-        "train_seconds": 1.5,
-        "best_epoch": 2,
-        "versions": {"keras": "3"},
-        "settings": {"epochs": epochs or defaults(model, task, True)["epochs"]},
-    }
+    places = {"accuracy_by_position": [maa, 0.1], "sessions_by_number_right": [0.7, 0.3]}
+    return run_result(
+        metrics={name: maa, name.replace("maa", "accuracy"): maa / 2},
+        details={"by_position": places},
+        intervals={"ours": {name: [maa - 0.01, maa + 0.01]}},
+        tests={name: paired_result("repeat last skip")},
+        baselines={"repeat last skip": {name: 0.45}},
+        dataset={"name": "small", "fingerprint": fingerprint},
+        train_seconds=1.5,
+        best_epoch=2,
+        versions={"keras": "3"},
+        settings={"epochs": epochs or defaults(model, task, True)["epochs"]},
+    )
 
 
 class Trainings:

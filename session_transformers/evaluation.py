@@ -7,23 +7,22 @@ it is fed the true tracks (``forced``) are different things: every figure of tra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from common.evaluation import Measured, Sample
 from common.metrics import (
     Ranking,
     accuracy_by_position,
-    bootstrap_interval,
     mean_average_accuracy,
     recall_at,
     reciprocal_rank_at,
 )
 from common.options import require
-from common.significance import PairedTest, paired_test
 from session_transformers.kinds import PAD
 
 Mode = Literal["free", "forced"]
@@ -65,28 +64,36 @@ class Outcome:
         counts = np.bincount((self.right & self.mask).sum(axis=1), minlength=self.right.shape[1] + 1)
         return counts / max(len(self), 1)
 
-    def figures(self) -> dict[str, float]:
+    def samples(self) -> list[Sample]:
         """``maa``, ``accuracy`` (over all tracks), ``first_accuracy`` and, with probabilities, ``log_loss``.
 
         The names of track predictions begin with the mode: ``free_maa``.
         """
-        found = {
-            "maa": float(np.nanmean(self.average_accuracy())) if self.mask.any() else float("nan"),
-            "accuracy": float(_ratio((self.right & self.mask).sum(), self.mask.sum())),
-            "first_accuracy": float(self.by_position()[0]),
-        }
-        if self.loss is not None:
-            found["log_loss"] = float(_ratio(self.loss[self.mask].sum(), self.mask.sum()))
-        return {_named(name, self.mode): value for name, value in found.items()}
+        first = np.where(self.mask[:, 0], self.right[:, 0], np.nan)
+        sessions = {"maa": self.average_accuracy(), "first_accuracy": first}
+        tracks = {"accuracy": self.right[self.mask].astype(np.float64)}
+        tracks |= {} if self.loss is None else {"log_loss": self.loss[self.mask]}
+        return [
+            Sample({_named(name, self.mode): values for name, values in sessions.items()}, "sessions"),
+            Sample(
+                {_named(name, self.mode): values for name, values in tracks.items()},
+                "sessions",
+                np.nonzero(self.mask)[0],
+            ),
+        ]
+
+    def measured(self) -> Measured:
+        """The same with its means."""
+        return Measured(self.samples())
+
+    def figures(self) -> dict[str, float]:
+        """The means of :meth:`samples`."""
+        return self.measured().figures
 
     def details(self) -> dict[str, list[float]]:
         """``accuracy_by_position`` and ``sessions_by_number_right``, named as in :meth:`figures`."""
         found = {"accuracy_by_position": self.by_position(), "sessions_by_number_right": self.histogram()}
         return {_named(name, self.mode): values.tolist() for name, values in found.items()}
-
-    def interval(self, seed: int, level: float = 0.95) -> tuple[float, float]:
-        """Confidence interval of the MAA: bootstrap over the sessions."""
-        return bootstrap_interval(self.average_accuracy(), seed, level)
 
 
 def skip_outcome(predicted: ArrayLike, target: ArrayLike, mask: ArrayLike | None = None) -> Outcome:
@@ -182,9 +189,14 @@ class TrackRanks:
             result[_named(f"{name}@{k}", self.mode)] = whole
         return result
 
+    def sample(self, cutoffs: Sequence[int] = CUTOFFS) -> Sample:
+        """``forced_recall@K`` and ``forced_mrr@K`` (or ``free_``) of all tracks."""
+        found = {name: values[self.mask] for k in cutoffs for name, values in self.values(k).items()}
+        return Sample(found, "sessions", np.nonzero(self.mask)[0])
+
     def figures(self, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, float]:
-        """``forced_recall@K`` and ``forced_mrr@K`` (or ``free_``), the means over all tracks."""
-        return {name: _mean(values) for k in cutoffs for name, values in self.values(k).items()}
+        """The means of :meth:`sample`."""
+        return self.sample(cutoffs).figures()
 
     def by_position(self, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, list[float]]:
         """The same at each position."""
@@ -198,19 +210,6 @@ class TrackRanks:
         """The same for each session, (sessions,): for confidence intervals and paired tests."""
         counts = self.mask.sum(axis=1)
         return {name: _ratio(np.nansum(values, axis=1), counts) for name, values in self.values(k).items()}
-
-
-def against_best(ours: Outcome, others: Mapping[str, Outcome]) -> tuple[str, PairedTest]:
-    """Compare AA with the best of ``others`` by MAA, on the same sessions: its name, and the test of ours - its.
-
-    Raises:
-        ValueError: there are no others, the sessions are not as many, or one is free-running and the other forced.
-    """
-    means = {name: _mean(other.average_accuracy()) for name, other in others.items()}
-    best = max(means, key=lambda name: means[name])
-    if others[best].mode != ours.mode:
-        raise ValueError(f"{best} is {others[best].mode}, ours is {ours.mode}: they cannot be compared")
-    return best, paired_test(ours.average_accuracy(), others[best].average_accuracy())
 
 
 def _named(name: str, mode: Mode | None) -> str:

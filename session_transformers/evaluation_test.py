@@ -8,7 +8,7 @@ import pytest
 
 from common.options import UserError
 from conftest import GOLDEN
-from session_transformers.evaluation import Outcome, TrackRanks, against_best, skip_outcome, track_outcome
+from session_transformers.evaluation import Outcome, TrackRanks, skip_outcome, track_outcome
 
 FOLDER = GOLDEN / "session_transformers"
 
@@ -122,19 +122,6 @@ def test_a_constant_model_ranks_as_chance():
 def test_scores_that_are_not_finite():
     with pytest.raises(UserError, match="scores are not finite"):
         TrackRanks.from_scores(np.full((1, 10, 5), np.nan), np.full((1, 10), 4), 3, "forced")
-
-
-def test_comparisons_with_the_best_other():
-    target = np.random.default_rng(2).integers(0, 2, (200, 10))
-    flipped = np.where(np.random.default_rng(3).random((200, 10)) < 0.2, 1 - target, target)
-    ours = skip_outcome(flipped, target)
-    others = {"worse": skip_outcome(1 - target, target), "best": skip_outcome(np.ones_like(target), target)}
-    name, test = against_best(ours, others)
-    assert name == "best" and test.pairs == 200 and test.difference > 0.2 and test.t_p < 1e-6
-    low, high = ours.interval(seed=1)
-    assert low < ours.figures()["maa"] < high and high - low < 0.1
-    with pytest.raises(ValueError, match="best is free, ours is forced"):
-        against_best(track_outcome([[5]], [[5]], "forced"), {"best": track_outcome([[5]], [[5]], "free")})
 
 
 def test_no_session_and_wrong_shapes():

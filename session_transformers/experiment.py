@@ -11,9 +11,11 @@ import numpy as np
 
 from common import runtime
 from common.checkpoint import Progress
+from common.evaluation import Evaluation, Measured, evaluation
 from common.options import require
-from common.report import Part, finish, plot_curves
+from common.report import About, Part, finish, plot_curves
 from common.reporting.run_metrics import deviation_words
+from common.reporting.schema import dataset_facts
 from common.rundir import open_run, resumable
 from common.sources import Dataset
 from common.vocabulary import digest, save_vocabulary
@@ -31,7 +33,7 @@ from session_transformers.autoencoder.skip_rule import (
 from session_transformers.baselines.comparison import skip_results, track_results
 from session_transformers.baselines.of_tracks import TrackBaseline, VectorSum
 from session_transformers.decoding import candidates
-from session_transformers.evaluation import CUTOFFS, Outcome, against_best, skip_outcome
+from session_transformers.evaluation import CUTOFFS, Outcome, skip_outcome
 from session_transformers.fitting import compiles, fit
 from session_transformers.kinds import HALF
 from session_transformers.model import Bert
@@ -68,18 +70,12 @@ def run(options: SessionOptions, dataset: Dataset, data: SequenceData) -> dict[s
     of_kind = {"autoencoder": of_autoencoder, "ddpg": of_ddpg}.get(kind, of_network)
     with runtime.strategy(options.distribute).scope():
         judged = of_kind(options, data, name, facts)
-        measured = compare(judged, options, data)
+        compared = compare(judged, options, data)
     if judged.progress.history:
         words = [options.model, options.task, *filter(None, [deviation_words(facts)])]
         title = f"{', '.join(words)}{' (synthetic data)' if dataset.synthetic else ''}"
         plot_curves(judged.folder / "curves.png", title, judged.progress.history, judged.progress.best_epoch)
-    summary = {
-        "epochs": judged.progress.epochs,
-        "best_epoch": judged.progress.best_epoch,
-        "train_seconds": judged.progress.seconds,
-        "seconds": time.perf_counter() - started,
-    }
-    return report(judged, name, options, facts | judged.facts, measured, summary)
+    return report(judged, name, options, facts | judged.facts, compared, data.warnings(), started)
 
 
 def deviations(options: SessionOptions) -> list[str]:
@@ -92,14 +88,7 @@ def describe(dataset: Dataset, data: SequenceData) -> dict[str, Any]:
     counts = {"tracks": data.vocabulary_size - data.ids.first_track}
     counts |= {f"{part}_sessions": len(getattr(data, part)) for part in ("train", "validation", "test")}
     return {
-        "dataset": {
-            "name": dataset.name,
-            "synthetic": dataset.synthetic,
-            "counts": counts,
-            "rows": data.rows,
-            "warnings": data.warnings(),
-            "fingerprint": data.fingerprint,
-        },
+        "dataset": dataset_facts(dataset.name, dataset.synthetic, counts, data.fingerprint, data.rows),
         "vocabulary": digest(data.track_ids),
     }
 
@@ -110,11 +99,11 @@ class Judged:
 
     folder: Path
     progress: Progress
-    figures: dict[str, float]
+    measured: Measured
     details: dict[str, Any]
     """Figures by position."""
     outcome: Outcome | None
-    """For intervals and paired tests; None for a BERT that is only pre-trained."""
+    """None for a BERT that is only pre-trained."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What ``metrics.json`` tells of the model."""
     notes: tuple[str, ...] = ()
@@ -140,25 +129,27 @@ def of_network(options: SessionOptions, data: SequenceData, name: str, facts: di
         progress = fit(model, options, data.train, data.validation, data.plays, folder)
         save_own_weights(folder / WEIGHTS, model)
         tester = Tester(model, compiles(model, options))
-        figures, details, outcome = _judge(tester, options, data)
-    return Judged(folder, progress, figures, details, outcome, mine)
+        measured, details, outcome = _judge(tester, options, data)
+    return Judged(folder, progress, measured, details, outcome, mine)
 
 
 def _judge(
     tester: Tester, options: SessionOptions, data: SequenceData
-) -> tuple[dict[str, float], dict[str, Any], Outcome | None]:
+) -> tuple[Measured, dict[str, Any], Outcome | None]:
     if options.model == "bert":
         return tester.masked(data.test, options.seed), {}, None
     if options.task == "skip":
         outcome = tester.skips(data.test)
-        return outcome.figures(), outcome.details(), outcome
+        return outcome.measured(), outcome.details(), outcome
     outcome, free = tester.free(data.test, options.beam, options.forbid_repeats)
-    figures, details = outcome.figures() | free.figures(CUTOFFS), outcome.details() | free.by_position(CUTOFFS)
+    samples, others = [*outcome.samples(), free.sample(CUTOFFS)], dict[str, float]()
+    details = outcome.details() | free.by_position(CUTOFFS)
     if not isinstance(tester.model, Bert):  # which is never told the true tracks before
         forced = tester.forced(data.test)
-        figures |= forced.figures(CUTOFFS) | {"forced_log_loss": tester.mean_loss(data.test, options.seed)}
+        samples.append(forced.sample(CUTOFFS))
+        others["forced_log_loss"] = tester.mean_loss(data.test, options.seed)
         details |= forced.by_position(CUTOFFS)
-    return figures, details, outcome
+    return Measured(samples, others), details, outcome
 
 
 def of_autoencoder(options: SessionOptions, data: SequenceData, name: str, facts: dict[str, Any]) -> Judged:
@@ -186,7 +177,7 @@ def of_autoencoder(options: SessionOptions, data: SequenceData, name: str, facts
     outcome = skip_outcome(predict_skips(similar, last, threshold), data.test.target_skips, data.test.target_mask)
     turned = float((similar[data.test.target_mask] <= threshold).mean())
     told = {"threshold": threshold, "turned_share": turned}
-    return Judged(folder, progress, outcome.figures(), outcome.details(), outcome, told, (_rule(threshold, turned),))
+    return Judged(folder, progress, outcome.measured(), outcome.details(), outcome, told, (_rule(threshold, turned),))
 
 
 def _rule(threshold: float, turned: float) -> str:
@@ -220,8 +211,8 @@ def of_ddpg(options: SessionOptions, data: SequenceData, name: str, facts: dict[
         folder = _open(options, name, facts | {"architecture": {"model": "ddpg"}}, data)
         save_agent(folder, agent)
         tracks = (data.ids.first_track, data.vocabulary_size)
-        outcome, figures, _ = reinforcement.evaluate(agent, data.test, tracks, options.seed)
-        return Judged(folder, Progress(), figures, outcome.details(), outcome, rivals=_start(agent, data))
+        outcome, measured, _ = reinforcement.evaluate(agent, data.test, tracks, options.seed)
+        return Judged(folder, Progress(), measured, outcome.details(), outcome, rivals=_start(agent, data))
     wanted = options.of_ddpg  # before the folder is made: they may not go together
     folder = _open(options, name, facts | {"architecture": {"model": "ddpg"}}, data)
     with resumable(folder):
@@ -229,7 +220,7 @@ def of_ddpg(options: SessionOptions, data: SequenceData, name: str, facts: dict[
     progress = Progress(len(found["history"]), found["history"], [], found["best_round"], found["seconds"])
     told = {"parameters": found["parameters"], "steps": found["steps"], "validation": found["validation"]}
     rivals = _start(found["learner"].agent, data)
-    return Judged(folder, progress, found["test"], found["details"], found["outcome"], told, rivals=rivals)
+    return Judged(folder, progress, found["measured"], found["details"], found["outcome"], told, rivals=rivals)
 
 
 def _start(agent: Agent, data: SequenceData) -> dict[str, TrackBaseline]:
@@ -240,38 +231,46 @@ def _start(agent: Agent, data: SequenceData) -> dict[str, TrackBaseline]:
     return {"start vectors alone": VectorSum(vectors, agent.options.memory)}
 
 
-def compare(judged: Judged, options: SessionOptions, data: SequenceData) -> dict[str, Any]:
-    """The model beside the baselines, on the test sessions.
+@dataclass(frozen=True)
+class Comparison:
+    """The model beside the baselines, on the test sessions."""
 
-    Returns:
-        ``rows`` (name -> figures, the model's first), ``metrics`` (the model's), ``details`` (by position),
-        ``positions`` (name -> accuracy at each position), ``intervals`` and ``tests``.
-    """
+    found: Evaluation
+    positions: dict[str, dict[str, float]]
+    """Row -> position -> share right there."""
+
+
+def compare(judged: Judged, options: SessionOptions, data: SequenceData) -> Comparison:
+    """Measure the baselines, and compare."""
     deviates = deviation_words({"protocol": options.protocol, "deviations": deviations(options)})
     ours = f"{options.model} ({', '.join(filter(None, [options.task, deviates]))})"
-    rows = {ours: judged.figures}
-    others: dict[str, Outcome] = {}
+    rows, outcomes = {ours: judged.measured}, dict[str, Outcome]()
+    if judged.outcome is not None:
+        outcomes[ours] = judged.outcome
     if options.baselines and judged.outcome is not None:
         if options.task == "skip":
-            others = skip_results(data.train, data.test, data.vocabulary_size)
-            rows |= {name: other.figures() for name, other in others.items()}
+            skips = skip_results(data.train, data.test, data.vocabulary_size)
+            rows |= {name: other.measured() for name, other in skips.items()}
+            outcomes |= skips
         else:
             candidates = options.seed if options.model == "ddpg" else None
             tracks = track_results(data.train, data.test, data.vocabulary_size, data.ids, judged.rivals, candidates)
-            rows |= {name: other.figures() for name, other in tracks.items()}
-            others = {name: other.free for name, other in tracks.items()}
-    tests = {}
-    if others and judged.outcome is not None:
-        best, test = against_best(judged.outcome, others)
-        tests["maa"] = {"best_baseline": best, **asdict(test)}
-    intervals = {"maa": judged.outcome.interval(options.seed)} if judged.outcome is not None else {}
-    outcomes = ({} if judged.outcome is None else {ours: judged.outcome}) | others
+            rows |= {name: other.measured() for name, other in tracks.items()}
+            outcomes |= {name: other.free for name, other in tracks.items()}
     positions = {
         row: {str(place): value for place, value in enumerate(outcome.by_position().tolist(), 1)}
         for row, outcome in outcomes.items()
     }
-    found = {"rows": rows, "metrics": judged.figures, "details": judged.details, "positions": positions}
-    return found | {"intervals": intervals, "tests": tests}
+    return Comparison(evaluation(rows, columns_of(options), options.seed), positions)
+
+
+def columns_of(options: SessionOptions) -> tuple[str, ...]:
+    """The figures of the table, the most important one first."""
+    if options.model == "bert":
+        return MASKED_COLUMNS
+    if options.task == "skip":
+        return SKIP_COLUMNS
+    return CANDIDATE_COLUMNS if options.model == "ddpg" else TRACK_COLUMNS
 
 
 def report(
@@ -279,56 +278,49 @@ def report(
     name: str,
     options: SessionOptions,
     facts: dict[str, Any],
-    measured: dict[str, Any],
-    summary: dict[str, Any],
+    compared: Comparison,
+    warned: list[str],
+    started: float,
 ) -> dict[str, Any]:
     """Print and write what the run has measured."""
-    rows, warned = measured["rows"], facts["dataset"]["warnings"]
-    ours = next(iter(rows))
-    result = {
-        "paper": "Khan, Cui, Arora: Sequential Sessions Based Music Recommendations Using Deep Learning (2020)",
-        "model": options.model,
-        "task": options.task,
-        **facts,
-        "split": "by session id, drawn once; no session in two parts",
-        "ranking": "all tracks of the vocabulary",
-        "ties": "expected rank",
-        "metrics": measured["metrics"],
-        "details": measured["details"],
-        "confidence_95": measured["intervals"],
-        "tests": measured["tests"],
-        "baselines": {key: row for key, row in rows.items() if key != ours},
-        "settings": options.described(),
-        **summary,
-        "seed": options.seed,
-        "versions": runtime.versions(),
-    }
-    if options.model == "bert":
-        return finish(judged.folder, name, result, [Part(rows, MASKED_COLUMNS, notes=_words(measured))], warned=warned)
-    columns, notes = SKIP_COLUMNS if options.task == "skip" else TRACK_COLUMNS, [NOTE]
-    if options.model == "ddpg" and options.task == "seq":
-        columns, notes = CANDIDATE_COLUMNS, [NOTE, CANDIDATE_NOTE]
-    parts = [Part(rows | PAPER[options.task], columns, notes=[*_words(measured), *judged.notes, *notes])]
-    if deviation_words(result):
-        leak = [LEAK_NOTE] if getattr(options.switches, "label_leak", False) else []
+    found, columns = compared.found, columns_of(options)
+    shared = {"dataset", "protocol", "deviations"}
+    about = About(
+        paper="Khan, Cui, Arora: Sequential Sessions Based Music Recommendations Using Deep Learning (2020)",
+        dataset=facts["dataset"],
+        split="by session id, drawn once; no session in two parts",
+        ranking="all tracks of the vocabulary",
+        ties="expected rank",
+        deviations=facts["deviations"],
+        task=options.task,
+        details={
+            **{key: value for key, value in facts.items() if key not in shared},
+            "by_position": judged.details,
+            "positions": compared.positions,
+        },
+    )
+    notes, rows = list(judged.notes), dict[str, Any](found.rows)
+    if options.model != "bert":
+        rows |= PAPER[options.task]
+        notes += [NOTE, *([CANDIDATE_NOTE] if columns == CANDIDATE_COLUMNS else [])]
+    parts = [Part(rows, columns, notes=notes)]
+    leaks = getattr(options.switches, "label_leak", False)
+    if options.model != "bert" and deviation_words(facts):
         places = [str(place) for place in range(1, HALF + 1)]
-        parts.append(Part(measured["positions"], places, "Accuracy by position of the second half", leak))
+        note = [LEAK_NOTE] if leaks else []
+        parts.append(Part(compared.positions, places, "Accuracy by position of the second half", note))
     following: list[object] = ["session_transformers/recommend.py", "--run-dir", judged.folder, "ID", "ID"]
     following += ["--next", "ID"] if options.task == "skip" else []
-    recommends = not getattr(options.switches, "label_leak", False)
-    following = following if recommends else []
-    picture = Part(rows, columns)
-    return finish(judged.folder, name, result, parts, picture, [ours], following=following, warned=warned)
-
-
-def _words(measured: dict[str, Any]) -> list[str]:
-    """The confidence interval and the test in words."""
-    lines = []
-    for name, (low, high) in measured["intervals"].items():
-        lines.append(f"{name.upper()}: 95 % confidence interval {low:.4f} to {high:.4f} (bootstrap over sessions)")
-    for name, test in measured["tests"].items():
-        lines.append(
-            f"{name.upper()} minus that of the best baseline, {test['best_baseline']}: {test['difference']:+.4f} "
-            f"[{test['low']:+.4f}, {test['high']:+.4f}], p = {test['wilcoxon_p']:.3g} (Wilcoxon)"
-        )
-    return lines
+    return finish(
+        judged.folder,
+        name,
+        options,
+        about,
+        found,
+        parts,
+        progress=judged.progress,
+        started=started,
+        picture=() if options.model == "bert" else columns,
+        warned=warned,
+        following=() if options.model == "bert" or leaks else following,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, get_args
 
 import tyro
@@ -264,7 +264,3 @@ class SessionOptions(TrainingOptions, DataOptions):
         mine |= {name: getattr(self, name) for name in ("learning_rate", "batch_size") if getattr(self, name)}
         settings = released_options if self.protocol == "released" else DdpgOptions
         return settings(**self.ddpg.given | mine)
-
-    def described(self) -> dict[str, Any]:
-        """What is set, as JSON."""
-        return {key: value for key, value in asdict(self).items() if value is not None}

@@ -14,6 +14,7 @@ from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import UserError, parse, run_script
 from common.reporting.comparison import ReportOptions
 from common.reporting.comparison import main as compare_runs
+from common.reporting.schema import faults
 from common.testing import metrics_of
 from session_transformers import experiment
 from session_transformers.experiment import _rule
@@ -47,11 +48,6 @@ KINDS = [
 ]  # fmt: skip
 TRACKS = {"free_maa", "free_accuracy", "free_first_accuracy"}
 SKIPS = {"maa", "accuracy", "first_accuracy"}
-STATED = {
-    "paper", "model", "task", "protocol", "dataset", "vocabulary", "split", "ranking", "ties", "metrics", "details",
-    "confidence_95", "tests", "baselines", "settings", "epochs", "best_epoch", "train_seconds", "seconds", "seed",
-    "versions",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -119,18 +115,28 @@ def refused(raw, tmp_path, monkeypatch, capsys):
 def test_every_model_trains_and_its_weights_reproduce_its_figures(runs, tmp_path, model, task):
     folder = runs(model, task)
     found = metrics_of(folder)
-    assert found.keys() >= STATED
-    assert (found["model"], found["task"], found["protocol"], found["epochs"]) == (model, task, "corrected", 1)
+    assert faults(found) == []
+    assert (found["settings"]["model"], found["task"], found["protocol"], found["epochs"]) == (
+        model,
+        task,
+        "corrected",
+        1,
+    )
     figures = found["metrics"]
     assert figures.keys() >= (SKIPS if task == "skip" else TRACKS) and np.isfinite(list(figures.values())).all()
-    low, high = found["confidence_95"]["maa"]
-    assert low <= figures["maa" if task == "skip" else "free_maa"] <= high
-    assert len(found["details"]["accuracy_by_position" if task == "skip" else "free_accuracy_by_position"]) == 10
+    maa = "maa" if task == "skip" else "free_maa"
+    low, high = found["intervals"][found["model"]][maa]
+    assert low <= figures[maa] <= high and set(found["intervals"][found["model"]]) >= set(figures) - {"forced_log_loss"}
+    assert (
+        len(found["details"]["by_position"]["accuracy_by_position" if task == "skip" else "free_accuracy_by_position"])
+        == 10
+    )
     kept = {path.name for path in folder.iterdir()}
     assert kept >= {"options.json", "vocabulary.json", "report.md", "comparison.png", WEIGHTS}
     again = runs.again(model, task, folder / WEIGHTS, tmp_path / "again")
-    assert again["metrics"] == figures and again["details"] == found["details"]
-    assert again["confidence_95"] == found["confidence_95"]
+    assert again["metrics"] == figures
+    assert again["details"]["by_position"] == found["details"]["by_position"]
+    assert again["intervals"][again["model"]][maa] == pytest.approx([low, high])
 
 
 def test_recurrent_figures_are_those_of_a_network(runs):
@@ -147,7 +153,8 @@ def test_ddpg_ranks_candidates_under_names_of_their_own(runs):
     skips, tracks = (metrics_of(runs("ddpg", task)) for task in ("skip", "seq"))
     assert tracks["metrics"].keys() >= {"hit@10_of_100", "ndcg@10_of_100"} and skips["metrics"].keys() == SKIPS
     for found in (skips, tracks):
-        assert found["deviations"] == [] and found["steps"] == 128 and found["parameters"] > 0 and found["validation"]
+        assert found["deviations"] == [] and found["details"]["validation"]
+        assert found["details"]["steps"] == 128 and found["details"]["parameters"] > 0
         assert found["settings"]["ddpg"]["embedding"] == 4
 
 
@@ -165,22 +172,22 @@ def test_ddpg_stands_beside_baselines_that_rank_the_same_candidates(raw, runs, t
 def test_a_rule_that_is_repeat_last_skip_says_so(runs, tmp_path):
     folder = runs("autoencoder", "skip")
     found, report = metrics_of(folder), (folder / "report.md").read_text()
-    assert (found["turned_share"] == 0) == ('the rule is "repeat last skip"' in report)
+    assert (found["details"]["turned_share"] == 0) == ('the rule is "repeat last skip"' in report)
     assert _rule(-1.42, 0.0).startswith("The threshold, -1.42, lies below every similarity")
     assert _rule(0.1, 0.25).startswith("Of the tracks of the test part 25.0% lie below the threshold, 0.10")
 
 
 def test_titles_name_protocol_and_deviations_and_a_leak_is_seen(raw, runs, tmp_path):
     plain, released = runs("lstm", "skip"), runs("lstm", "skip", "released")
-    title, *_, positions = _headings(released)
+    title, positions, *_ = _headings(released)
     assert title.startswith("# lstm-skip-released-") and title.endswith(", released protocol (synthetic data)")
     assert positions == "## Accuracy by position of the second half"
     text = (released / "report.md").read_text()
-    row = [line for line in text.splitlines() if line.startswith("| lstm (skip, released protocol) |")][-1]
+    row = [line for line in text.splitlines() if line.startswith("| lstm (skip, released protocol) |")][1]
     shown = [float(value) for value in row.strip("| ").split(" | ")[1:]]
-    assert shown == pytest.approx(metrics_of(released)["details"]["accuracy_by_position"], abs=1e-4)
+    assert shown == pytest.approx(metrics_of(released)["details"]["by_position"]["accuracy_by_position"], abs=1e-4)
     assert "begins with the true skip of the last position (B8)" in text
-    assert "protocol" not in _headings(plain)[0] and len(_headings(plain)) == 1
+    assert "protocol" not in _headings(plain)[0] and "by position" not in str(_headings(plain))
     given = ("--data-dir", raw, *FAST, "--model", "lstm", "--task", "skip", *SIZES["lstm"], "--bugs", "label_leak")
     assert train(*given, "--run-dir", tmp_path / "leak")["deviations"] == ["label_leak"]
     assert _headings(tmp_path / "leak")[0].endswith(", with label_leak (synthetic data)")
@@ -202,7 +209,7 @@ def _headings(folder):
 def test_a_state_dict_of_the_released_recurrent_code_gives_the_same_figures(runs, tmp_path, model, task):
     folder = runs(model, task, "released")
     found = metrics_of(folder)
-    assert found["architecture"]["switches"] == asdict(RELEASED_RECURRENT)
+    assert found["details"]["architecture"]["switches"] == asdict(RELEASED_RECURRENT)
     vocabulary = len(json.loads((folder / "vocabulary.json").read_text())["ids"])
     write_arrays(tmp_path / "released.npz", recurrent_to_torch(load_model(folder / WEIGHTS, vocabulary)))
     again = runs.again(model, task, tmp_path / "released.npz", tmp_path / "run", "released")
@@ -215,7 +222,7 @@ def test_released_behaviour_of_the_others(runs, tmp_path, model, task):
     found = metrics_of(folder)
     assert found["protocol"] == "released" and np.isfinite(list(found["metrics"].values())).all()
     if model == "autoencoder":
-        assert found["threshold"] == -0.3
+        assert found["details"]["threshold"] == -0.3
     else:
         described = json.loads((folder / "architecture.json").read_text())["options"]
         noise = {"skip": "bernoulli", "seq": "none"}[task]

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 from numpy.typing import NDArray
 
+from common.evaluation import Measured, Sample
 from common.training import padded
 from session_transformers.decoding import Search, continue_sessions
 from session_transformers.evaluation import CUTOFFS, Outcome, TrackRanks, skip_outcome, track_outcome
@@ -97,7 +98,7 @@ class Tester:
         above, level = (np.concatenate(part)[: len(target)].astype(np.int64) for part in (greater, equal))
         return TrackRanks(above, level, np.asarray(target) != PAD, tracks, mode)
 
-    def masked(self, halves: Halves, seed: int) -> dict[str, float]:
+    def masked(self, halves: Halves, seed: int) -> Measured:
         """How well a pre-trained BERT tells masked tracks: loss, and recall and MRR among all tracks."""
         architecture, rng = self.model.architecture, np.random.default_rng((seed, 2))
         masked = [  # block by block, as the loss does: the same masks
@@ -107,9 +108,9 @@ class Tester:
         labels = np.concatenate([labels for _, labels in masked])
         blocks = (padded(tracks, BLOCK) for tracks, _ in masked)
         states = (self._hidden({"source": block[:, :HALF], "target": block[:, HALF:]}) for block in blocks)
-        figures = self._ranks(states, labels, "forced").figures(CUTOFFS)
-        figures = {name.replace("forced", "masked"): value for name, value in figures.items()}
-        return {"masked_loss": self._loss(halves, seed)} | figures
+        found = self._ranks(states, labels, "forced").sample(CUTOFFS)
+        values = {name.replace("forced", "masked"): value for name, value in found.values.items()}
+        return Measured([Sample(values, found.units, found.unit)], {"masked_loss": self._loss(halves, seed)})
 
     def mean_loss(self, halves: Halves, seed: int) -> float:
         """The mean loss over all labels, over the whole vocabulary."""

@@ -14,11 +14,13 @@ import numpy as np
 from common import runtime
 from common.checkpoint import Progress
 from common.epochs import epoch_order
+from common.evaluation import Measured, Sample, evaluation
 from common.metrics import auc, ndcg_at, recall_at
 from common.optimizers import make_optimizer
 from common.options import UserError, require
 from common.ranking import Scores, catalogue_ranking
-from common.report import Part, finish, plot_curves
+from common.report import About, Part, finish, plot_curves
+from common.reporting.schema import dataset_facts
 from common.rundir import open_run, read_run, resumable
 from common.sources import Dataset
 from common.training import Batch, Trainer, padded
@@ -43,8 +45,8 @@ def run(options: TemplateOptions, dataset: Dataset, data: PlayData) -> dict[str,
     model = model or build(architecture, options.seed)
     counts = {"users": architecture.users, "songs": architecture.songs}
     counts |= {"train_pairs": len(data.train[0]), "test_pairs": len(data.test[0])}
-    described = {"name": dataset.name, "synthetic": dataset.synthetic, "counts": counts}
-    facts = {"architecture": asdict(architecture), "dataset": described | {"fingerprint": data.fingerprint}}
+    described = dataset_facts(dataset.name, dataset.synthetic, counts, data.fingerprint, data.rows.as_json())
+    facts = {"architecture": asdict(architecture), "dataset": described}
     folder = open_run(PAPER, dataset.name, options, facts)
     headline = f"{PAPER}, {dataset.name}"
     with resumable(folder):
@@ -52,28 +54,30 @@ def run(options: TemplateOptions, dataset: Dataset, data: PlayData) -> dict[str,
         if progress.history:
             plot_curves(folder / "curves.png", headline, progress.history)
         save_own_weights(folder / WEIGHTS, model)
-        rows = {"ours": figures(lambda users: score_matrix(model, users), data)}
+        rows = {"ours": measure(lambda users: score_matrix(model, users), data)}
         if options.baselines:
-            rows |= {name: figures(scores, data) for name, scores in baselines(data, options.seed).items()}
-    result = {
-        "paper": "authors, title, venue and year",
-        "protocol": options.protocol,
-        **facts,
-        "rows": data.rows.as_json(),
-        "split": "every fifth song of a user, drawn once, is for the test",
-        "ranking": "all songs but the user's training songs",
-        "ties": "expected rank",
-        "metrics": rows["ours"],
-        "baselines": {name: row for name, row in rows.items() if name != "ours"},
-        "settings": asdict(options),
-        "epochs": progress.epochs,
-        "train_seconds": progress.seconds,
-        "seconds": time.perf_counter() - started,
-        "seed": options.seed,
-        "versions": runtime.versions(),
-    }
-    table = Part(rows, COLUMNS)
-    return finish(folder, headline, result, [table], table, ["ours"], warned=data.rows.warnings(len(data.test[0])))
+            rows |= {name: measure(scores, data) for name, scores in baselines(data, options.seed).items()}
+    about = About(
+        paper="authors, title, venue and year",
+        dataset=described,
+        split="every fifth song of a user, drawn once, is for the test",
+        ranking="all songs but the user's training songs",
+        ties="expected rank",
+        details={"architecture": facts["architecture"]},
+    )
+    found = evaluation(rows, COLUMNS, options.seed)
+    return finish(
+        folder,
+        headline,
+        options,
+        about,
+        found,
+        [Part(found.rows, COLUMNS)],
+        progress=progress,
+        started=started,
+        picture=COLUMNS,
+        warned=data.rows.warnings(len(data.test[0])),
+    )
 
 
 def load(path: Path, data: PlayData) -> tuple[Architecture, keras.Model]:
@@ -119,12 +123,13 @@ def fit(model: keras.Model, options: TemplateOptions, data: PlayData, folder: Pa
     return trainer.fit(batches, options.epochs, description=f"{PAPER}, ")
 
 
-def figures(scores: Scores, data: PlayData) -> dict[str, float]:
+def measure(scores: Scores, data: PlayData) -> Measured:
     """Where the test songs stand among all songs but the training ones, by user."""
     users, songs = data.test
     relevant = (users, songs, np.ones(len(users)))
     ranking = catalogue_ranking(scores, np.unique(users), relevant, data.train, len(data.song_ids))
-    return {"recall@10": recall_at(ranking, 10), "ndcg@10": ndcg_at(ranking, 10), "auc": auc(ranking)}
+    values = {name: at(ranking, 10, per_user=True) for name, at in (("recall@10", recall_at), ("ndcg@10", ndcg_at))}
+    return Measured([Sample(values | {"auc": auc(ranking, per_user=True)}, "users")])
 
 
 def baselines(data: PlayData, seed: int) -> dict[str, Scores]:

@@ -27,6 +27,7 @@ import pytest
 
 from common.epochs import SPEED
 from common.options import PROJECT, TrainingOptions, run_script
+from common.reporting.schema import faults
 from common.testing import arrays_of, events_of, history_of, metrics_of
 from tests.tiny_datasets import DATASETS
 
@@ -39,10 +40,6 @@ SECTIONS = ("## From raw data to the table", "## Deviations", "## Results", "## 
 RUN = {
     "options.json", "metrics.json", "report.md", "comparison.png", "history.csv", "curves.png", "checkpoint.npz",
     "model.weights.h5", "tensorboard",
-}  # fmt: skip
-METRICS = {
-    "paper", "protocol", "dataset", "split", "ranking", "ties", "metrics", "baselines", "epochs", "train_seconds",
-    "seconds", "seed", "versions",
 }  # fmt: skip
 Drawing = Callable[[], contextlib.AbstractContextManager[object]]
 NOISE = ("WARNING", "absl", "cuda", "Traceback", "oneDNN")
@@ -218,8 +215,10 @@ def test_a_run_leaves_its_files_and_says_what_was_measured(paper, whole):
     assert names >= RUN and not any(name.startswith(".") for name in names)
     assert not any(word in out + err for word in NOISE) and str(folder) in out
     found = metrics_of(folder)
-    assert found.keys() >= METRICS and all(found[name] not in ("", None) for name in METRICS)
-    assert found["dataset"].keys() >= {"name", "synthetic", "counts", "fingerprint"}
+    assert faults(found) == []
+    assert set(found["intervals"]) == {found["model"]} and found["best_baseline"] is None and found["tests"] == {}
+    assert found["dataset"]["rows"]["files"] and found["settings"]["seed"] == 1
+    assert "95 % interval" in out and "95 % interval" in report
     assert found["versions"].keys() >= {"python", "tensorflow", "keras", "numpy"}
     assert (found["epochs"], found["seed"]) == (2, 1) and len(history_of(folder)) == 2
     assert found["metrics"] and all(value is None or np.isfinite(value) for value in found["metrics"].values())

@@ -21,7 +21,15 @@ from common.metrics._arrays import (
 )
 
 
-def map_released(user: ArrayLike, true: ArrayLike, predicted: ArrayLike, k: Cutoffs, threshold: float = 3) -> Score:
+def map_released(
+    user: ArrayLike,
+    true: ArrayLike,
+    predicted: ArrayLike,
+    k: Cutoffs,
+    threshold: float = 3,
+    *,
+    per_user: bool = False,
+) -> Score:
     """MAP@K of the released SeER code: over test rows (n,) only, relevant where ``true`` >= ``threshold``.
 
     The sum of the precisions is divided by R, not min(K, R), and users without a relevant row count as 0.
@@ -31,7 +39,7 @@ def map_released(user: ArrayLike, true: ArrayLike, predicted: ArrayLike, k: Cuto
     [0.25, 0.5]
     """
     number, rating, score = user_rows(user, true, predicted)
-    return _released_map(number, score, rating >= threshold, rating >= threshold, k, by_row=False)
+    return _released_map(number, score, rating >= threshold, rating >= threshold, k, by_row=False, per_user=per_user)
 
 
 def map_v2(
@@ -56,7 +64,9 @@ def map_v2(
     return _released_map(number, score, rating >= threshold, found, k, by_row=True, per_user=per_user)
 
 
-def ndcg_released(user: ArrayLike, true: ArrayLike, predicted: ArrayLike, k: Cutoffs) -> Score:
+def ndcg_released(
+    user: ArrayLike, true: ArrayLike, predicted: ArrayLike, k: Cutoffs, *, per_user: bool = False
+) -> Score:
     """NDCG@K of the released SeER code: gain 1 for the rows in a user's true top K, whatever their rating.
 
     Both rankings break ties by row order. A user with at most K rows always scores 1. Several K give a list.
@@ -71,9 +81,9 @@ def ndcg_released(user: ArrayLike, true: ArrayLike, predicted: ArrayLike, k: Cut
         ranks[rows.order] = np.arange(1, len(number) + 1) - rows.user_start
     discount, true_discount = gain_discount(rank), gain_discount(true_rank)
 
-    def at(k: int) -> float:
+    def at(k: int) -> Score:
         gains = np.bincount(number, discount * ((rank <= k) & (true_rank <= k)))
-        return float(np.mean(gains / np.bincount(number, true_discount * (true_rank <= k))))
+        return mean(gains / np.bincount(number, true_discount * (true_rank <= k)), per_user)
 
     return for_each(k, at)
 

@@ -1,7 +1,7 @@
 """``python -m common.report RUN_DIR ...``: runs of any papers side by side, with baselines, published figures, tests.
 
 Runs of one paper, task and dataset are one table. Those that differ in nothing but the seed are one row: mean and
-standard deviation; a single run has its 95 % interval, if it measured one. Which figures are shown, and where the
+standard deviation; a single run has its 95 % intervals. Which figures are shown, and where the
 published ones are, says the section ``[report]`` of ``<paper>/results.toml``: ``title``, ``paper`` (how the name in
 ``metrics.json`` begins), ``columns`` (the first one decides which row is best; ``lowest``: those where less is better)
 and ``published`` (module:name).
@@ -22,8 +22,7 @@ from common.options import OptionalPath, replacing, require
 from common.report import Cells, markdown_table, plot_comparison, print_table, which_is_better
 from common.reporting.figures import Figure
 from common.reporting.paired import TEST_COLUMNS, paired_tests
-from common.reporting.run_metrics import run_intervals
-from common.reporting.runs import Group, baselines_of, figures_of, grouped, means, published, read_runs
+from common.reporting.runs import Group, baselines_of, figures_of, grouped, intervals_of, means, published, read_runs
 
 NOTE = (
     "± is the standard deviation over seeds, [..] a 95 % interval of one run. Published figures are of the papers' own "
@@ -65,7 +64,9 @@ def main(options: ReportOptions) -> list[Group]:
                 better = which_is_better(columns) if title == group.title else ""
                 text += f"{better}\n\n" if better else ""
         if options.out is not None and group.columns:
-            plot_comparison(options.out / f"{number}.png", group.title, means(group), group.columns, list(group.rows))
+            ends = intervals_of(group)
+            picture = options.out / f"{number}.png"
+            plot_comparison(picture, group.title, means(group), group.columns, list(group.rows), ends)
             text += f"![{console.markdown(group.title)}]({number}.png)\n\n"
     if options.out is not None:
         with replacing(options.out / "report.md", "w") as file:
@@ -84,7 +85,7 @@ def table_of(group: Group) -> tuple[dict[str, dict[str, str]], list[str]]:
     """Rows of text: ours, baselines, published; and the columns."""
     rows = {}
     for name, runs in group.rows.items():
-        ends = run_intervals(runs[0].metrics)[0] if len(runs) == 1 else {}
+        ends = runs[0].intervals if len(runs) == 1 else {}
         cells = {}
         for column, figure in figures_of(runs).items():
             low_high = ends.get(column)

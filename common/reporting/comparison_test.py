@@ -11,6 +11,7 @@ from common.options import PROJECT, UserError, parse
 from common.reporting.comparison import ReportOptions, differences, main, table_of
 from common.reporting.paired import between, paired_tests
 from common.reporting.runs import baselines_of, grouped, published, read_runs
+from common.testing import paired_result, run_result
 
 GRU = "GRU4Rec (Hidasi et al. 2016)"
 SEER = "SeER (Damak, Nasraoui, Sanders 2021; arXiv 1907.01640)"
@@ -21,8 +22,8 @@ def run_of(tmp_path):
     def make(name, figures, seed=1, paper=GRU, fingerprint="f", options=None, **more):
         folder = tmp_path / name
         folder.mkdir()
-        dataset = {"name": "sample", "synthetic": True, "fingerprint": fingerprint}
-        metrics = {"paper": paper, "dataset": dataset, "metrics": figures, "seed": seed, "baselines": {}} | more
+        dataset = {"fingerprint": fingerprint} | more.pop("dataset", {})
+        metrics = run_result(paper=paper, dataset=dataset, metrics=figures, seed=seed, **more)
         (folder / "metrics.json").write_text(json.dumps(metrics))
         given = {"seed": seed, "run_dir": str(folder), "loss": "xe"} | (options or {})
         (folder / "options.json").write_text(json.dumps({"options": given}))
@@ -36,9 +37,8 @@ def groups_of(*folders):
 
 
 def test_runs_of_other_texts_are_rows_of_their_own(run_of):
-    about = {"name": "sample", "synthetic": True, "fingerprint": "f"}
     folders = [
-        run_of(f"{name}-1", {"recall@20": 0.5}, dataset=about | {"inputs": {"text": text}})
+        run_of(f"{name}-1", {"recall@20": 0.5}, dataset={"inputs": {"text": text}})
         for name, text in (("a", "1" * 64), ("b", "2" * 64))
     ]
     (group,) = groups_of(*folders)
@@ -68,8 +68,8 @@ def test_papers_tasks_and_data_are_groups(run_of):
     folders = [
         run_of("a", {"recall@20": 0.1}),
         run_of("b", {"recall@20": 0.1}, fingerprint="g"),
-        run_of("c", {"maa": 0.5}, paper=khan, task="skip", confidence_95={"maa": [0.4, 0.6]}),
-        run_of("d", {"free_maa": 0.1}, paper=khan, task="seq", confidence_95={"maa": [0.05, 0.15]}),
+        run_of("c", {"maa": 0.5}, paper=khan, task="skip", intervals={"ours": {"maa": [0.4, 0.6]}}),
+        run_of("d", {"free_maa": 0.1}, paper=khan, task="seq", intervals={"ours": {"free_maa": [0.05, 0.15]}}),
     ]
     groups = groups_of(*folders)
     assert [group.title for group in groups][2:] == [
@@ -97,26 +97,22 @@ def test_baselines_come_from_the_first_row_that_has_them_with_their_spread(run_o
 
 
 def test_tests_that_runs_recorded_are_shown(run_of):
-    found = {"difference": 0.1, "low": 0.05, "high": 0.15}
     khan, oramas = "Khan, Cui, Arora: Sessions", "Oramas, Nieto: Cold-start"
-    each = {"map@500": {"pairs": 9, "wilcoxon_p": 0.2, "wilcoxon_p_holm": 0.4} | found}
     folders = [
         run_of(
-            "a", {"map": 0.1}, paper="DTNMR (x)", best_baseline="knn", tests={"map": found | {"wilcoxon_p_holm": 0}}
+            "a",
+            {"map": 0.1},
+            paper="DTNMR (x)",
+            tests={"map": paired_result("knn", wilcoxon_p_holm=0)},
+            baselines={"knn": {"map": 0.0}},
         ),
-        run_of("b", {"free_maa": 1}, paper=khan, tests={"maa": {"best_baseline": "kNN", "pairs": 5} | found}),
-        run_of(
-            "c",
-            {"map@500": 0.1},
-            paper=oramas,
-            tests={"ridge": each, "random": each, "upper bound (true factors)": each},
-            baselines={"ridge": {"map@500": 3}, "random": {"map@500": 2}, "upper bound (true factors)": {"map@500": 4}},
-        ),
+        run_of("b", {"free_maa": 1}, paper=khan, tests={"free_maa": paired_result("kNN", wilcoxon_p=None)}),
+        run_of("c", {"map@500": 0.1}, paper=oramas, tests={"map@500": paired_result("ridge")}),
     ]
     shown = {title: row for group in groups_of(*folders) for title, row in paired_tests(group).items()}
-    assert shown["a - knn: map"]["p (Holm)"] == "< 0.0001" and shown["a - knn: map"]["pairs"] == ""
-    assert shown["b - kNN: free_maa"]["pairs"] == "5" and shown["b - kNN: free_maa"]["p"] == ""
-    assert shown["c - ridge: map@500"] == {"pairs": "9", **found, "p": "0.2000", "p (Holm)": "0.4000"}
+    assert shown["a - knn: map"]["p (Holm)"] == "< 0.0001" and shown["b - kNN: free_maa"]["p"] == ""
+    ends = {"difference": 0.1, "low": 0.05, "high": 0.15}
+    assert shown["c - ridge: map@500"] == {"pairs": "9", **ends, "p": "0.2000", "p (Holm)": "0.4000"}
     assert len(shown) == 3
 
 
@@ -149,7 +145,7 @@ def test_ratings_of_the_same_rows_are_compared_over_users_and_others_are_not(run
 
 def test_each_weight_file_of_a_run_is_a_row(run_of):
     compared = {"released.h5": {"rmse": 0.7}, "ours.h5": {"rmse": 0.6}}
-    folder = run_of("a", {"rmse": 0.7}, paper=SEER, comparison=compared)
+    folder = run_of("a", {"rmse": 0.7}, paper=SEER, model="released.h5", details={"comparison": compared})
     (group,) = groups_of(folder)
     assert table_of(group)[0] == {name: {"rmse": f"{row['rmse']:.4f}"} for name, row in compared.items()}
     assert [runs[0].predictions for runs in group.rows.values()] == ["predictions.npz", "predictions_2.npz"]
@@ -177,7 +173,7 @@ def test_report_and_pictures(run_of, tmp_path, capsys, drawing):
 
 
 def test_figures_that_are_not_known_are_left_out(run_of, tmp_path):
-    tests = {"recall@20": {"best_baseline": "Markov", "difference": None, "low": None, "high": None, "pairs": 1}}
+    tests = {"recall@20": paired_result("Markov", difference=None, low=None, high=None, pairs=1)}
     (group,) = groups_of(
         run_of("a", {"recall@20": None, "mrr@20": 0.5}, tests=tests), run_of("b", {"recall@20": None}, 2)
     )

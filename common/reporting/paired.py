@@ -22,9 +22,9 @@ def paired_tests(group: Group) -> dict[str, dict[str, float | str]]:
         return rows
     figure = group.columns[0]
     for run in (run for runs in group.rows.values() for run in runs):
-        for baseline, recorded in recorded_tests(run, figure):
-            p_values = [recorded.get(key) for key in ("wilcoxon_p", "wilcoxon_p_holm")]
-            rows[f"{run.folder.name} - {baseline}: {figure}"] = _row(recorded, *p_values)
+        if recorded := run.tests.get(figure):
+            p_values = [recorded[key] for key in ("wilcoxon_p", "wilcoxon_p_holm")]
+            rows[f"{run.folder.name} - {recorded['baseline']}: {figure}"] = _row(recorded, *p_values)
     sign = -1 if figure in group.about.get("lowest", ()) else 1
     average = {name: row[figure] * sign for name, row in means(group).items() if name in group.rows and figure in row}
     if not average:
@@ -43,24 +43,6 @@ def _row(test: Mapping[str, Any], *p_values: float | None) -> dict[str, float | 
     shown = ("" if p is None or np.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.4f}" for p in p_values)
     ends = {name: np.nan if test[name] is None else float(test[name]) for name in ("difference", "low", "high")}
     return {"pairs": str(test.get("pairs", ""))} | ends | dict(zip(("p", "p (Holm)"), shown, strict=True))
-
-
-def recorded_tests(run: Run, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(baseline, test) of a run's own paired test of the main figure against its best baseline.
-
-    ``tests`` of ``metrics.json`` is figure -> test, with the baseline in it or beside it, or else baseline -> figure ->
-    test; then the best baseline is taken, upper bounds apart.
-    """
-    tests = run.metrics.get("tests", {})
-    short = name.removeprefix("free_")
-    for figure in (name, short):
-        if figure in tests:
-            yield tests[figure].get("best_baseline") or run.metrics["best_baseline"], tests[figure]
-            return
-    own = {row: found[name] for row, found in tests.items() if name in found and not row.startswith("upper bound")}
-    if own:
-        best = max(own, key=lambda row: run.metrics["baselines"][row][name])
-        yield best, own[best]
 
 
 def between(group: Group, first: str, second: str, name: str) -> Iterator[tuple[str, PairedTest]]:

@@ -13,6 +13,7 @@ from typing import Any
 from common.options import PROJECT, UserError, require
 from common.reporting.figures import Figure, summary
 from common.reporting.run_metrics import deviation_words, run_figures
+from common.reporting.schema import check
 from common.rundir import read_run
 
 APART = {"seed", "run_dir", "resume", "data_dir"}
@@ -30,13 +31,27 @@ class Run:
     options: Mapping[str, Any]
     """Those that are set in ``options.json``, without :data:`APART`."""
     seed: int
+    row: str = ""
+    """Its name among the intervals of ``metrics.json``."""
     predictions: str = "predictions.npz"
     """Its file of predictions, if there is one."""
 
     @property
+    def intervals(self) -> Mapping[str, Sequence[float]]:
+        """Figure -> [low, high], the 95 % interval."""
+        found: Mapping[str, Sequence[float]] = self.metrics["intervals"].get(self.row, {})
+        return found
+
+    @property
+    def tests(self) -> Mapping[str, Mapping[str, Any]]:
+        """Figure -> paired test against the best baseline; of several weight files, only the first one has any."""
+        found: Mapping[str, Mapping[str, Any]] = self.metrics["tests"] if self.row == self.metrics["model"] else {}
+        return found
+
+    @property
     def inputs(self) -> Mapping[str, str]:
         """What it read besides the items and their plays, such as texts -> SHA-256 of that."""
-        found: Mapping[str, str] = self.metrics["dataset"].get("inputs", {})
+        found: Mapping[str, str] = self.metrics["dataset"]["inputs"]
         return found
 
     @property
@@ -85,8 +100,8 @@ def read_runs(path: Path) -> Iterator[Run]:
             if "experiment" in found:
                 require(not alone, "an experiment compares by itself: see its report.md")
                 continue
-            parts = isinstance(found["metrics"], dict) and isinstance(found["dataset"], dict)
-            require(parts and {"fingerprint", "name", "synthetic"} <= found["dataset"].keys(), "it is of no run")
+            require("metrics" in found and "dataset" in found, "it is of no run")
+            check(found, "its schema")
             runs += 1
             yield from _models(file.parent, found, read_run(file.parent)["options"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError, UserError) as error:
@@ -95,15 +110,15 @@ def read_runs(path: Path) -> Iterator[Run]:
 
 
 def _models(folder: Path, found: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[Run]:
-    seed, compared = int(found["seed"]), found.get("comparison", {})
+    seed, compared = int(found["seed"]), found["details"].get("comparison", {})
     options = {name: value for name, value in given.items() if name not in APART and value is not None}
     for name, value in options.items():  # the run of the same seed that this one starts from
         options[name] = value.removesuffix(f"-{seed}") if isinstance(value, str) and "/" in value else value
     if not compared:
-        yield Run(folder.name.removesuffix(f"-{seed}"), folder, found, options, seed)
+        yield Run(folder.name.removesuffix(f"-{seed}"), folder, found, options, seed, found["model"])
     for number, (name, figures) in enumerate(compared.items(), 1):
         file = f"predictions_{number}.npz" if number > 1 else "predictions.npz"
-        yield Run(name, folder, {**found, "metrics": figures}, {**options, "weights": name}, seed, file)
+        yield Run(name, folder, {**found, "metrics": figures}, {**options, "weights": name}, seed, name, file)
 
 
 def grouped(runs: Sequence[Run]) -> list[Group]:
@@ -121,7 +136,7 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
         about = next((found for found in papers if found and paper.startswith(found["paper"])), None)
         if about is None:
             raise UserError(f"{run.folder}: of no paper of this project ({paper})")
-        task = run.metrics.get("task") or run.metrics.get("experiment") or ""
+        task = run.metrics["task"] or ""
         words = [about["title"], task, f"{data['name']}{' (synthetic data)' if data['synthetic'] else ''}"]
         key = (about["paper"], task, data["fingerprint"])
         group = groups.setdefault(key, Group(", ".join(word for word in words if word), about))
@@ -145,6 +160,16 @@ def means(group: Group) -> dict[str, dict[str, float]]:
     return {name: {column: figure.mean for column, figure in row.items()} for name, row in rows.items()}
 
 
+def intervals_of(group: Group) -> dict[str, Mapping[str, Sequence[float]]]:
+    """Row -> figure -> interval, of rows of one run, and of baselines that one run measured."""
+    found = {name: runs[0].intervals for name, runs in group.rows.items() if len(runs) == 1}
+    for runs in group.rows.values():
+        for name, row in runs[0].metrics["intervals"].items():
+            if len(runs) == 1 and name in runs[0].metrics["baselines"]:
+                found.setdefault(name, row)
+    return found
+
+
 def figures_of(runs: Sequence[Run], baseline: str = "") -> dict[str, Figure]:
     """Figures of a row, or of one of its baselines, over its seeds."""
     each = [run_figures(run.metrics, (), baseline) for run in runs]
@@ -156,7 +181,7 @@ def baselines_of(group: Group) -> dict[str, dict[str, Figure]]:
     """Baselines once: those of the first row that has them."""
     found: dict[str, dict[str, Figure]] = {}
     for runs in group.rows.values():
-        having = [run for run in runs if run.metrics.get("baselines")]
+        having = [run for run in runs if run.metrics["baselines"]]
         for name in having[0].metrics["baselines"] if having else ():
             with_it = [run for run in having if name in run.metrics["baselines"]]
             found.setdefault(name, figures_of(with_it, name))
@@ -169,6 +194,6 @@ def published(group: Group) -> dict[str, dict[str, float]]:
         return {}
     module, name = group.about["published"].split(":")
     found = getattr(importlib.import_module(module), name)
-    task = next(iter(group.rows.values()))[0].metrics.get("task")
+    task = next(iter(group.rows.values()))[0].metrics["task"]
     shown = {row: {c: v for c, v in of.items() if c in group.columns} for row, of in found.get(task, found).items()}
     return {row: figures for row, figures in shown.items() if figures}

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common import console, runtime
+from common import console
 from common.folders import replacing_folder
 from common.options import PROJECT, require, write_json
+from common.reporting.schema import versions
 from common.sources import Dataset
 from common.training import BlockPredictor
 from seer.experiment import Loaded, load
@@ -61,7 +62,7 @@ def answer(options: RecommendOptions, path: Path, dataset: Dataset, data: SeerDa
         "rated_songs": "left out" if options.leave_out_rated else "included",
         "personalisation": facts,
         "recommendations": [as_json(one, data) for one in found],
-        "versions": runtime.versions(),
+        "versions": versions(),
     }
     note = personal_note(person, facts, variant)
     with replacing_folder(folder, lambda _: False) as beside:
@@ -81,7 +82,7 @@ def answer(options: RecommendOptions, path: Path, dataset: Dataset, data: SeerDa
             rated=_highest_rated(person, data),
             recommendations=tuple(cards),
             sound=f"Notes: {'; '.join(sorted(sources))}.{played}",
-            versions=", ".join(f"{name} {version}" for name, version in runtime.versions().items()),
+            versions=", ".join(f"{name} {version}" for name, version in versions().items()),
         )
         page.write_page(beside / "index.html", content)
     print_recommendations(f"{heading(found, person)}{' (synthetic data)' if dataset.synthetic else ''}", found, data)

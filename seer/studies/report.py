@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from common import runtime
-from common.report import Part, finish
+from common.report import Part, publish
+from common.reporting.schema import versions
 from common.rundir import open_run
 from common.sources import Dataset
 from seer.preprocess import SeerData
-from seer.results import PUBLICATION, dataset_facts
+from seer.results import PUBLICATION, facts_of_dataset
 from seer.studies.options import ExperimentOptions
 
 
@@ -25,7 +26,7 @@ class Experiment:
         if not options.weights:  # a mistake in what training needs is told before there is a folder
             options.completed(dataset.synthetic, data.num_steps)
         runtime.configure(options)
-        self.facts = dataset_facts(dataset, data)
+        self.facts = facts_of_dataset(dataset, data)
         self.folder: Path = open_run("seer", f"{name}-{dataset.name}", options, self.facts)
         self.place = dataset.name
 
@@ -40,6 +41,6 @@ class Experiment:
             **summary,
             "seconds": time.perf_counter() - self.started,
             "seed": self.options.seed,
-            "versions": runtime.versions(),
+            "versions": versions(),
         }
-        return finish(self.folder, f"{headline}, {self.place}", result, tables, picture, ours)
+        return publish(self.folder, f"{headline}, {self.place}", result, tables, picture, ours)

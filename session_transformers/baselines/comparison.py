@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.evaluation import Measured, Sample
 from session_transformers.baselines import of_skips
 from session_transformers.baselines.of_tracks import (
     BASELINES,
@@ -21,7 +22,7 @@ from session_transformers.baselines.of_tracks import (
 )
 from session_transformers.evaluation import CUTOFFS, Outcome, TrackRanks, skip_outcome, track_outcome
 from session_transformers.kinds import HALF, Ids
-from session_transformers.reinforcement.candidates import candidate_figures, rank_candidates
+from session_transformers.reinforcement.candidates import rank_candidates
 from session_transformers.reinforcement.environment import Observation
 from session_transformers.sessions.halves import Halves
 
@@ -34,12 +35,16 @@ class TrackResult:
     """Of the second half told from its own predictions: ``free_maa``, ..."""
     forced: TrackRanks
     """Of each track told from the true ones before it: ``forced_recall@10``, ..."""
-    of_candidates: Mapping[str, float] = field(default_factory=dict)
+    of_candidates: Sequence[Sample] = ()
     """Of the true tracks among 99 drawn ones: ``hit@10_of_100``, ...; where they are asked for."""
 
-    def figures(self) -> dict[str, float]:
+    def measured(self) -> Measured:
         """All figures; those of whole second halves and of all tracks are named by ``free_`` and ``forced_``."""
-        return self.free.figures() | self.forced.figures(CUTOFFS) | dict(self.of_candidates)
+        return Measured([*self.free.samples(), self.forced.sample(CUTOFFS), *self.of_candidates])
+
+    def figures(self) -> dict[str, float]:
+        """The means of :meth:`measured`."""
+        return self.measured().figures
 
 
 def skip_results(train: Halves, test: Halves, vocabulary: int) -> dict[str, Outcome]:
@@ -86,16 +91,16 @@ def track_results(
     for name, baseline in made.items():
         tokens = free_running(baseline, source) + ids.first_track
         ranks = TrackRanks(*forced_ranks(baseline, history), test.target_mask, tracks, "forced")
-        chosen = {} if candidates is None else _among_candidates(baseline, history, test, vocabulary, ids, candidates)
-        results[name] = TrackResult(track_outcome(tokens, test.target, "free"), ranks, chosen)
+        drawn = [] if candidates is None else [_of_candidates(baseline, history, test, vocabulary, ids, candidates)]
+        results[name] = TrackResult(track_outcome(tokens, test.target, "free"), ranks, drawn)
     return results
 
 
-def _among_candidates(
+def _of_candidates(
     baseline: TrackBaseline, history: NDArray[np.int64], test: Halves, vocabulary: int, ids: Ids, seed: int
-) -> dict[str, float]:
+) -> Sample:
     def scores(seen: Observation) -> NDArray[Any]:
         before = known_before(history, seen.rows, seen.places + HALF)
         return baseline.scores(before, np.maximum(seen.candidates - ids.first_track, 0))
 
-    return candidate_figures(rank_candidates(scores, test, (ids.first_track, vocabulary), seed))
+    return rank_candidates(scores, test, (ids.first_track, vocabulary), seed)

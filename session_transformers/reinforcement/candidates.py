@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from common.evaluation import Sample
 from common.metrics import Ranking, ndcg_at, recall_at
 from session_transformers.kinds import HALF, PAD
 from session_transformers.reinforcement.environment import Observation, SessionEnvironment
@@ -25,8 +26,11 @@ Scores = Callable[[Observation], NDArray]
 """What is known before a choice, n sessions -> scores of their candidates (n, C), the higher the better."""
 
 
-def rank_candidates(scores: Scores, sessions: Halves, tracks: tuple[int, int], seed: int, memory: int = 5) -> Ranking:
-    """Where the true tracks stand among 1 + 99 drawn ones, what was truly played being remembered.
+def rank_candidates(scores: Scores, sessions: Halves, tracks: tuple[int, int], seed: int, memory: int = 5) -> Sample:
+    """How high the true tracks stand among 1 + 99 drawn ones, what was truly played being remembered.
+
+    ``hit@K_of_100`` and ``ndcg@K_of_100`` of each track: whether it is among the best K, and 1 / log2(1 + rank) there.
+    A track tied with others takes each of their ranks with equal chance.
 
     Args:
         scores: of the one that is measured.
@@ -35,7 +39,7 @@ def rank_candidates(scores: Scores, sessions: Halves, tracks: tuple[int, int], s
         seed: of the drawn tracks.
         memory: tracks that an observation remembers.
     """
-    above, tied = [], []
+    above, tied, session = [], [], []
     for rows in blocks(len(sessions), BLOCK):
         walk = SessionEnvironment(sessions, "seq", tracks, memory, follow="recorded")
         walk.begin(rows, np.random.default_rng((seed, int(rows[0]))))
@@ -47,21 +51,16 @@ def rank_candidates(scores: Scores, sessions: Halves, tracks: tuple[int, int], s
             there = true != PAD
             above.append((found > own).sum(axis=1)[there])
             tied.append((found == own).sum(axis=1)[there])
+            session.append(rows[there])
             walk.step(np.zeros(len(rows), np.int64))
     greater, equal = np.concatenate(above).astype(float), np.concatenate(tied).astype(float)
     count = len(greater)
-    return Ranking(count, np.arange(count), greater, equal, np.ones(count), np.full(count, walk.candidates))
-
-
-def candidate_figures(ranking: Ranking) -> dict[str, float]:
-    """``hit@K_of_100`` and ``ndcg@K_of_100``: the mean over tracks of being among the best K, and of 1 / log2(1 + rank)
-    there. A track tied with others takes each of their ranks with equal chance.
-    """
-    found: dict[str, float] = {}
+    ranking = Ranking(count, np.arange(count), greater, equal, np.ones(count), np.full(count, walk.candidates))
+    values: dict[str, NDArray] = {}
     for k in CUTOFFS:
-        found[f"hit@{k}_of_{CANDIDATES}"] = float(recall_at(ranking, k))  # one right track each: the same as a hit
-        found[f"ndcg@{k}_of_{CANDIDATES}"] = float(ndcg_at(ranking, k))
-    return found
+        values[f"hit@{k}_of_{CANDIDATES}"] = recall_at(ranking, k, per_user=True)  # one right track: the same as a hit
+        values[f"ndcg@{k}_of_{CANDIDATES}"] = ndcg_at(ranking, k, per_user=True)
+    return Sample(values, "sessions", np.concatenate(session))
 
 
 def blocks(sessions: int, size: int) -> Iterator[NDArray[np.int64]]:

@@ -12,10 +12,11 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from common.evaluation import Measured
 from session_transformers.evaluation import Outcome, skip_outcome, track_outcome
 from session_transformers.kinds import HALF, PAD
 from session_transformers.reinforcement.agent import Agent
-from session_transformers.reinforcement.candidates import blocks, candidate_figures, rank_candidates
+from session_transformers.reinforcement.candidates import blocks, rank_candidates
 from session_transformers.reinforcement.environment import Observation, SessionEnvironment
 from session_transformers.sessions.halves import Halves, Tokens
 
@@ -66,17 +67,17 @@ def predict_tracks(agent: Agent, sessions: Halves, tracks: tuple[int, int]) -> T
 
 def evaluate(
     agent: Agent, sessions: Halves, tracks: tuple[int, int], seed: int
-) -> tuple[Outcome, dict[str, float], NDArray[Any]]:
-    """Judge the agent: its outcome, all its figures, and its predictions (sessions, 10)."""
+) -> tuple[Outcome, Measured, NDArray[Any]]:
+    """Judge the agent: its outcome, all that was measured, and its predictions (sessions, 10)."""
     if agent.options.task == "skip":
         skips = predict_skips(agent, sessions, tracks)
         outcome = skip_outcome(skips, sessions.target_skips, sessions.target_mask)
-        return outcome, outcome.figures(), skips
+        return outcome, outcome.measured(), skips
     predicted = predict_tracks(agent, sessions, tracks)
     outcome = track_outcome(predicted, sessions.target, "free")
     memory = agent.options.memory
-    ranking = rank_candidates(lambda seen: agent.act(sessions, seen)[1], sessions, tracks, seed, memory)
-    return outcome, outcome.figures() | candidate_figures(ranking), predicted
+    drawn = rank_candidates(lambda seen: agent.act(sessions, seen)[1], sessions, tracks, seed, memory)
+    return outcome, Measured([*outcome.samples(), drawn]), predicted
 
 
 def _first_action(agent: Agent, sessions: Halves, tracks: tuple[int, int]) -> NDArray[np.float32]:

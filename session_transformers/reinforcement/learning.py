@@ -178,9 +178,9 @@ def learn(
         item_vectors: (V, E) first vectors of the tracks; None: as the options say.
 
     Returns:
-        ``test`` and ``validation`` (figures by name), ``details`` (figures by position), ``outcome`` (of the test
-        part, for intervals and paired tests), ``history`` (the learning curve: a row for each round), ``best_round``,
-        ``parameters``, ``steps``, ``seconds``, and the ``learner``.
+        ``test`` and ``validation`` (figures by name), ``measured`` (the values behind those of the test part),
+        ``details`` (figures by position), ``outcome`` (of the test part), ``history`` (the learning curve: a row for
+        each round), ``best_round``, ``parameters``, ``steps``, ``seconds``, and the ``learner``.
 
     Raises:
         UserError: there are no sessions, the loss is no longer finite, or the checkpoint is of another run.
@@ -198,8 +198,8 @@ def learn(
         loop.resume()
 
     def validate(number: int) -> dict[str, float]:
-        _, figures, _ = evaluate(agent, chosen, tracks, options.seed)
-        return {f"val_{name}": value for name, value in figures.items()}
+        _, found, _ = evaluate(agent, chosen, tracks, options.seed)
+        return {f"val_{name}": value for name, value in found.figures.items()}
 
     steps = options.round_steps // options.walks
     progress = loop.run(learner.round, options.rounds, validate if monitor else None, "ddpg, ", "step", steps, quiet)
@@ -220,9 +220,10 @@ def _report(learner: Learner, data: SequenceData, tracks: tuple[int, int], progr
     outcome, test, _ = evaluate(learner.agent, data.test, tracks, learner.options.seed)
     validation: dict[str, float] = {}
     if len(data.validation):
-        _, validation, _ = evaluate(learner.agent, data.validation, tracks, learner.options.seed)
+        validation = evaluate(learner.agent, data.validation, tracks, learner.options.seed)[1].figures
     return {
-        "test": test,
+        "test": test.figures,
+        "measured": test,
         "validation": validation,
         "details": outcome.details(),
         "outcome": outcome,

@@ -18,6 +18,7 @@ from audiotext.layout import ARTISTS, SONGS, ItemSet, Layout, Split
 from audiotext.matrices import read_ids
 from audiotext.sample import write_sample
 from common import console
+from common.console import counted
 from common.options import UserError, require
 from common.sources import MARKER, Dataset, data_root, dataset_folder, sample_dataset
 
@@ -187,5 +188,8 @@ def read_users(layout: Layout, count: int) -> list[str]:
     if not path.is_file():
         return [str(number) for number in range(1, count + 1)]
     ids = read_ids(path)
-    require(len(ids) == count, f"{path}: has {len(ids):,} lines; expected {count:,}, one for each row of user factors")
+    require(
+        len(ids) == count,
+        f"{path}: has {counted(len(ids), 'line')}; expected {count:,}, one for each row of user factors",
+    )
     return ids

@@ -104,7 +104,7 @@ def _run(given: AudioTextOptions, dataset: Dataset, layout: Layout, tell: Starte
         "branches": {branch: str(path) for branch, path in inputs.runs.items()},
     }
     rows = RowCounts.of_json(layout.counted) if layout.counted else RowCounts()
-    warned = rows.warnings(int(played.count_nonzero()), "pairs of a user and a test item")
+    warned = rows.warnings(int(played.count_nonzero()), "pair of a user and a test item")
     told = facts | {"dataset": facts["dataset"] | {"rows": rows.as_json()}}
     return report(folder, name, options, told, ranked, details, progress, started, warned)
 

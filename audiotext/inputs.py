@@ -23,6 +23,7 @@ from audiotext.rows import Patches, Repeated, Rows, Selected, as_rows
 from audiotext.splits import Split as Rows3
 from audiotext.stored import SCALER, TEXT, load_embedding, read_facts
 from audiotext.training import Predictor
+from common.console import counted
 from common.options import UserError, replacing, require
 from common.vocabulary import digest
 
@@ -128,7 +129,9 @@ def read_inputs(
 def _same_columns(layout: Layout, text: str, matrices: list[sparse.csr_matrix]) -> int:
     train, test = (matrix.shape[1] for matrix in matrices)
     path = layout.find(layout.text_name("test", text))
-    require(train == test, f"{path}: has {test:,} columns, but those of training {train:,}; both need the same terms")
+    require(
+        train == test, f"{path}: has {counted(test, 'column')}, those of training {train:,}; both need the same terms"
+    )
     return train
 
 
@@ -174,7 +177,7 @@ def read_patches(layout: Layout, split: Split, protocol: str, count: int) -> NDA
     if layout.sound:
         row = {song: number for number, song in enumerate(read_ids(layout.sound / PATCHED))}
         patches = Selected(stored, np.array([row[song] for song in layout.load_index(split, SONGS)], np.int64))
-    require(len(patches) == count, f"{path}: has {len(patches):,} rows; expected {count:,}, one per song")
+    require(len(patches) == count, f"{path}: has {counted(len(patches), 'row')}; expected {count:,}, one per song")
     return patches
 
 
@@ -267,7 +270,7 @@ def _require_same_data(
 
 def _same_width(vectors: list[NDArray[Any]], path: Path) -> int:
     train, test = (part.shape[1] for part in vectors)
-    require(train == test, f"{path}: has {test:,} columns, but those of training {train:,}")
+    require(train == test, f"{path}: has {counted(test, 'column')}, but those of training {train:,}")
     return train
 
 

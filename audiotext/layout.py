@@ -19,6 +19,7 @@ from scipy import sparse
 
 from audiotext.matrices import read_csr, read_dense, read_ids, write_csr, write_dense, write_ids, zero_rows
 from common.arrays import digests, fingerprint
+from common.console import counted
 from common.options import UserError, replacing, require
 from common.tables import Column, open_table
 
@@ -159,7 +160,8 @@ class Layout:
             rows = self.load_user_factors(items).shape[0]
             require(
                 rows == matrix.shape[1],
-                f"{path}: has {matrix.shape[1]:,} columns, one for each user; expected {rows:,}, the rows of {users}",
+                f"{path}: has {counted(matrix.shape[1], 'column')}, one for each user; expected {rows:,}, the rows of "
+                f"{users}",
             )
         return matrix
 
@@ -198,11 +200,11 @@ class Layout:
         if artists is None or found != artists[0]:
             known = f" (or {artists[0]:,}, one for each artist of {artists[1]})" if artists else ""
             raise UserError(
-                f"{path}: has {found:,} rows; expected {songs[0]:,}, one for each song of {songs[1]}{known}"
+                f"{path}: has {counted(found, 'row')}; expected {songs[0]:,}, one for each song of {songs[1]}{known}"
             )
         raise UserError(
-            f"{path}: has {found:,} rows, one for each artist, but songs need {songs[0]:,}, one for each song of "
-            f"{songs[1]}; write lines of song, tab, artist into {self.artists_of_songs}, or expand the matrix"
+            f"{path}: has {counted(found, 'row')}, one for each artist, but songs need {songs[0]:,}, one for each song "
+            f"of {songs[1]}; write lines of song, tab, artist into {self.artists_of_songs}, or expand the matrix"
         )
 
     def _artist_rows(self, split: Split) -> NDArray[np.int64]:
@@ -258,11 +260,14 @@ class Layout:
         kind = "artist" if items == ARTISTS else "song"
         if expected is not None and expected[0] != found:
             raise UserError(
-                f"{path}: has {found:,} rows; expected {expected[0]:,}, one for each {kind} of {expected[1]}{hint}"
+                f"{path}: has {counted(found, 'row')}; expected {expected[0]:,}, one for each {kind} of {expected[1]}"
+                f"{hint}"
             )
 
     def _require_columns(self, found: int, expected: int, path: Path) -> None:
-        require(found == expected, f"{path}: has {found:,} columns; expected {expected:,}, one for each factor")
+        require(
+            found == expected, f"{path}: has {counted(found, 'column')}; expected {expected:,}, one for each factor"
+        )
 
     def save_index(self, split: Split, items: ItemSet, ids: list[str]) -> None:
         """Write the ids of the rows."""

@@ -157,7 +157,7 @@ def test_titles_and_artists_are_kept(folder):
         ("songs.tsv", "", r"songs\.tsv, line 1: is empty"),
         ("songs.tsv", "song_id\tartist_id\n", r"songs\.tsv: holds no song"),
         ("songs.tsv", "song_id\tartist_id\ns1\ta1\ns1\ta2\n", r"songs\.tsv, line 3: the song 's1' is there already"),
-        ("songs.tsv", "song_id\tartist_id\ns1\n", r"line 2: has 1 values; expected 2"),
+        ("songs.tsv", "song_id\tartist_id\ns1\n", r"line 2: has 1 value; expected 2"),
         ("songs.tsv", "song_id\tartist_id\ns1\t\n", r"line 2: artist_id is ''; expected an id"),
         ("songs.tsv", "song_id\tartist_id\taudio\ns1\ta\tnone.mp3\n", r"line 2: there is no .*none\.mp3"),
         (

@@ -48,6 +48,16 @@ def _is_none(character: str) -> bool:
     return code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
 
 
+def counted(count: int, what: str) -> str:
+    """A number with what it counts, in the singular or plural.
+
+    >>> counted(1, "value"), counted(2_000, "test event"), counted(0, "pair of a user and a song")
+    ('1 value', '2,000 test events', '0 pairs of a user and a song')
+    """
+    head, of, rest = what.partition(" of ")
+    return f"{count:,} {head}{'s' * (count != 1)}{of}{rest}"
+
+
 def short(name: object) -> str:
     """A name from data for a message: visible, and not too long."""
     text = str(name)

@@ -98,7 +98,7 @@ def plot_comparison(
     names = {name: textwrap.fill(console.visible(name), 30) for name in rows}
     label = 0.068 * max(len(line) for name in names.values() for line in name.splitlines())
     lines = sum(name.count("\n") + 1 for name in names.values())
-    across = min(len(columns), 2 if label > 1.2 or len(columns) in (2, 4) else 3)
+    across = min(len(columns), 2 if label > 1.8 or len(columns) in (2, 4) else 3)
     down = -(-len(columns) // across)
     size = ((label + 2.9) * across + 0.2, (0.13 * lines + 0.12 * len(rows) + 0.55) * down + 0.8)
     figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")

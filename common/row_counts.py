@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common import console
+from common.console import counted
 from common.options import require
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class RowCounts:
         if len(kinds) > MOST_LISTED:
             kinds = {"": names}
         return [
-            self._sum(f"{len(of)} file{'s' * (len(of) > 1)}{f' {kind}_*' if len(kinds) > 1 else ''}", of)
+            self._sum(f"{counted(len(of), 'file')}{f' {kind}_*' if len(kinds) > 1 else ''}", of)
             for kind, of in kinds.items()
         ]
 
@@ -129,7 +130,7 @@ class RowCounts:
         rows, blanks = sum(self.rows[name] for name in names), sum(self.blanks.get(name, 0) for name in names)
         return _sentence(title, rows, reasons, blanks)
 
-    def warnings(self, tested: int | None = None, what: str = "test events") -> list[str]:
+    def warnings(self, tested: int | None = None, what: str = "test event") -> list[str]:
         """A line for each file of which most rows were left out, and one if fewer than 100 events are tested."""
         found = []
         for name, rows in self.rows.items():
@@ -141,7 +142,7 @@ class RowCounts:
                         f"({reason}: {self.left_out[name][reason]:,})"
                     )
         if tested is not None and tested < FEWEST_TESTED:
-            found.append(f"only {tested:,} {what}: the figures say little (expected {FEWEST_TESTED} or more)")
+            found.append(f"only {counted(tested, what)}: the figures say little (expected {FEWEST_TESTED} or more)")
         return found
 
 
@@ -157,9 +158,9 @@ def short(name: str | Path) -> str:
 
 def _sentence(name: str, rows: int, left_out: Mapping[str, int], blanks: int) -> str:
     used = rows - sum(left_out.values())
-    told = f"{name}: {rows:,} rows = {used:,} used"
+    told = f"{name}: {counted(rows, 'row')} = {used:,} used"
     told += "".join(f" + {count:,} left out ({reason})" for reason, count in left_out.items() if count)
-    return told + (f"; {blanks:,} blank line{'s' * (blanks > 1)}" if blanks else "")
+    return told + (f"; {counted(blanks, 'blank line')}" if blanks else "")
 
 
 def print_json(counts: RowCounts | Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, NoReturn
 
+from common.console import counted
 from common.options import UserError, require
 from common.table_sources import Source, open_source, telling_damage
 
@@ -330,7 +331,7 @@ def read_layout(
     rest = head[len(first) : len(first) + 2]
     cr = rest[:1] == b"\r" and len(rest) == 2 and rest != b"\r\n"
     require(len(first) <= LONGEST_LINE, f"{source}, line 1: has more than {LONGEST_LINE:,} bytes; is it a table?")
-    expected = "the names of the columns" if header is None else f"{len(header)} values"
+    expected = "the names of the columns" if header is None else counted(len(header), "value")
     require(b"\0" not in first, f"{source}, line 1: holds a NUL character; expected {expected} as UTF-8 text")
     if header is None or head:
         require(bool(first.strip()), f"{source}, line 1: is empty; expected {expected}")
@@ -389,8 +390,8 @@ def raise_broken_row(source: Source, layout: Layout) -> None:
         for line, values in TextScan(source, stream, layout, _without_mark(stream)).numbered_rows():
             require(
                 len(values) == len(layout.names),
-                f"{source}, line {line}: has {len(values)} values; expected {len(layout.names)}, one for each column, "
-                f"separated by {layout.told}",
+                f"{source}, line {line}: has {counted(len(values), 'value')}; expected {len(layout.names)}, one for "
+                f"each column, separated by {layout.told}",
             )
 
 

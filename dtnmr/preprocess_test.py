@@ -378,7 +378,7 @@ BROKEN = {
         "A Writer,\nc",
         "songs.csv, line 3: has 6 values; expected 7",
     ),
-    "one value": ("test.csv", "1,u,g", "1\n1,u,g", "test.csv, line 3: has 1 values; expected 6"),
+    "one value": ("test.csv", "1,u,g", "1\n1,u,g", "test.csv, line 3: has 1 value; expected 6"),
     "missing columns": ("train.csv", "msno,song_id", "user,song", "line 1: the columns msno, song_id are missing"),
     "no length": ("songs.csv", "song_length", "length", "the column song_length or song_len is missing among song_id"),
     "a column twice": ("members.csv", "msno,city", "msno,msno", "members.csv, line 1: "),

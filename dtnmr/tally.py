@@ -60,7 +60,7 @@ def rows_of(data: KkboxData, files: tuple[str, ...] = ("train", "test", "songs",
 
 def warnings_of(data: KkboxData) -> list[str]:
     """A line if most plays were left out, or if hardly anything is left to test. Most songs listed are never played."""
-    return rows_of(data, ("train", "test")).warnings(len(data.test), "test examples")
+    return rows_of(data, ("train", "test")).warnings(len(data.test), "test example")
 
 
 def others(counts: dict[str, Any]) -> dict[str, Any]:

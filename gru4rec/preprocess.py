@@ -21,6 +21,7 @@ import tyro
 from numpy.typing import NDArray
 
 from common.arrays import Array, ArraySet, Recipe, array_set
+from common.console import counted
 from common.mssd.files import FEATURES, find_released
 from common.options import OptionalPath, UserError, require, run_script
 from common.row_counts import RowCounts, tell_preparation
@@ -185,7 +186,10 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
     dataset, data = load_dataset(options.data_dir, DataOptions(**chosen))
     seconds = time.perf_counter() - started
     counts = RowCounts.of_json(data.rows)
-    parts = [f"{part} {one['sessions']:,} sessions, {one['events']:,} events" for part, one in counts.parts.items()]
+    parts = [
+        f"{part} {counted(one['sessions'], 'session')}, {counted(one['events'], 'event')}"
+        for part, one in counts.parts.items()
+    ]
     name = f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}"
     tell_preparation(
         f"{name}: {'; '.join(parts)}. {len(data.item_ids):,} items, "

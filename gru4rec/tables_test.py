@@ -43,7 +43,7 @@ def test_session_ids_are_ordered_as_integers_if_all_are(tmp_path, ids, first):
         (HEADER + "1\t2\t7.4.2014\n", "line 2: Time is '7.4.2014'; expected a time: a number"),
         (HEADER + "1\t2\t3\n1\t\t3\n", "line 3: ItemId is ''; expected an id"),
         (HEADER + "1\t2\tinf\n", "line 2: Time is 'inf'"),
-        (HEADER + "1,2,3\n", "line 2: has 1 values; expected 3"),
+        (HEADER + "1,2,3\n", "line 2: has 1 value; expected 3"),
     ],
 )
 def test_mistakes(tmp_path, text, told):

@@ -74,7 +74,7 @@ def report(
     notes = ["The paper's figures are of its own dataset: here they are no reference."]
     if facts["dataset"]["name"] == "released":
         notes = []
-    warnings = RowCounts.of_json(facts["dataset"]["rows"]).warnings(len(split.test), "test ratings")
+    warnings = RowCounts.of_json(facts["dataset"]["rows"]).warnings(len(split.test), "test rating")
     threshold = options.interaction_threshold
     if not (split.test.values >= threshold).any():
         warnings.append(f"no test rating reaches --interaction-threshold {threshold:g}: nothing can be found")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common import console
+from common.console import counted
 from common.options import require
 from session_transformers.kinds import HALF, PAD
 from session_transformers.sessions.halves import Halves, read_first_halves
@@ -88,10 +89,10 @@ def from_log(path: Path, track_ids: list[str], with_following: bool) -> Heard:
     )
     unknown = int(read.unknown[usable].sum() + (read.following_unknown[usable].sum() if with_following else 0))
     if unknown:
-        console.notify(f"{path}: {unknown:,} plays of tracks that were not in the training data are left out")
+        console.notify(f"{path}: {counted(unknown, 'play')} of tracks that were not in the training data are left out")
     if not usable.all():
         none = "without a known track" + (" in one of their halves" if with_following else "")
-        console.notify(f"{path}: {int((~usable).sum()):,} sessions {none} are left out")
+        console.notify(f"{path}: {counted(int((~usable).sum()), 'session')} {none} left out")
     following = read.following if with_following else np.full_like(read.following, PAD)
     halves = Halves(
         np.concatenate([read.tracks, following], axis=1)[usable],

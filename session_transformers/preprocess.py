@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from common import console
 from common.arrays import Array, ArraySet, Recipe, array_set
+from common.console import counted
 from common.mssd.files import MssdFiles, find_mssd, find_released
 from common.options import OptionalPath, require, run_script
 from common.row_counts import RowCounts, tell_preparation
@@ -197,10 +198,10 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
     tracks = data.vocabulary_size - data.ids.first_track
     tell_preparation(
         f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}: "
-        + ", ".join(f"{part} {count:,} sessions" for part, count in sessions.items())
-        + f". {tracks:,} tracks, {len(data.feature_names) or 'no'} features"
-        + (f" ({data.featureless:,} tracks without). " if data.featureless else ". ")
-        + "".join(f"{count:,} sessions dropped ({why}). " for why, count in data.dropped.items() if count)
+        + ", ".join(f"{part} {counted(count, 'session')}" for part, count in sessions.items())
+        + f". {counted(tracks, 'track')}, {len(data.feature_names) or 'no'} features"
+        + (f" ({counted(data.featureless, 'track')} without). " if data.featureless else ". ")
+        + "".join(f"{counted(count, 'session')} dropped ({why}). " for why, count in data.dropped.items() if count)
         + f"Prepared in {dataset.prepared} in {seconds:.1f} s.",
         RowCounts.of_json(data.rows),
         tested=int(data.test.target_mask.sum()),

@@ -201,7 +201,7 @@ def test_a_log_to_continue(runs, log, capsys):
     found = recommend(runs["seq"][0], "--log", log)
     assert [one["session"] for one in found] == ["whole", "half", "later"]
     assert [len(one["heard"]) for one in found] == [10, 5, 5]
-    assert "1 sessions without a known track are left out" in capsys.readouterr().err
+    assert "1 session without a known track left out" in capsys.readouterr().err
     (alone,) = recommend(runs["seq"][0], *TRACKS[:10])
     assert names(alone["continuations"][0]["tracks"]) == names(found[0]["continuations"][0]["tracks"])
 

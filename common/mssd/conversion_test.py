@@ -115,7 +115,7 @@ TOLD = {
     "a position beyond the session": "session b has session_position 11, but session_length 10",
     "a value too few": "line 2: has 20 values; expected 21",
     "a value too many": "line 5: has 22 values; expected 21",
-    "a column missing": "line 2: has 1 values; expected 20",
+    "a column missing": "line 2: has 1 value; expected 20",
     "no row": "holds no row",
     "nothing": "line 1: is empty",
     "binary": "line 1: holds a NUL",

@@ -277,9 +277,10 @@ def finish(
     }
     beside, every = found.beside(), {name: _with_intervals(found, name) for name in found.intervals}
     if beside:
-        columns = [name for name in (INTERVAL, DIFFERENCE, BASELINE) if any(name in row for row in beside.values())]
+        columns = [INTERVAL, *([DIFFERENCE] if found.tests else [])]
+        columns += [BASELINE] if len({test["baseline"] for test in found.tests.values()}) > 1 else []
         notes = [note for note in (found.sentence(), _drawn(found)) if note]
-        parts = [*parts, Part(beside, columns, f"{found.model}: intervals and the best baseline", notes)]
+        parts = [*parts, Part(beside, columns, f"{found.model}: 95 % intervals", notes)]
     appendix = ""
     if len(every) > 1:
         shown = [column for column in found.columns if any(column in row for row in every.values())]

@@ -59,7 +59,7 @@ def test_every_network_leaves_a_whole_run(kind, trained):
     assert found["dataset"]["rows"]["files"]["plays.tsv"]["left_out"] == {}
     tested = found["dataset"]["rows"]["parts"]["test"]["plays"]  # of songs
     assert kind in TEXT_KINDS or bool(found["warnings"]) == (tested < 100) == ("Warning: only" in stdout)
-    assert all(f"Warning: {warning}." in (run / "report.md").read_text("utf-8") for warning in found["warnings"])
+    assert all(f"**Warning:** {warning}." in (run / "report.md").read_text("utf-8") for warning in found["warnings"])
     for field in ("paper", "model", "protocol", "dataset", "split", "ranking", "ties", "metrics", "seconds", "seed"):
         assert found[field] not in (None, ""), field
     assert found["dataset"]["synthetic"] and found["dataset"]["fingerprint"] and found["dataset"]["counts"]["users"]

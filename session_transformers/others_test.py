@@ -145,8 +145,8 @@ def test_recurrent_figures_are_those_of_a_network(runs):
     for mode in ("free", "forced"):
         assert 0 <= tracks["metrics"][f"{mode}_mrr@20"] <= tracks["metrics"][f"{mode}_recall@20"] <= 1
     assert tracks["metrics"]["forced_log_loss"] > 0 and tracks["best_epoch"] == 1
-    assert tracks["architecture"]["units"] == 6
-    assert skips["architecture"]["switches"] == asdict(CORRECTED_RECURRENT)
+    assert tracks["details"]["architecture"]["units"] == 6
+    assert skips["details"]["architecture"]["switches"] == asdict(CORRECTED_RECURRENT)
 
 
 def test_ddpg_ranks_candidates_under_names_of_their_own(runs):
@@ -235,7 +235,7 @@ def test_released_behaviour_of_the_others(runs, tmp_path, model, task):
 def test_one_bug_can_be_brought_back_alone(raw, tmp_path):
     given = ("--data-dir", raw, *FAST, "--task", "skip")
     leaky = train(*given, "--model", "lstm", *SIZES["lstm"], "--bugs", "label_leak", "--run-dir", tmp_path / "lstm")
-    assert leaky["architecture"]["switches"] == asdict(CORRECTED_RECURRENT) | {"label_leak": True}
+    assert leaky["details"]["architecture"]["switches"] == asdict(CORRECTED_RECURRENT) | {"label_leak": True}
     train(*given, "--model", "ddpg", *DDPG, "--bugs", "real_next_state", "--run-dir", tmp_path / "ddpg")
     described = json.loads((tmp_path / "ddpg" / "architecture.json").read_text())["options"]
     assert described["switches"] == asdict(CORRECTED_DDPG) | {"real_next_state": False}

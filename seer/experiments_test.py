@@ -150,6 +150,7 @@ def test_sections(raw, weights, tmp_path, cli):
     assert "explanations - random" in out
 
 
+@pytest.mark.slow
 def test_tags(raw, weights, tmp_path, cli):
     tags = tmp_path / "tags.csv"
     tags.write_text("song_id,tag\n" + "".join(f"S{n:02d},{('even', 'odd')[n % 2]}\n" for n in range(SONGS)))

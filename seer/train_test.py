@@ -197,6 +197,7 @@ def write_keras2(path, layers):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 def test_released_protocol_trains_from_given_weights_like_the_released_code(
     golden_seer, seer_golden_data, tmp_path, cli
@@ -288,6 +289,7 @@ def test_weights_of_a_run_reproduce_its_figures_and_start_another(trained, raw, 
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_mixed_float16_and_one_mirrored_device_evaluate_and_train_alike(trained, raw, tmp_path, cli):
     data = ["--data-dir", raw, "--no-baselines", "--deterministic"]
     weights = ["--weights", trained / "model.weights.h5", "--epochs", 0]

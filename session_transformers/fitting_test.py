@@ -117,6 +117,7 @@ def test_padding_changes_neither_loss_nor_gradients(kind):
     np.testing.assert_allclose(value / weights.sum(), expected, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("batch_size", [6, 64])  # the second part of 32 rows has no session at all
 def test_the_loss_of_a_step_is_the_mean_over_its_labels(batch_size):
     model, halves = model_of(SMALL), sessions(5)
@@ -205,11 +206,12 @@ def test_learning_rates(changes, expected):
     assert {step: at(schedule, step) for step in expected} == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_schedule_counts_the_steps_of_all_epochs():
-    options = options_of(epochs=3, batch_size=4, schedule="cosine", learning_rate=0.1)
-    trainer, batches = trainer_of(model_of(SMALL), options, sessions(9), PLAYS, None, None)
-    trainer.fit(batches, 3, quiet=True)
-    assert int(trainer.optimizer.iterations) == 9
+    options = options_of(epochs=2, batch_size=4, schedule="cosine", learning_rate=0.1)
+    trainer, batches = trainer_of(model_of(SMALL), options, sessions(5), PLAYS, None, None)
+    trainer.fit(batches, 2, quiet=True)
+    assert int(trainer.optimizer.iterations) == 4
     assert float(trainer.optimizer.learning_rate) == pytest.approx(0.0, abs=1e-7)
 
 
@@ -230,6 +232,7 @@ def test_the_mean_loss_over_blocks_is_exact(kind):
         assert Loss(model, 3, jit=False)(halves, 1) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eagerly")
 def test_the_epoch_of_the_lowest_validation_loss_stays(tmp_path):
     model, train, validation = model_of(SMALL), sessions(8), sessions(5, seed=9)

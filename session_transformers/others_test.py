@@ -330,7 +330,9 @@ def test_options_of_another_family_are_refused(refused, words, arguments):
     refused(words, *arguments)
 
 
-@pytest.mark.parametrize("model", ["lstm", "ddpg", "autoencoder"])
+@pytest.mark.parametrize(
+    "model", [*(pytest.param(model, marks=pytest.mark.slow) for model in ("lstm", "ddpg")), "autoencoder"]
+)
 def test_a_run_goes_on_by_its_folder_alone(runs, raw, tmp_path, model):
     more = (*SIZES[model], "--learning-rate", 0.02)
     given = ("--data-dir", raw, *FAST, "--model", model, "--task", "skip", *more)

@@ -135,6 +135,7 @@ def test_a_state_dict_of_the_released_code_gives_the_same_figures(runs, cli, tmp
         assert metrics_of(tmp_path / "run")["metrics"][name] == pytest.approx(value, rel=1e-6), name
 
 
+@pytest.mark.slow
 def test_what_a_run_of_tracks_reports(raw, cli, tmp_path):
     folder = tmp_path / "run"
     status, out, err = cli("--data-dir", raw, *SMALL, *FAST, "--run-dir", folder)

@@ -136,6 +136,7 @@ def test_it_finds_tracks_that_follow_one_another():
     assert figures["ndcg@10_of_100"] <= figures["hit@10_of_100"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["skip", "seq"])
 def test_a_resumed_run_equals_one_that_was_not_stopped(small, tmp_path, monkeypatch, task):
     options = replace(TINY, task=task, rounds=3)

@@ -65,6 +65,8 @@ def read_csr(path: Path) -> sparse.csr_matrix:
                 matrix = sparse.csr_matrix((data, indices, indptr), shape=tuple(int(n) for n in shape))
         matrix.check_format(full_check=True)
         require(matrix.dtype.kind in "fiub", f"{path}: holds {matrix.dtype}; expected real numbers")
+    except UserError:
+        raise
     except DAMAGED as error:
         raise UserError(f"{path}: cannot be read as a sparse matrix: {error}; write or download it again") from error
     matrix.sum_duplicates()

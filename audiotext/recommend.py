@@ -69,6 +69,8 @@ def open_items(run: Path, data_dir: Path | None) -> tuple[Layout, Items]:
     try:
         options = PrepareOptions(**known)
         folder = data_dir or (Path(started["data_dir"]) if started.get("data_dir") else None)
+    except UserError:
+        raise
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{run / 'options.json'}: not of a training run of audiotext/train.py ({error})") from None
     whole = [getattr(options, name) for name in ("factors", "als_sweeps", "terms", "split_seed", "frames")]

@@ -59,6 +59,8 @@ def read_architecture(folder: Path) -> Architecture:
             and all(0 <= share < 1 for share in (found.dropout, found.fusion_dropout)),
             f"{file}: sizes out of range",
         )
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{file}: describes no network of audiotext/train.py ({error})") from None
     return found

@@ -147,6 +147,8 @@ class TfIdf:
             loaded = cls(len(terms))
             loaded._vectorizer = _vectorizer(vocabulary=terms)
             loaded._vectorizer.idf_ = idf
+        except UserError:
+            raise
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{path}: cannot be read as terms and weights of tf-idf: {error}") from error
         return loaded

@@ -51,7 +51,7 @@ OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavio
 Paths = Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PATH ...", help_behavior_hint="")]
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """A mistake the user can mend. The message is one line: where, what was expected, how to mend it."""
 
 
@@ -203,6 +203,11 @@ def _parse(options: type[Options], arguments: Sequence[str], description: str | 
     except SystemExit as stop:
         if not stop.code:
             raise
+        told: BaseException | None = stop  # what the options themselves refuse, tyro wraps in words of its own
+        while told is not None and not isinstance(told, UserError):
+            told = told.__context__
+        if told is not None:
+            raise told from None
         # tyro draws a box, of ASCII characters where it must; its text up to the first rule is the message.
         lines = [line.strip("│╭╮╰╯|+ \n") for line in printed.getvalue().splitlines()[1:]]
         text = " ".join(line for line in lines if not set(line) <= {"─", "-"}).split("Argument helptext:")[0]

@@ -333,3 +333,8 @@ def test_a_full_disk_ends_in_one_line(monkeypatch, capsys):
     assert stop.value.code == 2
     err = capsys.readouterr().err
     assert err.startswith("error: runs/x/checkpoint.npz: No space left on device") and err.count("\n") == 1
+
+
+def test_a_mistake_is_a_value_error_and_its_words_stay_as_they_are():
+    with pytest.raises(ValueError, match="^--epochs is -1; it must be 0 or more$"):
+        parse(TrainingOptions, ["--epochs", "-1"])

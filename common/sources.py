@@ -226,6 +226,8 @@ def open_text_or_zip(path: Path, ending: str = "", largest: float = math.inf) ->
                 stream = stack.enter_context(archive.open(_only_member(path, archive, ending, largest)))
             else:
                 stream = stack.enter_context(path.open("rb"))
+        except UserError:
+            raise
         except (
             OSError,
             RuntimeError,

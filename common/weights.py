@@ -181,6 +181,8 @@ def read_weights(path: Path) -> KerasFile:
                     found = _from_cudnn(found)
                     cudnn.add(layer)
                 weights[layer] = found
+    except UserError:
+        raise
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as HDF5 weights ({error}); is the download complete?") from None
     return KerasFile(path, weights, version, configs, frozenset(cudnn), frozenset(cells))
@@ -379,6 +381,8 @@ def load_own_weights(model: keras.Model, path: Path) -> None:
             for weight in model.weights:
                 if not np.isfinite(np.asarray(weight)).all():
                     raise ValueError(f"{weight.path} holds NaN or infinite values")
+    except UserError:
+        raise
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path}: these weights do not fit the model of the run's options.json ({reason})") from None

@@ -87,6 +87,8 @@ def architecture_of_run(folder: Path) -> Architecture:
     try:
         described = dict(read_run(folder)["architecture"])
         return Architecture(**(described | {"layers": tuple(described["layers"])}))
+    except UserError:
+        raise
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{folder / 'options.json'}: not of a training run of gru4rec/train.py") from None
 

@@ -37,6 +37,8 @@ def read_wave(path: Path) -> np.ndarray:
             hours = promised / rate / 3600
             require(hours * 3600 <= LONGEST, f"{path}: {hours:.1f} hours of sound; expected a clip, at most an hour")
             wave = file.read(dtype="float32", always_2d=True)
+    except UserError:
+        raise
     except (soundfile.SoundFileError, OSError, ValueError, RuntimeError, MemoryError):
         raise UserError(f"{path}: not audio that can be decoded; expected a WAV, FLAC, Ogg or MP3 file") from None
     require(len(wave) > 0, f"{path}: holds no sound")

@@ -74,6 +74,8 @@ class Scaler:
                 mean, deviation = (np.asarray(file[name], np.float32) for name in ("mean", "deviation"))
             fits = mean.ndim == 2 and mean.shape == deviation.shape
             usual = bool(np.isfinite(mean).all() and np.isfinite(deviation).all() and (deviation > 0).all())
+        except UserError:
+            raise
         except DAMAGED as error:
             raise UserError(f"{path}: not a scaler of patches ({error})") from None
         require(fits and usual, f"{path}: not a scaler of patches (its arrays do not fit, or hold impossible values)")

@@ -54,6 +54,8 @@ def load_agent(folder: Path) -> Agent:
     try:
         sizes = Sizes(**described["sizes"])
         agent = build_agent(_options(described["options"]), sizes)
+    except UserError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{file}: damaged, or of another version ({error})") from None
     require((folder / WEIGHTS).is_file(), f"{folder / WEIGHTS}: no such file; the run has not ended")

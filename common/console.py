@@ -7,6 +7,7 @@ Tables fit the terminal: a name or a number is never cut.
 
 from __future__ import annotations
 
+import contextlib
 import html as _html
 import json
 import re
@@ -14,7 +15,8 @@ import shlex
 import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, TextIO
 
 from rich.cells import cell_len
@@ -99,7 +101,24 @@ def notify(*lines: object) -> None:
     _write(sys.stderr, lines, "\n", True)
 
 
+_held_back: ContextVar[list[str] | None] = ContextVar("held_back", default=None)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[list[str]]:
+    """Print nothing within the block: the list takes the lines of :func:`notify`; those of :func:`say` are dropped."""
+    lines: list[str] = []
+    before = _held_back.set(lines)
+    try:
+        yield lines
+    finally:
+        _held_back.reset(before)
+
+
 def _write(stream: TextIO, lines: Sequence[object], end: str, flush: bool) -> None:
+    if (held := _held_back.get()) is not None:
+        held += map(visible, lines) if stream is sys.stderr else ()
+        return
     if lines:
         stream.write(encodable("\n".join(visible(line) for line in lines) + end, stream))
     if flush:

@@ -139,6 +139,7 @@ class Evaluation:
         tests: figure -> test of the model against the baseline that is best at that figure, see :func:`evaluation`.
         columns: the figures that are shown, the most important one first.
         against: row -> figure -> the same test against every other row, corrected for their number, if asked for.
+        data: rows of a table that was measured on, used and left out; see :meth:`common.row_counts.RowCounts.as_json`.
     """
 
     models: tuple[str, ...]
@@ -149,6 +150,7 @@ class Evaluation:
     tests: Mapping[str, Mapping[str, Any]]
     columns: Sequence[str]
     against: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def model(self) -> str:

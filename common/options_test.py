@@ -336,5 +336,5 @@ def test_a_full_disk_ends_in_one_line(monkeypatch, capsys):
 
 
 def test_a_mistake_is_a_value_error_and_its_words_stay_as_they_are():
-    with pytest.raises(ValueError, match="^--epochs is -1; it must be 0 or more$"):
+    with pytest.raises(ValueError, match=r"^--epochs is -1; it must be 0 or more$"):
         parse(TrainingOptions, ["--epochs", "-1"])

@@ -5,9 +5,11 @@ Import this module before Keras: it keeps TensorFlow's start-up messages off the
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ with silent_stderr():  # TensorFlow's C++ code logs there before it reads any se
     ) as error:  # of what keras.json says; a missing one is well
         raise UserError(f"Keras cannot start with its settings in {_settings()}: {error}; mend or delete it") from None
     import tensorflow as tf
+    from tensorflow.python.framework import config as determinism  # which has no public way to switch it off again
 
     tf.get_logger().setLevel("ERROR")
     tf.config.list_physical_devices()  # looks for GPUs, and complains if there is none
@@ -72,6 +75,26 @@ def configure(options: TrainingOptions) -> None:
         strategy("multiworker")  # it must be there before anything is computed
     keras.config.set_dtype_policy(precision(options))
     keras.utils.set_random_seed(options.seed)
+
+
+@contextlib.contextmanager
+def applied(options: TrainingOptions) -> Iterator[None]:
+    """Apply ``--deterministic`` and ``--precision`` within the block, and leave the process as it was before.
+
+    Nothing random that a block draws may depend on the seeds of the process, which stay as they are.
+    """
+    policy, determined = keras.config.dtype_policy(), determinism.is_op_determinism_enabled()
+    try:
+        if options.deterministic:
+            determinism.enable_op_determinism()
+        if options.distribute == "multiworker":
+            strategy("multiworker")  # it must be there before anything is computed
+        keras.config.set_dtype_policy(precision(options))
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+        if not determined:
+            determinism.disable_op_determinism()
 
 
 def precision(options: TrainingOptions) -> str:

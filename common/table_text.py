@@ -27,6 +27,7 @@ from typing import IO, NoReturn
 from common.console import counted
 from common.options import UserError, require
 from common.table_sources import Source, open_source, telling_damage
+from common.table_values import one_of
 
 LONGEST_LINE = 2**20
 """Bytes; a file without line ends would fill the memory."""
@@ -359,7 +360,7 @@ def read_layout(
     fitting = [one for one in candidates if all(any(name in parts(one) for name in names) for names in wanted)]
     chosen = max(fitting, key=lambda one: len(parts(one))) if fitting else candidates[0]
     names = parts(chosen)
-    missing = [" or ".join(choices) for choices in wanted if not any(name in names for name in choices)]
+    missing = [one_of(choices) for choices in wanted if not any(name in names for name in choices)]
     if missing:
         told = f"{source}, line 1: the column{'s' * (len(missing) > 1)} {', '.join(missing)} "
         told += f"{'are' if len(missing) > 1 else 'is'} missing among {', '.join(names)[:500]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -199,3 +200,12 @@ _VALUES: dict[str, Any] = {
     "flag": _flag,
     "date": _date,
 }
+
+
+def one_of(names: Sequence[str]) -> str:
+    """The names that a column may have, for messages.
+
+    >>> one_of(["user", "user_id"]), one_of(["time", "ts", "when", "played_at"])
+    ('user or user_id', 'time (or ts, when, ...)')
+    """
+    return " or ".join(names) if len(names) <= 3 else f"{names[0]} (or {', '.join(names[1:3])}, ...)"

@@ -51,7 +51,7 @@ from common.row_counts import short
 from common.table_sources import Source, find_sources, is_archive, open_source, telling_damage
 from common.table_text import LONGEST_LINE, TextScan, decoding, line_of, raise_broken_row, read_layout
 from common.table_values import LONGEST_ID as LONGEST_ID
-from common.table_values import NOTHING, Column, literal, quoted, reading
+from common.table_values import NOTHING, Column, literal, one_of, quoted, reading
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -302,7 +302,7 @@ class _Loader:
             column: next((name for name in self._names(column) if name in names), None) for column in self.columns
         }
         missing = [column for column, name in chosen.items() if name is None and self.columns[column].required]
-        told = ", ".join(" or ".join(self._names(column)) for column in missing)
+        told = ", ".join(one_of(self._names(column)) for column in missing)
         require(
             not missing,
             f"{where}: the column{'s' * (len(missing) > 1)} {told} {'are' if len(missing) > 1 else 'is'} missing "

@@ -1,20 +1,23 @@
 """What the template learns, refuses and recommends; the command itself is under tests/contract_test.py."""
 
 import json
+from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from common.options import UserError, parse
-from template.experiment import baselines, figures
 from template.model import Architecture, build, score_matrix
 from template.options import TemplateOptions
-from template.preprocess import PreprocessOptions, read_plays
+from template.preprocess import PreprocessOptions, split_of
 from template.preprocess import main as preprocess
 from template.recommend import RecommendOptions
 from template.recommend import main as recommend
+from template.recommender import Template, measured
 from template.sample import write_sample
 from template.train import main as train
+from tests.recommender_contract import RecommenderContract
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +27,29 @@ def raw(tmp_path_factory):
     return folder
 
 
+def plays_of(seed):
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "user": [f"u{user}" for user in np.repeat(np.arange(20), 6)],
+            "song": [f"s{song}" for song in rng.integers(15, size=120)],
+        }
+    )
+
+
+class TestContract(RecommenderContract):
+    """The contract of every recommender."""
+
+    kind, ids = Template, ("user", "song")
+    options: ClassVar = {"factors": 2, "epochs": 2, "batch_size": 64, "deterministic": True}
+    asked: ClassVar = ["u1", "u7", "u3"]
+    unknown = "nobody"
+
+    @staticmethod
+    def tables():
+        return plays_of(1), plays_of(2)
+
+
 def fitted(raw, run_dir):
     return train(parse(TemplateOptions, ["--data-dir", str(raw), "--deterministic", "--run-dir", str(run_dir)]))
 
@@ -31,13 +57,13 @@ def fitted(raw, run_dir):
 def test_it_learns_taste_and_recommends_by_it(raw, tmp_path):
     found = fitted(raw, tmp_path / "run")
     assert found["metrics"]["recall@10"] > found["baselines"]["popularity"]["recall@10"] + 0.2
-    best = recommend(RecommendOptions("u0002", tmp_path / "run", raw, top_k=5))
-    data = read_plays(raw / "plays.csv")
+    best = recommend(RecommendOptions("u0002", tmp_path / "run", top_k=5))["item"]
+    data = split_of(raw / "plays.csv")
     played = {data.song_ids[song] for user, song in zip(*data.train, strict=True) if user == 2}
-    assert len(best) == 5 and not played & {song for song, _ in best}
-    assert sum(int(song[1:]) % 4 == 2 for song, _ in best) >= 3  # of the user's own style
+    assert len(best) == 5 and not played & set(best)
+    assert sum(int(song[1:]) % 4 == 2 for song in best) >= 3  # of the user's own style
     with pytest.raises(UserError, match="not in the data"):
-        recommend(RecommendOptions("nobody", tmp_path / "run", raw))
+        recommend(RecommendOptions("nobody", tmp_path / "run"))
 
 
 def test_it_learns_nothing_from_noise(tmp_path):
@@ -46,9 +72,9 @@ def test_it_learns_nothing_from_noise(tmp_path):
 
 
 def test_a_model_that_scores_all_alike_scores_as_chance(raw):
-    data = read_plays(raw / "plays.csv")
-    alike = figures(lambda users: np.zeros((len(users), len(data.song_ids))), data)
-    assert alike["auc"] == pytest.approx(0.5) and set(baselines(data, 1)) == {"random", "popularity"}
+    data = split_of(raw / "plays.csv")
+    alike = measured(lambda users: np.zeros((len(users), len(data.song_ids))), data)
+    assert alike.figures["auc"] == pytest.approx(0.5)
 
 
 def test_a_pair_scores_as_in_the_matrix():
@@ -64,7 +90,7 @@ def test_a_pair_scores_as_in_the_matrix():
 def test_wrong_files_are_told(tmp_path, text, message):
     (tmp_path / "plays.csv").write_text(text)
     with pytest.raises(UserError, match=message):
-        read_plays(tmp_path / "plays.csv")
+        split_of(tmp_path / "plays.csv")
 
 
 def test_rows_are_used_or_left_out(tmp_path, capsys):

@@ -6,17 +6,12 @@ from typing import Any
 
 from common.options import run_script
 from template.options import TemplateOptions
-from template.preprocess import load_dataset
+from template.recommender import Template
 
 
 def main(options: TemplateOptions) -> dict[str, Any]:
     """Train matrix factorisation on plays, rank the songs that users have not played, compare with the baselines."""
-    dataset, data = load_dataset(options.data_dir)
-    # Imported late: a mistake in the options or the data is reported without waiting for TensorFlow.
-    from common import runtime  # noqa: F401 (first of all: it quiets TensorFlow)
-    from template.experiment import run
-
-    return run(options, dataset, data)
+    return Template.of(options).run()
 
 
 if __name__ == "__main__":

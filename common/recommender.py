@@ -1,0 +1,388 @@
+"""Recommender: the Python interface of a paper. Its command line drives the same object, so neither can do more.
+
+    model = GRU4Rec(loss="bpr-max", epochs=5)       # the options of the command line, by name; wrong ones raise at once
+    model.fit(events)                               # a data frame, a file, a folder, or a dataset by name
+    model.evaluate(later).table()                   # the model and the baselines
+    model.recommend(["t1", "t7"], k=10)             # a data frame: rank, item, score
+    model.save("runs/mine"); GRU4Rec.load("runs/mine")
+
+A paper writes a subclass with what is particular to it, and no more: which data it learns from, its networks, how they
+are trained, and what is measured of them. The order of a run is that of :mod:`common.experiment`.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import dataclasses
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
+
+from common import console
+from common.options import TrainingOptions, UserError, require
+from common.options_by_name import options_by_name
+from common.presets import options_of
+from common.row_counts import RowCounts
+from common.rundir import read_run
+from common.sources import Dataset
+
+if TYPE_CHECKING:  # imported late: whoever makes or loads a model need not wait for TensorFlow
+    import keras
+
+    from common.checkpoint import Progress
+    from common.evaluation import Evaluation, Figures, Measured
+
+WEIGHTS = "model.weights.h5"
+OF_A_RUN = ("data_dir", "run_dir", "resume")
+"""Options that are arguments of ``fit`` in Python."""
+NOT_OF_A_MODEL = (*OF_A_RUN, "preset", "weights")
+"""Options that a model that is loaded does not take over from its run."""
+Options = TypeVar("Options", bound=TrainingOptions)
+Data = TypeVar("Data", bound="Read")
+
+
+class Read(Protocol):
+    """What the data of every paper have."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, the same for the same data."""
+
+    @property
+    def rows(self) -> dict[str, Any]:
+        """Rows of each file, used and left out; see :meth:`common.row_counts.RowCounts.as_json`."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What was recognised in the files, a sentence each."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What reports tell of a paper, whatever the run.
+
+    Attributes:
+        folder: of the paper: where its runs lie below ``runs/``.
+        title: of its models in headlines.
+        citation: name of the model, authors, year and identifier of the paper.
+        columns: figures that tables show, the most important one first.
+        ranking: what is ranked for whom, in words.
+        split: how training and test data are told apart, in words.
+        ties: how equal scores count, in words.
+        protocol: if it is not that of the options.
+    """
+
+    folder: str
+    title: str
+    citation: str
+    columns: Sequence[str]
+    split: str
+    ranking: str
+    ties: str = "expected rank"
+    protocol: str = ""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a run's report tells besides figures, intervals and tests.
+
+    Attributes:
+        details: below ``details`` in ``metrics.json``.
+        published: rows of the table that were not measured here: name -> figure -> value.
+        more_columns: of the table, behind those of the description.
+        notes: sentences below the table.
+        following: the command that is of use next: a script and its arguments.
+    """
+
+    details: Mapping[str, Any] = field(default_factory=dict)
+    published: Mapping[str, Figures] = field(default_factory=dict)
+    more_columns: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    following: Sequence[object] = ()
+
+
+class Recommender(abc.ABC, Generic[Options, Data]):
+    """A model that learns from data, is measured on later data, recommends, and is kept in a folder.
+
+    Args:
+        options: those of the paper's ``train.py`` by name, with underscores. Data and the folder of the run are
+            arguments of :meth:`fit`.
+
+    Raises:
+        UserError: there is no such option, or its value is of a wrong type or out of bounds.
+
+    Attributes:
+        options: as given, what is left open being None.
+        settings: the same, filled in by the data; None before :meth:`fit` or :meth:`load`.
+        data: what was learnt from; None for a loaded model until it is needed.
+        dataset: its name, and where it lies.
+        progress: what the training has reached.
+        recorded: what ``options.json`` tells of the run besides its options.
+    """
+
+    description: ClassVar[Description]
+    options_type: ClassVar[type[TrainingOptions]]
+
+    def __init__(self, **options: Any) -> None:
+        kind = self.options_type
+        own = [name for name in OF_A_RUN if name in options]
+        require(not own, f"{', '.join(own)} belong to fit(), not to {type(self).__name__}()")
+        preset = options.get("preset")
+        if preset is not None:
+            options = dict(options_of(str(preset), kind.presets)) | options
+        try:
+            self.options: Options = options_by_name(kind, options, type(self).__name__)  # type: ignore[assignment]
+        except UserError as error:
+            raise UserError(in_python(str(error), kind)) from None
+        self.settings: Options | None = None
+        self.data: Data | None = None
+        self.dataset: Dataset | None = None
+        self.progress: Progress | None = None
+        self.recorded: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, options: TrainingOptions) -> Self:
+        """The model of options that the command line has parsed."""
+        made = cls()
+        made.options = options  # type: ignore[assignment]
+        return made
+
+    def run(self) -> dict[str, Any]:
+        """What ``train.py`` does: fit, evaluate, and write the run directory; returns what ``metrics.json`` holds."""
+        options, dataset, data = self.read(self.options, None, None, {})
+        # Imported late: a mistake in the options or the data is told without waiting for TensorFlow.
+        from common import experiment
+
+        return experiment.run(self, options, dataset, data)
+
+    def __repr__(self) -> str:
+        defaults = self.options_type()
+        set_here = {
+            f.name: value
+            for f in dataclasses.fields(self.options)
+            if (value := getattr(self.options, f.name)) != getattr(defaults, f.name)
+        }
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in set_here.items())})"
+
+    # The verbs. A subclass gives fit and evaluate the names of the columns of its tables, and writes recommend.
+
+    def fit(
+        self,
+        data: Any = None,
+        validation: Any = None,
+        run_dir: str | Path | None = None,
+        resume: bool = False,
+        *,
+        verbose: bool = False,
+        **columns: str | None,
+    ) -> Self:
+        """Learn from data.
+
+        Args:
+            data: a table (pandas, Polars or Arrow), or a file, pattern or list of files of one (csv, tsv, Parquet, JSON
+                lines): all of it is learnt from. A folder with a dataset in one of the formats of ``data/README.md``,
+                or ``"sample"``: its training part. None: what the command line takes without ``--data-dir``.
+            validation: a table that chooses the best epoch; None: what the options split off.
+            run_dir: folder of the run, which can be resumed; None: nothing is written.
+            resume: go on with the interrupted run in ``run_dir``.
+            verbose: say what is being done.
+            **columns: names of the table's columns; those that are not named are recognised.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            UserError: the data are wrong, or options do not fit them.
+        """
+        with as_in_python(self.options_type, verbose):
+            place = None if run_dir is None else Path(run_dir)
+            options = dataclasses.replace(self.options, run_dir=place, resume=resume)
+            options, dataset, found = self.read(options, data, validation, columns)
+            from common import experiment
+            from common.rundir import claimed
+
+            try:
+                with claimed(options):
+                    experiment.fit(self, options, dataset, found, runs=place is not None)
+            except BaseException:
+                self.settings = None  # half a model would answer, too
+                raise
+        return self
+
+    def evaluate(
+        self, data: Any = None, baselines: bool = True, *, verbose: bool = False, **columns: str | None
+    ) -> Evaluation:
+        """Measure the model, and what it has to beat, on later data.
+
+        Args:
+            data: as for :meth:`fit`; None: the test part of the dataset that was learnt from.
+            baselines: measure the baselines too, which learn from the training data.
+            verbose: say what is being done.
+            **columns: names of the table's columns; those that are not named are recognised.
+
+        Raises:
+            UserError: nothing was learnt yet, the data are wrong, or nothing in them can be measured.
+        """
+        self.require_fitted()
+        with as_in_python(self.options_type, verbose):
+            found = self.training_data(whole=baselines or data is None)
+            if data is not None:
+                found = self.tested_on(found, data, columns)
+            self.require_tested(found)
+            from common import experiment
+
+            for warning in RowCounts.of_json(found.rows).warnings(self.tests(found)):
+                console.notify(f"warning: {warning}")
+            return dataclasses.replace(experiment.evaluate(self, found, baselines), data=found.rows)
+
+    def save(self, folder: str | Path) -> Path:
+        """Keep the model in a folder, for :meth:`load`, the ``recommend.py`` of the paper and ``--weights``.
+
+        Raises:
+            UserError: nothing was learnt yet, or the folder holds something already.
+        """
+        self.require_fitted()
+        from common import experiment
+
+        return experiment.save(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """The model that :meth:`save`, or a run of the command line, has left in a folder.
+
+        Raises:
+            UserError: a file is missing, damaged, or does not fit the others.
+        """
+        place = Path(folder)
+        require(place.is_dir(), f"{place}: no such folder")
+        started = read_run(place)
+        with as_in_python(cls.options_type, verbose=False):
+            values = {
+                name: value
+                for name, value in started["options"].items()
+                if value is not None and name not in NOT_OF_A_MODEL and (name, value) != ("epochs", 0)
+            }
+            model = cls.of(options_by_name(cls.options_type, values, f"{place / 'options.json'}: {cls.__name__}"))
+            model.settings = model.options
+            model.recorded = {name: value for name, value in started.items() if name != "options"}
+            model.restore(place, started["options"].get("data_dir"))
+        return model
+
+    def require_fitted(self) -> None:
+        """Refuse what needs a model that has learnt."""
+        require(self.settings is not None, f"this {type(self).__name__} has learnt nothing yet; call fit() first")
+
+    # What a paper writes: its data, ...
+
+    @abc.abstractmethod
+    def read(
+        self, options: Options, data: Any, validation: Any, columns: Mapping[str, str | None]
+    ) -> tuple[Options, Dataset, Data]:
+        """The data to learn from, see :meth:`fit`, and the options with what is known of them by then."""
+
+    @abc.abstractmethod
+    def tested_on(self, data: Data, table: Any, columns: Mapping[str, str | None]) -> Data:
+        """``data`` with a table in the place of their test part."""
+
+    @abc.abstractmethod
+    def training_data(self, whole: bool) -> Data:
+        """What the model learnt from; of a loaded model without its training part, unless it is needed (``whole``)."""
+
+    @abc.abstractmethod
+    def counts(self, data: Data) -> dict[str, int]:
+        """Sizes of the data by name."""
+
+    @abc.abstractmethod
+    def tests(self, data: Data) -> int:
+        """What is measured of the test part: the number of events, pairs, ..."""
+
+    @abc.abstractmethod
+    def require_tested(self, data: Data) -> None:
+        """Refuse data without a test part."""
+
+    # ... its networks and their training, ...
+
+    def completed(self, options: Options, dataset: Dataset, data: Data) -> Options:
+        """The options, filled in."""
+        return options.completed(dataset.synthetic)  # type: ignore[attr-defined, no-any-return]
+
+    @abc.abstractmethod
+    def build(self, data: Data, weights: Path | None) -> None:
+        """Make the networks that the settings describe: new ones, or those of a file."""
+
+    @property
+    @abc.abstractmethod
+    def network(self) -> keras.Model | dict[str, keras.Model]:
+        """The functional network, or several views of one set of weights by name."""
+
+    @property
+    def kept(self) -> Any:
+        """The Keras model that has all weights."""
+        return self.network
+
+    @abc.abstractmethod
+    def train(self, data: Data, run_dir: Path | None) -> Progress:
+        """Fit the networks."""
+
+    # ... what is measured of them, ...
+
+    @abc.abstractmethod
+    def measure(self, data: Data) -> Measured:
+        """The figures of the model on the test part."""
+
+    @abc.abstractmethod
+    def measure_baselines(self, data: Data) -> dict[str, Measured]:
+        """The figures of what it has to beat."""
+
+    # ... and what is kept and told of a run.
+
+    @abc.abstractmethod
+    def facts(self, data: Data) -> dict[str, Any]:
+        """What ``options.json`` tells besides options and dataset: what the networks were made of."""
+
+    @abc.abstractmethod
+    def keep(self, folder: Path) -> None:
+        """Write what the weights are of no use without."""
+
+    @abc.abstractmethod
+    def restore(self, folder: Path, data_dir: str | None) -> None:
+        """Read it again, and the weights."""
+
+    @abc.abstractmethod
+    def title(self) -> str:
+        """Name of the model's row in tables."""
+
+    def name_of_run(self, dataset: Dataset) -> str:
+        """Of its default folder, and in headlines."""
+        return dataset.name
+
+    def told(self, data: Data, folder: Path) -> Told:
+        """What the report tells besides."""
+        return Told()
+
+
+def in_python(message: str, kind: type[TrainingOptions]) -> str:
+    """A message that names options as on the command line, with their names in Python.
+
+    >>> in_python("--batch-size is 0; it must be 1 or more", TrainingOptions)
+    'batch_size is 0; it must be 1 or more'
+    """
+    names = {f.name.replace("_", "-"): f.name for f in dataclasses.fields(kind)}
+    return re.sub(r"--([a-z][a-z-]*)", lambda found: names.get(found[1], found[0]), message)
+
+
+@contextlib.contextmanager
+def as_in_python(kind: type[TrainingOptions], verbose: bool = False) -> Iterator[None]:
+    """Name options as in Python; print only what is asked for: what the command line notes becomes a warning."""
+    with contextlib.ExitStack() as stack:
+        lines = [] if verbose else stack.enter_context(console.held_back())
+        try:
+            yield
+        except UserError as error:
+            raise UserError(in_python(str(error), kind)) from None
+    for line in lines:
+        warnings.warn(line.removeprefix("warning: "), stacklevel=4)

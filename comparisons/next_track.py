@@ -157,8 +157,9 @@ def of_transformers(options: NextTrackOptions, data: SequenceData) -> dict[str, 
 
 def of_gru4rec(options: NextTrackOptions, dataset: Any, data: SequenceData) -> dict[str, Standing]:
     """GRU4Rec with both losses, trained on the same sessions."""
+    from common import experiment
+    from gru4rec import GRU4Rec
     from gru4rec.evaluation import Evaluator
-    from gru4rec.experiment import run
     from gru4rec.options import GruOptions
     from gru4rec.stored import WEIGHTS, load_model
 
@@ -174,7 +175,7 @@ def of_gru4rec(options: NextTrackOptions, dataset: Any, data: SequenceData) -> d
                     run_dir=folder, loss=loss, seed=seed, epochs=options.epochs, resume=resume, baselines=False
                 )  # type: ignore[arg-type]
                 with redirect_stdout(StringIO()):  # its own table counts the first halves too
-                    run(chosen, dataset, sessions)
+                    experiment.run(GRU4Rec.of(chosen), chosen, dataset, sessions)
             model = load_model(folder / WEIGHTS, len(sessions.item_ids))
             standing.add(of_second_halves(Evaluator(model)(sessions.test), data))
     return found

@@ -96,5 +96,5 @@ def test_one_table_of_both_papers_and_finished_runs_are_used_again(tmp_path, cap
     assert json.loads((options.out / "next_track.json").read_text())["models"] == found["models"]
     assert (options.out / "next_track.png").is_file()
     monkeypatch.setattr("session_transformers.compare.subprocess.run", None)
-    monkeypatch.setattr("gru4rec.experiment.run", None)
+    monkeypatch.setattr("common.experiment.run", None)
     assert main(options)["models"] == found["models"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # imported late: the tests use the rest without MkDocs
     from mkdocs.structure.files import Files
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("*.md", "*/README.md", "docs/metrics.md", "tests/golden/**/README.md")
+PAGES = ("*.md", "*/README.md", "docs/metrics.md", "docs/python.md", "tests/golden/**/README.md")
 LIBRARY = "common"
 COPIED = {".gif", ".jpg", ".json", ".png", ".svg"}
 LANGUAGES = {".py": "python", ".toml": "toml", ".yml": "yaml", ".cff": "yaml"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from common.row_counts import RowCounts
 from common.sessions import (
     Events,
+    Sessions,
     drop_rare,
     drop_repeats,
     drop_short,
@@ -61,6 +63,9 @@ class Parts:
     notes: tuple[str, ...] = ()
     """What was recognised in the files."""
     validation: Events | None = None
+    """None as long as it is not split off."""
+    all_trained: bool = False
+    """There is no test part: all is for training and validation."""
     dropped: dict[str, int] = field(default_factory=dict)
     """Events that each step dropped."""
     fates: NDArray[np.uint8] = field(init=False)
@@ -138,6 +143,22 @@ def _read_rsc15(files: SessionFiles, options: DataOptions) -> Parts:
     )
 
 
+def parts_of_tables(train: Any, validation: Any, options: DataOptions) -> Parts:
+    """Events to learn from, of tables with the columns that ``options`` name; ``validation`` may be None.
+
+    Raises:
+        UserError: a table is wrong, or the two share sessions or no item.
+    """
+    keys = (options.session_key, options.item_key, options.time_key)
+    tables = [read_events(one, *keys, options.separating) for one in (train, validation) if one is not None]
+    chosen, items = None, tables[0].item_ids
+    if len(tables) > 1:
+        chosen, items = join_items(*tables)
+    found = [(file.name, file.rows, file.blanks) for table in tables for file in table.files]
+    notes = tuple(note for table in tables for note in table.notes)
+    return Parts(tables[0].events, None, _utf8(items), found, notes=notes, validation=chosen, all_trained=True)
+
+
 def _utf8(texts: list[str]) -> NDArray[np.bytes_]:
     return np.array([text.encode() for text in texts], dtype=np.bytes_)
 
@@ -153,10 +174,11 @@ def _split(parts: Parts, files: SessionFiles, options: DataOptions) -> None:
         require_rest(not mask.size or not mask.all(), name, share, files)
         return events.keep_sessions(~mask), events.keep_sessions(mask)
 
-    if parts.test is None:
+    if parts.test is None and not parts.all_trained:
         parts.train, parts.test = split(parts.train, "test", options.test_days, options.test_share)
-    days = options.validation_days or 0.0
-    parts.train, parts.validation = split(parts.train, "validation", days, options.validation_share)
+    if parts.validation is None:
+        days = options.validation_days or 0.0
+        parts.train, parts.validation = split(parts.train, "validation", days, options.validation_share)
 
 
 def _number(parts: Parts, files: SessionFiles, options: DataOptions, folder: Path) -> Built:
@@ -167,7 +189,10 @@ def _number(parts: Parts, files: SessionFiles, options: DataOptions, folder: Pat
     found = {"train": parts.train.renumbered(numbers).sessions()}
     for name, part in (("test", parts.test), ("validation", parts.validation)):
         if part is None:
-            raise TypeError("the parts are not split yet")
+            if not parts.all_trained:
+                raise TypeError("the parts are not split yet")
+            found[name] = Sessions(np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(0))
+            continue
         left = drop_short(part.keep(numbers[part.items] >= 0), options.min_length or 1)
         parts.count(unknown_items(name), part, left)
         found[name] = left.renumbered(numbers).sessions()

@@ -26,6 +26,8 @@ from gru4rec.model import Core, GRU4Rec
 
 Ties = Literal["expected", "standard", "conservative", "median"]
 CUTOFFS = (1, 5, 10, 20)
+BLOCK = 256
+"""Sessions that are recommended for at a time."""
 STEPS = 64
 """Steps of the walk in one call of the compiled function."""
 SLAB = 2**17
@@ -236,3 +238,35 @@ def _slabs(sessions: Sessions) -> Iterator[Sessions]:
         low, high = offsets[first], offsets[last]
         yield Sessions(sessions.items[low:high], offsets[first : last + 1] - low, sessions.starts[first:last])
         first = last
+
+
+def next_scores(model: GRU4Rec, sessions: Sequence[Sequence[int]]) -> Iterator[NDArray[np.float32]]:
+    """Scores of all items (items,) after each of the sessions, which are item numbers, none empty."""
+    wy, by = (np.asarray(model.named[name], np.float64) for name in ("Wy", "By"))
+    evaluator = Evaluator(model, min(BLOCK, len(sessions)), jit=False)
+    for start in range(0, len(sessions), BLOCK):
+        block = sessions[start : start + BLOCK]
+        # The last event of a session has no state of its own there, so each gets one more event, of no meaning.
+        offsets = np.concatenate([[0], np.cumsum([len(session) + 1 for session in block])])
+        items = np.concatenate([[*session, 0] for session in block]).astype(np.int32)
+        states = evaluator.states(Sessions(items, offsets, np.zeros(len(block))))
+        # In float64, so that a score does not depend on how many sessions are multiplied at once.
+        yield from (states[offsets[1:] - 2].astype(np.float64) @ wy.T + by[:, 0]).astype(np.float32)
+
+
+def best_items(
+    model: GRU4Rec, sessions: Sequence[Sequence[int]], k: int, exclude_seen: bool = False
+) -> list[list[tuple[int, float]]]:
+    """The best (item, score) of each session, best first, equal ones by item number.
+
+    Raises:
+        UserError: the scores are not finite.
+    """
+    found = []
+    for session, scores in zip(sessions, next_scores(model, sessions), strict=True):
+        require(bool(np.isfinite(scores).all()), "the model's scores are not finite: its training has diverged")
+        if exclude_seen:
+            scores[list(session)] = -np.inf
+        order = np.argsort(-scores, kind="stable")[: min(k, int(np.isfinite(scores).sum()))]
+        found.append([(int(item), float(scores[item])) for item in order])
+    return found

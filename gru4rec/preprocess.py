@@ -11,6 +11,7 @@ import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow i
 # isort: split
 import dataclasses
 import os
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +27,11 @@ from common.mssd.files import FEATURES, find_released
 from common.options import OptionalPath, UserError, require, run_script
 from common.row_counts import RowCounts, tell_preparation
 from common.sessions import Sessions
-from common.sources import Dataset, data_root, dataset_folder
-from gru4rec.building import build
-from gru4rec.built import ARRAYS, PARTS
+from common.sources import Dataset, data_root, dataset_folder, sample_dataset
+from gru4rec.building import build, build_from, parts_of_tables
+from gru4rec.built import ARRAYS, PARTS, Built, unknown_items
 from gru4rec.data_options import ENGINE_OPTIONS, DataOptions, Kind, SessionFiles, expected_files, find_session_files
+from gru4rec.tables import read_events
 
 VERSION = 2
 """Of the prepared arrays; raise it when other arrays are made of the same files."""
@@ -108,6 +110,58 @@ def prepare(raw: Path, prepared: Path, options: DataOptions | None = None) -> Se
     return _opened(array_set(prepared, recipe))
 
 
+def prepare_tables(train: Any, validation: Any, options: DataOptions) -> SessionData:
+    """The sessions of tables, all of which are learnt from: there is no test part; see :func:`prepare`.
+
+    Args:
+        train: a table, see :func:`gru4rec.tables.read_events`.
+        validation: a table to choose the best epoch by; None: what the options split off.
+
+    Raises:
+        UserError: as :func:`prepare`.
+    """
+    completed = options.completed_for("tsv")
+    parts = parts_of_tables(train, validation, completed)
+    files = SessionFiles("tsv", tuple(Path(name) for name, _, _ in parts.files))
+
+    def make(folder: Path) -> dict[str, Any]:
+        return _written(build_from(parts, files, completed, folder), files, folder)
+
+    with tempfile.TemporaryDirectory(prefix="encore-") as home:
+        depends = dataclasses.asdict(completed)
+        found = _opened(array_set(Path(home), Recipe("gru4rec", VERSION, {}, depends, make, DECLARED)))
+        in_memory = {part: Sessions(*map(np.array, vars(getattr(found, part)).values())) for part in PARTS}
+        return dataclasses.replace(found, support=np.array(found.support), **in_memory)  # type: ignore[arg-type]
+
+
+def tested_on(data: SessionData, table: Any, options: DataOptions) -> SessionData:
+    """The data with the sessions of another table as their test part; items that training does not know are left out.
+
+    Raises:
+        UserError: the table is wrong, or none of its items is known.
+    """
+    completed = options.completed_for("tsv")
+    keys = (completed.session_key, completed.item_key, completed.time_key)
+    read = read_events(table, *keys, completed.separating)
+    known = {name: number for number, name in enumerate(data.item_ids)}
+    numbers = np.array([known.get(name, -1) for name in read.item_ids], np.int32)
+    require(
+        bool((numbers >= 0).any()),
+        f"{read.files[0].name}: none of its {len(numbers):,} items was in the training data: the ids there are such as "
+        f"{data.item_ids[0]!r}, here such as {read.item_ids[0]!r}",
+    )
+    left = read.events.keep(numbers[read.events.items] >= 0)
+    counts = RowCounts()
+    for file in read.files:
+        counts.add_file(file.name, file.rows, file.blanks)
+        of_file = np.ones(file.rows, bool)
+        of_file[left.rows[(left.rows >= file.first) & (left.rows < file.first + file.rows)] - file.first] = False
+        counts.leave_out(file.name, unknown_items("test"), int(of_file.sum()))
+    test = left.renumbered(numbers).sessions()
+    counts.parts = {"test": {"sessions": len(test), "events": len(test.items)}}
+    return dataclasses.replace(data, test=test, rows=counts.as_json(), notes=list(read.notes))
+
+
 def _opened(found: ArraySet) -> SessionData:
     parts = {part: Sessions(*(found.arrays[f"{part}_{name}"] for name in ARRAYS)) for part in PARTS}  # type: ignore[arg-type]
     features = found.arrays.get("features")
@@ -126,7 +180,10 @@ def _opened(found: ArraySet) -> SessionData:
 
 
 def _write(files: SessionFiles, options: DataOptions, folder: Path) -> dict[str, Any]:
-    built = build(files, options, folder)
+    return _written(build(files, options, folder), files, folder)
+
+
+def _written(built: Built, files: SessionFiles, folder: Path) -> dict[str, Any]:
     np.save(folder / "item_ids.npy", built.item_ids)
     np.save(folder / "support.npy", built.support)
     if built.features is not None:
@@ -166,6 +223,14 @@ def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> t
         found = find_released(data_root())
         dataset = dataset_folder("mssd", found, [] if found else SAMPLE_FILES, write_sample)
     return dataset, prepare(dataset.raw, dataset.prepared, options)
+
+
+def load_sample(options: DataOptions) -> tuple[Dataset, SessionData]:
+    """The synthetic sample, whatever else is there; see :func:`load_dataset`."""
+    from common.mssd.sample import SAMPLE_FILES, write_sample
+
+    dataset = sample_dataset("mssd", SAMPLE_FILES, write_sample)
+    return dataset, prepare(dataset.raw, dataset.prepared, dataclasses.replace(options, kind="mssd"))
 
 
 @dataclass(frozen=True)

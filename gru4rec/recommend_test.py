@@ -11,8 +11,9 @@ import pytest
 
 from common.options import UserError, parse
 from common.vocabulary import digest, save_vocabulary
+from gru4rec.evaluation import next_scores
 from gru4rec.model import Architecture, GRU4Rec
-from gru4rec.recommend import RecommendOptions, main, next_scores
+from gru4rec.recommend import RecommendOptions, main
 from gru4rec.stored import WEIGHTS, load_model
 
 ITEMS = 30
@@ -125,7 +126,7 @@ def test_several_sessions_of_a_file_or_of_the_standard_input(run, tmp_path, monk
 
 def test_more_sessions_than_are_scored_at_a_time(run, monkeypatch):
     folder, model = run
-    monkeypatch.setattr("gru4rec.recommend.BLOCK", 2)
+    monkeypatch.setattr("gru4rec.evaluation.BLOCK", 2)
     sessions = [[1], [2, 3], [4, 5, 6], [7], [8, 9]]
     for session, scores in zip(sessions, next_scores(load_model(folder / WEIGHTS, ITEMS), sessions), strict=True):
         np.testing.assert_allclose(scores, best_by_hand(model, session), atol=1e-5)

@@ -14,7 +14,7 @@ import pytest
 from common.options import PROJECT, parse
 from common.testing import arrays_of
 from conftest import GOLDEN
-from gru4rec import experiment
+from gru4rec import training
 from gru4rec.options import GruOptions
 from gru4rec.train import main
 
@@ -22,10 +22,10 @@ OPTIONS = ("--layers", "8", "--negatives", "16", "--batch-size", "4", "--no-base
 OPTIONS = (*OPTIONS, "--momentum", "0.1", "--epochs", "3", "--deterministic")
 SCRIPT = """
 import itertools, os
-from gru4rec import experiment
+from gru4rec import training
 from gru4rec.run import GruOptions, main, run_script
 
-chunks, epochs = experiment.chunks, itertools.count()
+chunks, epochs = training.chunks, itertools.count()
 
 def deadly(*arguments):
     second = next(epochs) == 1
@@ -34,7 +34,7 @@ def deadly(*arguments):
             os.kill(os.getpid(), 9)
         yield chunk
 
-experiment.chunks = deadly
+training.chunks = deadly
 run_script(main, GruOptions)
 """
 
@@ -87,7 +87,7 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed_equals_uninterrupted(data,
 
 @pytest.mark.golden
 def test_interrupted_in_the_middle_of_an_epoch_and_resumed_equals_uninterrupted(data, whole, tmp_path, monkeypatch):
-    run_dir, chunks, epochs = tmp_path / "run", experiment.chunks, itertools.count()
+    run_dir, chunks, epochs = tmp_path / "run", training.chunks, itertools.count()
 
     def interrupted(*arguments):
         second = next(epochs) == 1
@@ -97,7 +97,7 @@ def test_interrupted_in_the_middle_of_an_epoch_and_resumed_equals_uninterrupted(
             yield chunk
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="continue from its last whole epoch"):
-        patch.setattr(experiment, "chunks", interrupted)
+        patch.setattr(training, "chunks", interrupted)
         train(data, run_dir)
     assert stopped_in_the_second_epoch(run_dir)
     same(run_dir, main(parse(GruOptions, ["--resume", "--run-dir", str(run_dir)])), whole)

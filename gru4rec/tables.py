@@ -16,6 +16,15 @@ from common.tables import Column, Table, TableFile, open_table
 
 RSC15_COLUMNS = ("SessionId", "Time", "ItemId", "Category")
 """The clicks have no header line."""
+USUAL_NAMES = {
+    "SessionId": ("SessionId", "session_id", "sessionId", "SessionID", "sessionid", "session", "session_id:token"),
+    "ItemId": (
+        "ItemId", "item_id", "itemId", "ItemID", "itemid", "item", "track_id", "track", "song_id", "song",
+        "item_id:token",
+    ),
+    "Time": ("Time", "time", "timestamp", "Timestamp", "ts", "played_at", "timestamp:float"),
+}  # fmt: skip
+"""Column of the official files -> what it is called elsewhere."""
 ENDINGS = (".tsv", ".csv", ".parquet", ".jsonl")
 PACKED = ("", ".gz", ".zst", ".zip")
 
@@ -46,21 +55,24 @@ def table_names(name: str) -> list[str]:
     return [one + packed for one in names for packed in PACKED]
 
 
-def read_events(path: Path, session: str, item: str, time: str, separator: str | None = None) -> EventTable:
+def read_events(source: Any, session: str, item: str, time: str, separator: str | None = None) -> EventTable:
     """Read a table with a header; further columns are ignored, rows may be in any order.
 
     Args:
-        path: csv, tsv (packed or not), Parquet or JSON lines, see :mod:`common.tables`.
-        session, item, time: names of the three columns. The time is in seconds or smaller units, or ISO 8601. Session
-            ids are ordered as integers if all are, else as texts.
+        source: a file (csv, tsv, packed or not, Parquet or JSON lines), several, or a pandas, Polars or Arrow table,
+            see :mod:`common.tables`.
+        session, item, time: names of the three columns; of those of the official files also :data:`USUAL_NAMES` will
+            do. The time is in seconds or smaller units, or ISO 8601. Session ids are ordered as integers if all are,
+            else as texts.
         separator: one character; None takes the one that fits the header.
 
     Raises:
         UserError: a column is missing, a value is wrong, or there is no row.
     """
-    columns = {session: Column("id"), item: Column("id"), time: Column("time")}
-    with open_table(path, columns, separator=separator) as table:
-        require(table.rows > 0, f"{path}: holds no row; expected one for each event")
+    kinds = {session: "id", item: "id", time: "time"}
+    columns = {name: Column(kind, names=USUAL_NAMES.get(name, ())) for name, kind in kinds.items()}  # type: ignore[arg-type]
+    with open_table(source, columns, separator=separator) as table:
+        require(table.rows > 0, f"{table.files[0].name}: holds no row; expected one for each event")
         return _event_table(table, session, item, time)
 
 

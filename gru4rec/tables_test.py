@@ -39,7 +39,7 @@ def test_session_ids_are_ordered_as_integers_if_all_are(tmp_path, ids, first):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("SessionId\tItemId\n", "line 1: the column Time is missing among SessionId, ItemId"),
+        ("SessionId\tItemId\n", "line 1: the column Time (or time, timestamp, ...) is missing among SessionId, ItemId"),
         (HEADER + "1\t2\t7.4.2014\n", "line 2: Time is '7.4.2014'; expected a time: a number"),
         (HEADER + "1\t2\t3\n1\t\t3\n", "line 3: ItemId is ''; expected an id"),
         (HEADER + "1\t2\tinf\n", "line 2: Time is 'inf'"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from common.options import run_script
 from gru4rec.options import GruOptions
-from gru4rec.preprocess import load_dataset
+from gru4rec.recommender import GRU4Rec
 
 
 def main(options: GruOptions) -> dict[str, Any]:
@@ -14,12 +14,7 @@ def main(options: GruOptions) -> dict[str, Any]:
 
     Without --data-dir it uses the released MSSD below data/mssd, or else a synthetic sample that it writes itself.
     """
-    dataset, data = load_dataset(options.data_dir, options.of_data)
-    # Imported late: a mistake in the options or the data is reported without waiting for TensorFlow.
-    from common import runtime  # noqa: F401 (first of all: it quiets TensorFlow)
-    from gru4rec.experiment import run
-
-    return run(options, dataset, data)
+    return GRU4Rec.of(options).run()
 
 
 if __name__ == "__main__":

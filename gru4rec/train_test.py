@@ -11,9 +11,9 @@ import pytest
 from common.options import PROJECT
 from common.testing import NOISE, arrays_of, in_process, metrics_of
 from conftest import GOLDEN
-from gru4rec import experiment
 from gru4rec.evaluation import NextItemRanks
 from gru4rec.options import GruOptions
+from gru4rec.recommender import GRU4Rec
 from gru4rec.train import main
 
 FOLDER = GOLDEN / "gru4rec"
@@ -87,16 +87,16 @@ def test_sessions_of_one_event_have_no_figures_and_it_is_said(cli, tmp_path):
 def test_with_a_validation_part_the_weights_of_its_best_epoch_stay(cli, tmp_path, monkeypatch):
     data, run_dir, kept = small_sessions(tmp_path / "a", "a"), tmp_path / "run", {}
     planned = iter([0.2, 0.4, 0.4])
-    original = experiment.fit
+    original = GRU4Rec.train
 
     def fit(model, *rest):
         with monkeypatch.context() as patch:  # figures of the validation part only
             patch.setattr(NextItemRanks, "figures", lambda ranks: {"mrr@20": next(planned), "recall@20": 0.5})
             progress = original(model, *rest)
-        kept.update({name: np.array(variable) for name, variable in model.named.items()})
+        kept.update({name: np.array(variable) for name, variable in model.networks.named.items()})
         return progress
 
-    monkeypatch.setattr(experiment, "fit", fit)
+    monkeypatch.setattr(GRU4Rec, "train", fit)
     arguments = ("--data-dir", data, *SMALL, "--batch-size", 20, "--epochs", 3, "--validation-share", 0.3)
     status, _, err = cli(*arguments, "--deterministic", "--run-dir", run_dir)
     assert status == 0 and err == "", err

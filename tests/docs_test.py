@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -120,3 +121,17 @@ def test_the_site_is_built_without_a_warning_and_needs_nothing_from_elsewhere(tm
     assert 'href="model.html"' in page and (tmp_path / "seer" / "model.html").is_file()
     fetched = re.compile(r"""<(?:script|img|link rel="(?:stylesheet|preconnect)")[^>]+(?:src|href)="https?:""")
     assert not [path for path in tmp_path.rglob("*.html") if fetched.search(path.read_text("utf-8"))]
+
+
+def test_the_page_on_python_shows_the_script(capfd):
+    script = read("docs/sessions.py").split("# [the page begins]\n")[1].split("# [the page ends]")[0].strip()
+    assert f"```python\n{script}\n```" in read("docs/python.md")
+
+
+def test_the_script_on_sessions_runs_and_recommends_what_comes_next(capsys):
+    found = runpy.run_path(str(PROJECT / "docs" / "sessions.py"))
+    best = found["best"]
+    first = best[best["rank"] == 1]["item"].tolist()
+    assert first == ["album 0, track 2", "album 3, track 1"]
+    assert found["found"].metrics["recall@20"] > found["found"].baselines["most popular"]["recall@20"]
+    assert "recall@20" in capsys.readouterr().out

@@ -42,7 +42,7 @@ def endanger(module, name, method):
     setattr(owner, method or name, lambda *given: deadly(before(*given)))
 
 if dies:
-    endanger("gru4rec.experiment", "chunks", None)
+    endanger("gru4rec.training", "chunks", None)
     endanger("dtnmr.training_batches", "Batches", "epoch")
     kind = importlib.import_module("common.training").Trainer
     fit = kind.fit

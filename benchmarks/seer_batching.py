@@ -65,15 +65,14 @@ def curve(kind: str, size: int, learning_rate: float, seconds: float) -> list[di
     trainer = Trainer(seer.model, make_optimizer("adam", learning_rate), seed=1)
     batches: Any = (PairBatches if kind == "pairs" else SongBatches)(split.train, midi, size, 1)
     start = [np.asarray(v).copy() for v in trainer.optimizer.variables + seer.model.trainable_variables]
-    trainer.fit(batches, 1, quiet=True)  # compiles every shape of an epoch; then everything is set back
+    trainer.fit(batches, 1, quiet=True)  # compiles every shape of an epoch; then all weights are set back
     for variable, value in zip(trainer.optimizer.variables + seer.model.trainable_variables, start, strict=True):
         variable.assign(value)
-    trainer.progress = type(trainer.progress)()
     evaluator, spent = Evaluator(seer, midi, jit=True), 0.0
     points: list[dict[str, float]] = []
     while spent < seconds:
         started = time.perf_counter()
-        trainer.fit(batches, len(points) + 1, quiet=True)
+        trainer.fit(batches, len(points) + 2, quiet=True)
         spent += time.perf_counter() - started
         error = evaluator.recommender().rate(split.validation.users, split.validation.songs) - split.validation.values
         points.append({"epoch": len(points) + 1.0, "seconds": spent, "val_rmse": float(np.sqrt(np.mean(error**2)))})

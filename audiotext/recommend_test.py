@@ -255,6 +255,7 @@ def test_old_weights_of_the_toy_run_are_evaluated_through_the_command(tmp_path):
         assert found == pytest.approx(known[name]["MAP@500"], abs=1e-4), name
 
 
+@pytest.mark.slow
 def test_a_network_loaded_late_says_nothing_on_the_console(runs):
     code = "import sys, pathlib; from audiotext import stored; stored.load_embedding(pathlib.Path(sys.argv[1]), 'text')"
     command = [sys.executable, "-c", code, str(runs / "a-tags")]

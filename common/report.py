@@ -239,7 +239,7 @@ def finish(
         found: what was measured.
         parts: the tables; their titles and notes are plain text.
         progress: of the training; none if weights were given.
-        started: when the command began, by :func:`time.perf_counter`.
+        started: when the command began, by ``time.perf_counter``.
         picture: the figures to draw; none for no picture.
         warned: why the figures say little, such as :meth:`common.row_counts.RowCounts.warnings`: a line each on the
             console and in ``report.md``, and ``warnings`` in ``metrics.json``.

@@ -118,6 +118,7 @@ def test_without_the_users_side_linear_learns_the_same():
         np.testing.assert_allclose(values, results[1][1][name], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "loss"), [("sgd", "softmax"), ("adam", "full-softmax"), ("lazy-adam", "bpr")])
 def test_killed_and_resumed_equals_uninterrupted(optimizer, loss, tmp_path):
     trainer, chosen, batches = parts(replace(SMALL, dropout=0.4), optimizer, loss, batch=64)
@@ -142,6 +143,7 @@ def test_compiled_steps_equal_uncompiled_ones():
     np.testing.assert_allclose(*results, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_dropout_and_order_follow_from_the_seed():
     trainer, optimizer, batches = parts(replace(SMALL, dropout=0.4), batch=64)
     start = everything(trainer, optimizer)

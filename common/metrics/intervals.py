@@ -67,6 +67,6 @@ def bootstrap_interval(
     if not values.size:
         return float("nan"), float("nan")
     group = groups_of(len(values), seed)
-    columns = np.stack([np.bincount(group, values), np.bincount(group)], axis=1)
+    columns = np.stack([np.bincount(group, values), np.bincount(group).astype(np.float64)], axis=1)
     sums = resampled_sums(columns, seed, samples)
     return interval_of(sums[:, 0] / sums[:, 1], level)

@@ -1,4 +1,4 @@
-"""Training of Keras models by batches, on one device or several; the only module with ``tf.data`` loops.
+"""Training of Keras models by batches, on one device or several.
 
 A paper hands over a model and, for each epoch, its batches as NumPy arrays; :mod:`common.epochs` goes from epoch to
 epoch. One compiled step serves a single device and ``tf.distribute`` strategies alike: the loss of a batch is
@@ -7,9 +7,8 @@ sum(weight * loss) / sum(weight) over all replicas, whatever the padding.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from common import runtime
 from common.checkpoint import Progress
 from common.epochs import EpochLoop, Monitor, Trained
 from common.optimizers import sum_rows
+from common.pipeline import Pipeline
 from common.replicas import TogetherBeforeUpdate, said_if_a_worker_is_gone, spread
 
 
@@ -91,7 +91,7 @@ class Trainer:
     ) -> None:
         self.model, self.optimizer, self.seed = model, optimizer, seed
         self.strategy = tf.distribute.get_strategy()
-        self._prefetched = _Prefetcher()
+        self._pipeline = Pipeline()
         optimizer.build(model.trainable_variables)
         together = TogetherBeforeUpdate(optimizer) if self.strategy.num_replicas_in_sync > 1 else None
         variables = {f"model_{i}": variable for i, variable in enumerate(model.weights)}
@@ -173,52 +173,22 @@ class Trainer:
     def _epoch(self, batches: Iterable[Sequence[Batch]], bar: tqdm) -> Trained:
         losses: list[Any] = []
         counts: list[int] = []
-        for parts, count in self._prefetched(batches):
+        for parts, count in self._pipeline(map(_scaled, batches)):
             with said_if_a_worker_is_gone(self.strategy):
                 losses.append(self._step(spread(self.strategy, parts)))
-            counts.append(count)
+            counts.append(int(count))
             bar.update()
         values = np.array([float(loss) for loss in losses], np.float64)
         mean = float(np.average(values, weights=counts)) if len(values) else math.nan
         return Trained(mean, sum(counts), batch_losses=values.tolist())
 
 
-class _Prefetcher:
-    """Batches as tensors, the next one prepared while the current one is computed.
-
-    Its ``tf.data`` pipeline is built once: building takes as long as many a small epoch.
-    """
-
-    def __init__(self) -> None:
-        self._batches: Iterable[Sequence[Batch]] = ()
-        self._dataset: Any = None
-
-    def __call__(self, batches: Iterable[Sequence[Batch]]) -> Iterator[tuple[Any, int]]:
-        """The parts of each batch, their weights scaled to a sum of 1 in all, and its number of examples."""
-        iterator = iter(batches)
-        first = next(iterator, None)
-        if first is None:
-            return
-        self._batches = itertools.chain([first], iterator)
-        if self._dataset is None:
-            example = (tuple((dict(p.inputs), p.targets, p.weights.astype(np.float32)) for p in first), np.int64(0))
-            signature = tf.nest.map_structure(_loose, example)
-            self._dataset = tf.data.Dataset.from_generator(self._tensors, output_signature=signature).prefetch(2)
-        for parts, examples in self._dataset:
-            yield parts, int(examples)
-
-    def _tensors(self) -> Iterator[Any]:
-        for batch in self._batches:
-            total = sum(float(part.weights.sum()) for part in batch)
-            examples = sum(int(np.count_nonzero(part.weights)) for part in batch)
-            scale = np.float32(1.0 / total)
-            yield tuple((dict(p.inputs), p.targets, p.weights.astype(np.float32) * scale) for p in batch), examples
-
-
-def _loose(array: Any) -> tf.TensorSpec:
-    """The type of ``array``, of any number of rows."""
-    array = np.asarray(array)
-    return tf.TensorSpec((None, *array.shape[1:]) if array.ndim else (), array.dtype)
+def _scaled(parts: Sequence[Batch]) -> tuple[Any, np.int64]:
+    """The parts of a batch, their weights scaled to a sum of 1 in all, and its number of examples."""
+    scale = np.float32(1.0 / sum(float(part.weights.sum()) for part in parts))
+    examples = sum(int(np.count_nonzero(part.weights)) for part in parts)
+    tensors = tuple((dict(p.inputs), p.targets, p.weights.astype(np.float32) * scale) for p in parts)
+    return tensors, np.int64(examples)
 
 
 class BlockPredictor:

@@ -8,7 +8,7 @@ Nadam need the square of their sum: after three Adam steps weights are off by 0.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -63,20 +63,63 @@ def make_optimizer(
     return keras.optimizers.LossScaleOptimizer(optimizer) if mixed_float16 else optimizer
 
 
+class LossScale:
+    """Dynamic loss scaling for float16, as ``keras.optimizers.LossScaleOptimizer`` has it; for the TensorFlow backend.
+
+    Gradients are those of the loss times ``factor``, so that small ones are not rounded to zero. A step whose gradients
+    are not finite is left out and halves the factor; 2,000 finite ones in a row double it.
+    """
+
+    START, STEPS = 2.0**15, 2000
+
+    def __init__(self) -> None:
+        import tensorflow as tf
+
+        self._tf, self.factor, self._finite = tf, tf.Variable(self.START), tf.Variable(0)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """See :class:`RowOptimizer`."""
+        return {"loss_scale": self.factor, "finite_steps": self._finite}
+
+    def apply(self, gradients: Any, update: Callable[[Any], None]) -> None:
+        """Call ``update`` with ``gradients`` (nested tensors) divided by the factor, unless one is not finite."""
+        tf = self._tf
+        scale = tf.convert_to_tensor(self.factor)
+        found = tf.nest.map_structure(lambda gradient: gradient / scale, gradients)
+        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in tf.nest.flatten(found)])
+
+        def apply() -> Any:
+            update(found)
+            return tf.constant(0)
+
+        tf.cond(finite, apply, lambda: tf.constant(0))
+        count = tf.where(finite, self._finite + 1, 0)
+        full = count >= self.STEPS
+        self.factor.assign(tf.where(finite, tf.where(full, 2.0 * scale, scale), tf.maximum(scale / 2.0, 1.0)))
+        self._finite.assign(tf.where(full, 0, count))
+
+
 class RowOptimizer(ABC):
     """Updates named weights, of tables only the rows that a step has touched; for the TensorFlow backend.
 
     A table's row keeps its state while it is not touched, so a step costs what its rows cost. Gradients of a row that
     occurs several times have to be summed before; it may then be given once, or each time with the same sum.
+
+    Args:
+        variables: name -> weight.
+        learning_rate: step size.
+        scaled: for networks in float16: whoever computes the gradients uses ``scale``.
     """
 
-    def __init__(self, variables: Mapping[str, keras.Variable], learning_rate: float) -> None:
+    def __init__(self, variables: Mapping[str, keras.Variable], learning_rate: float, scaled: bool = False) -> None:
         self.variables, self.learning_rate = dict(variables), learning_rate
+        self.scale = LossScale() if scaled else None
 
     @property
-    @abstractmethod
     def state(self) -> dict[str, Any]:
         """Name -> variable of everything that a checkpoint has to keep."""
+        return dict(self.scale.state) if self.scale else {}
 
     @abstractmethod
     def rows(self, name: str, indices: Any, gradients: Any) -> None:
@@ -98,10 +141,16 @@ class RowAdagrad(RowOptimizer):
 
     EPSILON = 1e-6
 
-    def __init__(self, variables: Mapping[str, keras.Variable], learning_rate: float, momentum: float = 0.0) -> None:
+    def __init__(
+        self,
+        variables: Mapping[str, keras.Variable],
+        learning_rate: float,
+        momentum: float = 0.0,
+        scaled: bool = False,
+    ) -> None:
         import tensorflow as tf
 
-        super().__init__(variables, learning_rate)
+        super().__init__(variables, learning_rate, scaled)
         self._tf, self.momentum = tf, momentum
         shapes = {name: variable.shape for name, variable in self.variables.items()}
         self._sums = {name: tf.Variable(tf.fill(shape, self.EPSILON)) for name, shape in shapes.items()}
@@ -111,7 +160,7 @@ class RowAdagrad(RowOptimizer):
     def state(self) -> dict[str, Any]:
         """See :class:`RowOptimizer`."""
         moves = {f"move.{name}": variable for name, variable in self._moves.items()}
-        return {f"sum.{name}": variable for name, variable in self._sums.items()} | moves
+        return super().state | {f"sum.{name}": variable for name, variable in self._sums.items()} | moves
 
     def rows(self, name: str, indices: Any, gradients: Any) -> None:
         """See :class:`RowOptimizer`."""
@@ -143,8 +192,8 @@ class RowAdagrad(RowOptimizer):
 class RowAdam(RowOptimizer):
     """Keras's Adam: every row moves at every step, touched or not, so a step costs what the catalogue costs."""
 
-    def __init__(self, variables: Mapping[str, keras.Variable], learning_rate: float) -> None:
-        super().__init__(variables, learning_rate)
+    def __init__(self, variables: Mapping[str, keras.Variable], learning_rate: float, scaled: bool = False) -> None:
+        super().__init__(variables, learning_rate, scaled)
         self._adams = {}
         for name, variable in self.variables.items():
             self._adams[name] = keras.optimizers.Adam(learning_rate)
@@ -153,7 +202,9 @@ class RowAdam(RowOptimizer):
     @property
     def state(self) -> dict[str, Any]:
         """See :class:`RowOptimizer`."""
-        return {f"{n}.{i}": v.value for n, adam in self._adams.items() for i, v in enumerate(adam.variables)}
+        return super().state | {
+            f"{n}.{i}": v.value for n, adam in self._adams.items() for i, v in enumerate(adam.variables)
+        }
 
     def rows(self, name: str, indices: Any, gradients: Any) -> None:
         """See :class:`RowOptimizer`."""

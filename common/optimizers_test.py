@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.optimizers import OPTIMIZERS, make_optimizer
+from common.optimizers import OPTIMIZERS, LossScale, make_optimizer
 from common.options import UserError
 
 IDS = np.array([2, 0, 2, 2, 4], np.int32)
@@ -57,3 +57,19 @@ def test_loss_scaling_wraps_the_exact_optimizer():
 def test_unknown_optimizer_is_refused():
     with pytest.raises(UserError, match="expected one of adam"):
         make_optimizer("adagard", 0.1)
+
+
+def test_the_loss_scale_of_row_optimizers_doubles_after_finite_steps_and_halves_after_others():
+    scale = LossScale()
+    scale.STEPS = 3
+    applied = []
+    for value, factor, count in (
+        (1, 2.0**15, 1),
+        (np.inf, 2.0**14, 0),
+        (2, 2.0**14, 1),
+        (3, 2.0**14, 2),
+        (4, 2.0**15, 0),
+    ):
+        scale.apply({"w": tf.constant([float(value)])}, lambda found: applied.append(float(found["w"][0])))
+        assert (float(scale.factor), int(scale.state["finite_steps"])) == (factor, count)
+    np.testing.assert_allclose(applied, [1 / 2**15, 2 / 2**14, 3 / 2**14, 4 / 2**14])

@@ -230,12 +230,12 @@ class Core:
         for layer in self.mlp:
             x = layer(x)
         if masks and self.architecture.inputs != "one-hot":  # a row of Wx0 is no embedding, so nothing of it is dropped
-            x = x * masks[0]
+            x = x * ops.cast(masks[0], x.dtype)
         after = []
         for i, (step, h) in enumerate(zip(self.steps, hidden, strict=True)):
             x = step(x, h)
             if masks:
-                x = x * masks[i + 1]
+                x = x * ops.cast(masks[i + 1], x.dtype)
             after.append(x)
         return after
 

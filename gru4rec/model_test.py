@@ -102,3 +102,18 @@ def test_weights_of_a_run_are_read_back_those_of_version_01_too(inputs, tmp_path
             save_own_weights(tmp_path / WEIGHTS, model.step)
         found = load_model(tmp_path / WEIGHTS, ITEMS)
         assert_same(found.step(example(model)), model.step(example(model)))
+
+
+@pytest.mark.parametrize("inputs", KINDS)
+@pytest.mark.parametrize("half", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_computes_nearly_the_same_scores_in_float32(inputs, half):
+    model = networks(inputs)
+    expected = np.asarray(model.step(example(model))["scores"])
+    try:
+        keras.config.set_dtype_policy(half)
+        found = networks(inputs).step(example(model))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert keras.backend.standardize_dtype(found["scores"].dtype) == "float32"
+    np.testing.assert_allclose(found["scores"], expected, atol=0.1)
+    assert np.abs(np.asarray(found["scores"]) - expected).max() > 0

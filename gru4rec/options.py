@@ -62,8 +62,6 @@ class GruOptions(TrainingOptions, DataOptions):
     preset: Annotated[str | None, choice(*PRESETS, "FILE")] = None
     """Official best settings for a dataset, those of the Spotify project, or a JSON file such as the preset.json of a
     search; single options override them."""
-    precision: Literal["auto", "float32"] = "auto"
-    """Arithmetic of the layers: float32 alone."""
     epochs: OptionalInt = None
     """Passes over the training sessions (official: 10)."""
     batch_size: OptionalInt = None

@@ -20,7 +20,7 @@ def shared_out(gradients: Callable[..., Any], batch_size: int, strategy: Any, ji
     """``gradients`` of a step (see :class:`gru4rec.training.SessionTrainer`), computed by all replicas together.
 
     Args:
-        gradients: (weights, rows, hidden, keep, offset, seeds, own) -> (loss, gradients of weights and of rows,
+        gradients: (weights, rows, hidden, keep, offset, seeds, scale, own) -> (loss, gradients of weights and of rows,
             states). It is given the inputs and states of one replica's rows, but the columns of all rows, those of
             its own first; ``own`` picks its rows from an array of all.
         batch_size: rows of a batch, a multiple of the replicas.
@@ -28,12 +28,12 @@ def shared_out(gradients: Callable[..., Any], batch_size: int, strategy: Any, ji
         jit: compile what a replica computes with XLA.
 
     Returns:
-        The function of (weights, rows, hidden, keep, offset, seeds) with the results of the whole batch.
+        The function of (weights, rows, hidden, keep, offset, seeds, scale) with the results of the whole batch.
     """
     count = batch_size // strategy.num_replicas_in_sync
 
     @tf.function(jit_compile=jit)
-    def share(start: Any, weights: Any, rows: Any, hidden: Any, keep: Any, offset: Any, seeds: Any) -> Any:
+    def share(start: Any, weights: Any, rows: Any, hidden: Any, keep: Any, offset: Any, seeds: Any, scale: Any) -> Any:
         def turned(values: Any, by: Any = -start) -> Any:
             """The first ``batch_size`` of ``values`` turned round, so that this replica's come first."""
             return tf.concat([tf.roll(values[:batch_size], by, 0), values[batch_size:]], 0)
@@ -48,7 +48,8 @@ def shared_out(gradients: Callable[..., Any], batch_size: int, strategy: Any, ji
 
         here = {"Wy": turned(rows["Wy"]), "By": turned(rows["By"]), "x": own(rows["x"])}
         states = [own(h) for h in hidden]
-        value, d_dense, d_rows, after = gradients(weights, here, states, turned(keep), turned(offset), seeds, own)
+        of_columns = turned(keep), turned(offset)
+        value, d_dense, d_rows, after = gradients(weights, here, states, *of_columns, seeds, scale, own)
         d_rows = {name: placed(found) for name, found in d_rows.items()}
         return flat((value, d_dense, d_rows, [placed(h) for h in after]))
 

@@ -280,9 +280,10 @@ class GRU4Rec(Recommender[GruOptions, SessionData]):
         options, networks = self.settings, self.networks
         assert options is not None and options.epochs is not None and options.batch_size and options.loss
         assert options.learning_rate is not None and options.momentum is not None
-        optimizer: RowOptimizer = RowAdagrad(networks.named, options.learning_rate, options.momentum)
+        scaled = runtime.precision(options) == "mixed_float16"
+        optimizer: RowOptimizer = RowAdagrad(networks.named, options.learning_rate, options.momentum, scaled)
         if options.optimizer == "adam":
-            optimizer = RowAdam(networks.named, options.learning_rate)
+            optimizer = RowAdam(networks.named, options.learning_rate, scaled)
         size, strategy = options.batch_size, runtime.strategy(options.distribute)
         negatives = Negatives(data.support, options.alpha or 0.0, options.negatives or 0, options.seed)
         trainer = training.SessionTrainer(

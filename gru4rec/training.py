@@ -9,7 +9,7 @@ each step would take nearly as long again as the step.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import keras
@@ -139,9 +139,16 @@ class SessionTrainer:
         log_support = tf.constant(np.log(np.maximum(support, 1)), tf.float32)
 
         def gradients(
-            weights: Any, rows: Any, hidden: Any, keep: Any, offset: Any, seeds: Any, own: Any = lambda rows: rows
+            weights: Any,
+            rows: Any,
+            hidden: Any,
+            keep: Any,
+            offset: Any,
+            seeds: Any,
+            scale: Any,
+            own: Any = lambda rows: rows,
         ) -> Any:
-            """Loss, gradients of the dense weights and of the gathered rows, and the new states."""
+            """Loss, gradients of the dense weights and of the gathered rows, times ``scale``, and the new states."""
             with tf.GradientTape() as tape:
                 tape.watch((weights, rows))
                 masks = [
@@ -156,8 +163,9 @@ class SessionTrainer:
                     after = core(rows["x"], hidden, masks)
                 scores = score(after[-1], rows["Wy"], rows["By"]) - offset
                 value = ops.sum(loss(scores, keep)) / batch_size
-            d_dense, d_rows = tape.gradient(value, (weights, rows))
-            return value, d_dense, d_rows, after
+                scaled = value * scale
+            d_dense, d_rows = tape.gradient(scaled, (weights, rows))
+            return value, d_dense, d_rows, [tf.cast(h, tf.float32) for h in after]
 
         alone = strategy is None or strategy.num_replicas_in_sync == 1
         of_batch = gradients if alone else shared_out(gradients, batch_size, strategy, jit)
@@ -179,21 +187,31 @@ class SessionTrainer:
             weights = {name: model.named[name].value for name in dense}
             weights = {name: tf.convert_to_tensor(value) for name, value in weights.items()}
             keep = tf.cast(tf.range(batch_size) < live, tf.float32)
-            value, d_dense, d_rows, hidden = of_batch(weights, rows, hidden, keep, offset, seeds)
-            if a_table == "Wy":
-                touched = tf.concat([outputs, inputs], 0)
-                optimizer.rows("Wy", touched, _shared(tf.concat([d_rows["Wy"], d_rows["x"]], 0), again, first))
-            # Of the pairs those that end among the outputs; the others become (0, 0), which is padding.
-            inside = tf.cast(again < outputs.shape[0], tf.int32)
-            again, first = again * inside, first * inside
-            if a_table != "Wy":
-                optimizer.rows("Wy", outputs, _shared(d_rows["Wy"], again, first))
-            optimizer.rows("By", outputs, _shared(d_rows["By"], again, first))
-            if a_table not in (None, "Wy"):
-                same = tf.cast(inputs[:, None] == inputs[None, :], tf.float32)
-                optimizer.rows(a_table, inputs, tf.matmul(same, d_rows["x"]))
-            for name in dense:
-                optimizer.whole(name, d_dense[name])
+            factor = tf.convert_to_tensor(optimizer.scale.factor) if optimizer.scale else 1.0
+            value, d_dense, d_rows, hidden = of_batch(weights, rows, hidden, keep, offset, seeds, factor)
+
+            def update(gradients: Any) -> None:
+                d_dense, d_rows = gradients
+                if a_table == "Wy":
+                    touched = tf.concat([outputs, inputs], 0)
+                    optimizer.rows("Wy", touched, _shared(tf.concat([d_rows["Wy"], d_rows["x"]], 0), again, first))
+                # Of the pairs those that end among the outputs; the others become (0, 0), which is padding.
+                inside = tf.cast(again < outputs.shape[0], tf.int32)
+                pairs = again * inside, first * inside
+                if a_table != "Wy":
+                    optimizer.rows("Wy", outputs, _shared(d_rows["Wy"], *pairs))
+                optimizer.rows("By", outputs, _shared(d_rows["By"], *pairs))
+                if a_table not in (None, "Wy"):
+                    same = tf.cast(inputs[:, None] == inputs[None, :], tf.float32)
+                    optimizer.rows(a_table, inputs, tf.matmul(same, d_rows["x"]))
+                for name in dense:
+                    optimizer.whole(name, d_dense[name])
+
+            d_rows = d_rows if a_table else {name: d_rows[name] for name in ("Wy", "By")}  # features are not trained
+            if optimizer.scale:
+                optimizer.scale.apply((d_dense, d_rows), update)
+            else:
+                update((d_dense, d_rows))
             return value, hidden
 
         @tf.function(jit_compile=jit and alone)
@@ -206,7 +224,7 @@ class SessionTrainer:
                 t += 1
             return losses.stack(), hidden
 
-        self._run = run
+        self._run, self._feed = run, _Feed()
 
     def epoch(self, chunks: Iterator[Chunk], epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Train on the steps of an epoch, the hidden states beginning at zero.
@@ -218,27 +236,41 @@ class SessionTrainer:
         losses, live = [], []
         draw = np.random.default_rng((self.seed, epoch)).integers(0, 2**30)
         done = 0
-        for chunk in chunks:
-            seeds = tf.constant([draw, done], tf.int32)
-            arrays: list[Any] = [
-                chunk.inputs,
-                chunk.targets,
-                chunk.carry,
-                chunk.live,
-                chunk.negatives,
-                chunk.again,
-                chunk.first,
-            ]
-            values, hidden = self._run(
-                hidden, [tf.constant(array) for array in arrays], tf.constant(chunk.steps), seeds
-            )
-            losses.append(values[: chunk.steps])
-            live.append(chunk.live[: chunk.steps])
-            done += chunk.steps
+        for steps, *arrays in self._feed(chunks):
+            values, hidden = self._run(hidden, arrays, steps, tf.constant([draw, done], tf.int32))
+            count = int(steps)
+            losses.append(values[:count])
+            live.append(arrays[3].numpy()[:count])
+            done += count
         self.hidden = hidden
         if not losses:
             return np.zeros(0), np.zeros(0, np.int32)
         return np.concatenate([np.asarray(value) for value in losses]).astype(np.float64), np.concatenate(live)
+
+
+class _Feed:
+    """The tensors of chunks, the next ones made while one is computed; its ``tf.data`` pipeline is built once."""
+
+    def __init__(self) -> None:
+        shapes = [(), *[(None, None)] * 3, (None,), *[(None, None)] * 3]
+        signature = tuple(tf.TensorSpec(shape, tf.int32) for shape in shapes)
+        self._chunks: Iterator[Chunk] = iter(())
+        self._raised: BaseException | None = None
+        self._dataset = tf.data.Dataset.from_generator(self._arrays, output_signature=signature).prefetch(2)
+
+    def __call__(self, chunks: Iterator[Chunk]) -> Iterator[Any]:
+        """For each chunk its attributes in order; raises what ``chunks`` raises, after those that came before."""
+        self._chunks, self._raised = chunks, None
+        yield from self._dataset
+        if self._raised:
+            raise self._raised
+
+    def _arrays(self) -> Iterator[Any]:
+        try:
+            for chunk in self._chunks:
+                yield tuple(getattr(chunk, field.name) for field in fields(chunk))
+        except BaseException as error:  # tf.data would turn it into one of its own
+            self._raised = error
 
 
 def _mask(shape: tuple[int, ...], rate: float, seeds: Any, own: Any) -> Any:

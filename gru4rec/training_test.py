@@ -108,7 +108,8 @@ def trainer(inputs="shared", gru="original", layers=(5,), momentum=0.0, dropout=
     features = np.random.default_rng(5).normal(size=(ITEMS, 7)).astype(np.float32)
     content = features if inputs.startswith("content") else None
     model = GRU4Rec(Architecture(ITEMS, layers, inputs, 6, 7, gru), content, seed)
-    optimizer = RowAdagrad(model.named, 0.1, momentum)
+    scaled = keras.config.dtype_policy().name == "mixed_float16"
+    optimizer = RowAdagrad(model.named, 0.1, momentum, scaled)
     support = np.arange(1, ITEMS + 1)
     return SessionTrainer(
         model, optimizer, make_loss("cross-entropy"), 4, support, dropout_input=dropout, dropout_hidden=dropout,
@@ -123,19 +124,85 @@ def train(one, sessions, epochs=1, size=128, count=4, first=0):
     return losses, live
 
 
+def cycle():
+    """Sessions in which item i is always followed by i + 1."""
+    starts = np.random.default_rng(0).integers(0, ITEMS, 60)
+    items = np.concatenate([(start + np.arange(6)) % ITEMS for start in starts]).astype(np.int32)
+    return Sessions(items, np.arange(0, 361, 6), np.arange(60.0))
+
+
 @pytest.mark.parametrize(("inputs", "gru"), [("shared", "cudnn"), *zip(KINDS, ("original", "cudnn") * 3, strict=False)])
 def test_every_kind_learns_a_cycle_and_content_without_its_item_ids(inputs, gru):
     """Item i is always followed by i + 1: after training the model must say so."""
-    rng = np.random.default_rng(0)
-    starts = rng.integers(0, ITEMS, 60)
-    items = np.concatenate([(start + np.arange(6)) % ITEMS for start in starts]).astype(np.int32)
-    sessions = Sessions(items, np.arange(0, 361, 6), np.arange(60.0))
-    one = trainer(inputs, gru)
+    sessions, one = cycle(), trainer(inputs, gru)
     before, _ = train(one, sessions)
     after, _ = train(one, sessions, epochs=12, first=1)
     assert after.mean() < 0.6 * before.mean()
     scores, _ = one.model(np.arange(ITEMS), one.model.start(ITEMS))
     assert (np.argmax(np.asarray(scores), axis=1) == (np.arange(ITEMS) + 1) % ITEMS).mean() > 0.7
+
+
+@pytest.fixture
+def policy():
+    """Sets a dtype policy; float32 again afterwards."""
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy("float32")
+
+
+def learnt_cycle():
+    """A trainer after some epochs, the losses of their steps, and for how many items it is right."""
+    one = trainer(momentum=0.1, dropout=0.1)
+    losses, _ = train(one, cycle(), epochs=8)
+    scores, states = one.model(np.arange(ITEMS), one.model.start(ITEMS))
+    right = np.argmax(np.asarray(scores), axis=1) == (np.arange(ITEMS) + 1) % ITEMS
+    assert keras.backend.standardize_dtype(scores.dtype) == "float32"
+    assert keras.backend.standardize_dtype(states[0].dtype) == keras.config.dtype_policy().compute_dtype
+    return one, losses, right.mean()
+
+
+@pytest.fixture(scope="module")
+def in_float32():
+    return learnt_cycle()[1:]
+
+
+@pytest.mark.parametrize("half", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_learns_as_float32_does_and_keeps_tables_in_float32(half, policy, in_float32):
+    expected, best = in_float32
+    policy(half)
+    one, losses, right = learnt_cycle()
+    assert np.isfinite(losses).all() and losses.mean() == pytest.approx(expected.mean(), rel=0.05)
+    assert right >= best - 0.1
+    kept = [*one.model.named.values(), *one.optimizer.state.values()]
+    assert all(keras.backend.standardize_dtype(v.dtype) in ("float32", "int32") for v in kept)
+
+
+def test_a_step_whose_gradients_overflow_is_left_out_and_halves_the_loss_scale(policy):
+    policy("mixed_float16")
+    one = trainer(momentum=0.5)
+    scale = one.optimizer.scale
+    scale.factor.assign(2.0**40)
+    before = {name: np.asarray(variable).copy() for name, variable in one.model.named.items()}
+    sessions = sessions_of([3, 3])  # two steps
+    losses, _ = train(one, sessions)
+    assert float(scale.factor) == 2.0 ** (40 - len(losses)) and np.isfinite(losses).all()
+    for name, array in before.items():
+        np.testing.assert_array_equal(np.asarray(one.model.named[name]), array, err_msg=name)
+    scale.factor.assign(1024.0)
+    train(one, sessions)
+    assert float(scale.factor) == 1024 and np.abs(np.asarray(one.model.named["Wy"]) - before["Wy"]).max() > 0
+
+
+def test_what_the_source_of_chunks_raises_is_raised_after_the_chunks_before_it():
+    one, sessions = trainer(), sessions_of([9, 9, 9, 9])
+    before = np.asarray(one.model.named["Wy"]).copy()
+
+    def failing():
+        yield from chunks(sessions, 4, Negatives(np.arange(1, ITEMS + 1), 0.5, 4, 1).epoch(0), 4)
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        one.epoch(failing(), 0)
+    assert np.abs(np.asarray(one.model.named["Wy"]) - before).max() > 0
 
 
 def test_noise_is_not_learnt_beyond_popularity():

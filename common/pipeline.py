@@ -16,13 +16,13 @@ AHEAD = 2
 class Pipeline:
     """Turns batches, nested tuples and dictionaries of arrays, into tensors.
 
-    All batches have the types and shapes of the first one, but for their first axes. The ``tf.data`` pipeline is built
+    All batches have the types and numbers of axes of the first one. The ``tf.data`` pipeline is built
     once: building takes as long as many a small epoch.
     """
 
     def __init__(self) -> None:
         self._batches: Iterator[Any] = iter(())
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._dataset: Any = None
 
     def __call__(self, batches: Iterable[Any]) -> Iterator[Any]:
@@ -42,11 +42,11 @@ class Pipeline:
     def _made(self) -> Iterator[Any]:
         try:
             yield from self._batches
-        except Exception as error:  # TensorFlow would make a message of it that nobody can read
+        except BaseException as error:  # Ctrl-C, too; TensorFlow would make a message of it that nobody can read
             self._error = error
 
 
 def _loose(array: Any) -> tf.TensorSpec:
-    """The type of ``array``, of any number of rows."""
+    """The type of ``array``, its axes of any length."""
     array = np.asarray(array)
-    return tf.TensorSpec((None, *array.shape[1:]) if array.ndim else (), array.dtype)
+    return tf.TensorSpec((None,) * array.ndim, array.dtype)

@@ -20,6 +20,7 @@ from keras import ops
 from common.dropout import drop
 from common.negatives import NegativesOfEpoch
 from common.optimizers import RowOptimizer
+from common.pipeline import Pipeline
 from common.sessions import Sessions
 from gru4rec.batches import session_parallel
 from gru4rec.model import GRU4Rec, score
@@ -224,7 +225,7 @@ class SessionTrainer:
                 t += 1
             return losses.stack(), hidden
 
-        self._run, self._feed = run, _Feed()
+        self._run, self._pipeline = run, Pipeline()
 
     def epoch(self, chunks: Iterator[Chunk], epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Train on the steps of an epoch, the hidden states beginning at zero.
@@ -236,7 +237,7 @@ class SessionTrainer:
         losses, live = [], []
         draw = np.random.default_rng((self.seed, epoch)).integers(0, 2**30)
         done = 0
-        for steps, *arrays in self._feed(chunks):
+        for steps, *arrays in self._pipeline(map(_arrays, chunks)):
             values, hidden = self._run(hidden, arrays, steps, tf.constant([draw, done], tf.int32))
             count = int(steps)
             losses.append(values[:count])
@@ -248,29 +249,10 @@ class SessionTrainer:
         return np.concatenate([np.asarray(value) for value in losses]).astype(np.float64), np.concatenate(live)
 
 
-class _Feed:
-    """The tensors of chunks, the next ones made while one is computed; its ``tf.data`` pipeline is built once."""
-
-    def __init__(self) -> None:
-        shapes = [(), *[(None, None)] * 3, (None,), *[(None, None)] * 3]
-        signature = tuple(tf.TensorSpec(shape, tf.int32) for shape in shapes)
-        self._chunks: Iterator[Chunk] = iter(())
-        self._raised: BaseException | None = None
-        self._dataset = tf.data.Dataset.from_generator(self._arrays, output_signature=signature).prefetch(2)
-
-    def __call__(self, chunks: Iterator[Chunk]) -> Iterator[Any]:
-        """For each chunk its attributes in order; raises what ``chunks`` raises, after those that came before."""
-        self._chunks, self._raised = chunks, None
-        yield from self._dataset
-        if self._raised:
-            raise self._raised
-
-    def _arrays(self) -> Iterator[Any]:
-        try:
-            for chunk in self._chunks:
-                yield tuple(getattr(chunk, field.name) for field in fields(chunk))
-        except BaseException as error:  # tf.data would turn it into one of its own
-            self._raised = error
+def _arrays(chunk: Chunk) -> tuple[Any, ...]:
+    """The attributes of a chunk, in order."""
+    steps, *arrays = (getattr(chunk, field.name) for field in fields(chunk))
+    return np.int32(steps), *arrays
 
 
 def _mask(shape: tuple[int, ...], rate: float, seeds: Any, own: Any) -> Any:

@@ -11,6 +11,7 @@ from scipy import sparse
 from tqdm import tqdm
 
 from audiotext import als
+from common import console
 from common.options import UserError, require, require_between
 
 LIMITS: dict[str, tuple[float, float]] = {
@@ -77,7 +78,9 @@ def fold_in(plays: sparse.csr_matrix, users: NDArray[Any], options: FactorOption
 
 
 def _by_numpy(plays: sparse.csr_matrix, options: FactorOptions, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    with tqdm(total=options.als_sweeps, desc="factorising plays", unit=" sweeps", delay=2, disable=None) as bar:
+    with tqdm(
+        total=options.als_sweeps, desc="factorising plays", unit=" sweeps", delay=2, disable=console.no_bar()
+    ) as bar:
         return als.factorise(plays, options, seed, each_sweep=lambda users, items: bar.update())
 
 

@@ -273,7 +273,7 @@ class Digests:
             UserError: one cannot be read, or changes meanwhile.
         """
         found = {}
-        bar = tqdm(files.items(), "reading raw files", unit=" files", delay=3, disable=None, leave=False)
+        bar = tqdm(files.items(), "reading raw files", unit=" files", delay=3, disable=console.no_bar(), leave=False)
         for key, path in bar:
             [state] = _stats({key: path}).values()
             name, started = str(path.absolute()), time.time()

@@ -125,6 +125,13 @@ def _write(stream: TextIO, lines: Sequence[object], end: str, flush: bool) -> No
         stream.flush()
 
 
+def no_bar(quiet: bool = False) -> bool | None:
+    """For ``disable`` of a progress bar of tqdm: there is one on a terminal and in a notebook, unless ``quiet``."""
+    if quiet:
+        return True
+    return False if "ipykernel" in sys.modules else None  # None: a bar if stderr is a terminal
+
+
 def say_json(content: Any, indent: int | None = 1) -> None:
     r"""Print JSON on stdout; what acts on a terminal, or what it cannot encode, stands as ``\uXXXX`` in it."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"

@@ -230,3 +230,9 @@ def test_ctrl_c_is_answered_before_anything_else_is_imported():
     found = "import sys, common; print({'enum', 'pathlib', 'signal'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-S", "-c", found], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_progress_bars_are_shown_on_terminals_and_in_notebooks(monkeypatch):
+    assert console.no_bar(quiet=True) is True and console.no_bar() is None
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    assert console.no_bar() is False and console.no_bar(quiet=True) is True

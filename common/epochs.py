@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from common import console
 from common.checkpoint import Progress, restore_checkpoint, save_checkpoint
 from common.options import require
 
@@ -157,8 +158,7 @@ class EpochLoop:
             while progress.epochs < epochs and not (monitor and monitor.stalled(self._monitored(monitor))):
                 epoch, started = progress.epochs, time.perf_counter()
                 name = f"{title}epoch {epoch + 1}/{epochs}"
-                hidden = True if quiet else None  # None: unless the console is a terminal
-                with tqdm(desc=name, unit=f" {unit}", total=total, disable=hidden, leave=False) as bar:
+                with tqdm(desc=name, unit=f" {unit}", total=total, disable=console.no_bar(quiet), leave=False) as bar:
                     done = train(epoch, bar)
                 spent = max(time.perf_counter() - started, 1e-9)
                 self._require_finite(name, {"loss": done.loss, **done.figures})

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from tqdm import tqdm
 
-from common.jsonrows import parse_numbers, parse_small_numbers, rows_of
+from common import console
 from common.npyfile import write_header
 from common.options import UserError, require
+from seer.jsonrows import parse_numbers, parse_small_numbers, rows_of
 
 Array = NDArray[Any]
 CHANNELS = 16
@@ -102,8 +103,8 @@ def _rows(source: Path, parse: Callable[[bytes, str], Array], num_songs: int) ->
     number = 0
     expected = f"expected {num_songs:,} rows, as triplets.txt has {num_songs:,} distinct songs"
     with contextlib.closing(rows_of(source, parse)) as rows:
-        # disable=None: no bar unless stderr is a terminal
-        for row in tqdm(rows, desc=f"reading {source.name}", total=num_songs, unit=" songs", delay=5, disable=None):
+        about = {"desc": f"reading {source.name}", "unit": " songs", "delay": 5, "disable": console.no_bar()}
+        for row in tqdm(rows, total=num_songs, **about):
             require(number < num_songs, f"{source}: row {number} (counted from 0) is one too many; {expected}")
             yield row
             number += 1

@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from audiotext.audio.features import BINS, FLOOR, Protocol, is_silent, log_cqt
+from common import console
 from common.arrays import State, state_of
 from common.options import UserError, replacing, require
 from common.workers import in_processes
@@ -117,7 +118,7 @@ def extract_all(
     results = _results(tasks, options, jobs)
     bar = tqdm(
         results, "extracting audio", len(paths), initial=len(paths) - len(todo), unit=" tracks",
-        delay=2, disable=True if quiet else None,
+        delay=2, disable=console.no_bar(quiet),
     )  # fmt: skip
     try:
         with (folder / "problems.tsv").open("a", encoding="utf-8") as log, contextlib.closing(results):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from common import console
 from common.mssd.files import LOG_PATTERNS
 from common.mssd.logs import COLUMNS, Log, LogPart, is_log, join_logs
 from common.options import UserError, require
@@ -93,7 +94,7 @@ def converted_logs(paths: Sequence[Path], scratch: Path) -> Iterator[list[LogPar
     with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as name:
         folder = Path(name).absolute()
         jobs = [(path, folder / f"{number:06}") for number, path in enumerate(paths)]
-        done = tqdm(jobs, desc="reading logs", unit=" files", delay=5, disable=None)
+        done = tqdm(jobs, desc="reading logs", unit=" files", delay=5, disable=console.no_bar())
         yield in_order([part for job in done for part in convert_file(*job)], paths)
 
 

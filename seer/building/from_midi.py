@@ -262,8 +262,8 @@ def _sizes(plays: PlayCounts) -> dict[str, int]:
 def _write_arrays(folder: Path, songs: list[Path], steps: int) -> None:
     """Write the two arrays song by song: each is one JSON list of a list per song, cut or padded with zeros."""
     with _zipped(folder / "midi_array.zip") as midi, _zipped(folder / "time_array.zip") as times:
-        # disable=None: no bar unless stderr is a terminal
-        for number, path in enumerate(tqdm(songs, "writing the arrays", unit=" songs", delay=2, disable=None)):
+        bar = tqdm(songs, "writing the arrays", unit=" songs", delay=2, disable=console.no_bar())
+        for number, path in enumerate(bar):
             with np.load(path, allow_pickle=False) as song:
                 rows = _fitted(song["steps"], steps).ravel().tolist()
                 stamps = np.round(_fitted(song["times"], steps), 1).tolist()

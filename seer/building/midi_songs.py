@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from common import console
 from common.arrays import state_of
 from common.options import UserError, reason_of, replacing
 from common.workers import in_processes
@@ -61,7 +62,7 @@ def convert_all(
     converted: dict[str, Converted] = {}
     failed: dict[str, str] = {}
     with contextlib.closing(in_processes(_convert, *tasks, workers=workers)) as results:
-        bar = tqdm(results, "reading MIDI files", len(files), unit=" songs", delay=2, disable=None)
+        bar = tqdm(results, "reading MIDI files", len(files), unit=" songs", delay=2, disable=console.no_bar())
         try:
             for song, result in zip(files, bar, strict=True):
                 if isinstance(result, Converted):

@@ -24,6 +24,7 @@ import tensorflow as tf
 from keras import ops
 from tqdm import tqdm
 
+from common import console
 from common.negatives import Negatives
 from common.optimizers import RowAdagrad
 from common.options import require
@@ -95,7 +96,7 @@ def fit_vectors(
     trainer = _SkipGram(vocabulary, tracks.shape[1], options)
     sampler = Negatives(plays[first_track:], options.alpha, options.drawn, options.seed)
     blocks = options.epochs * -(-len(tracks) // BLOCK)
-    bar = tqdm(total=blocks, desc="track vectors", unit=" block", disable=quiet or None, leave=False)
+    bar = tqdm(total=blocks, desc="track vectors", unit=" block", disable=console.no_bar(quiet), leave=False)
     with bar:
         for epoch in range(options.epochs):
             negatives = sampler.epoch(epoch)

@@ -1,4 +1,4 @@
-"""Tests of common/jsonrows.py; seer/preprocess_test.py tests how the mistakes in a file are called."""
+"""Tests of seer/jsonrows.py; seer/preprocess_test.py tests how the mistakes in a file are called."""
 
 import io
 import json
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import common.jsonrows
-from common.jsonrows import parse_numbers, parse_small_numbers, rows_of, split_rows
+import seer.jsonrows
 from common.options import UserError
+from seer.jsonrows import parse_numbers, parse_small_numbers, rows_of, split_rows
 
 ROWS = [[(row + entry) % 128 for entry in range(64)] for row in range(100)]
 
@@ -44,7 +44,7 @@ def test_rows_that_span_chunks_and_the_first_of_several_mistakes(
     path = tmp_path / "rows.txt"
     path.write_text(json.dumps(ROWS))
     for chunk in (1, 7, 1000):
-        monkeypatch.setattr(common.jsonrows, "CHUNK", chunk)
+        monkeypatch.setattr(seer.jsonrows, "CHUNK", chunk)
         assert [row.tolist() for row in rows_of(path, parse_numbers)] == ROWS
     path.write_text("[[1], [2], [x], [y], 4")
     with pytest.raises(UserError, match="row 2 "):

@@ -16,7 +16,7 @@ from common.options import run_script
 from common.reporting.record import recording
 from common.sessions import Sessions
 from gru4rec.evaluation import Evaluator
-from gru4rec.model import Architecture, GRU4Rec
+from gru4rec.model import Architecture, Networks
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def fastest(work: Callable[[], object], repeats: int) -> tuple[float, float]:
 
 def main(options: Options) -> dict[str, float]:
     """Time a whole evaluation, its walk through the sessions, and the bare products of states and output weights."""
-    model = GRU4Rec(Architecture(options.items, (options.units,)))
+    model = Networks(Architecture(options.items, (options.units,)))
     sessions = made_up_sessions(options.events, options.items)
     evaluator = Evaluator(model, options.batch_size)
     rng = np.random.default_rng(1)

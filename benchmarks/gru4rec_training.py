@@ -30,7 +30,7 @@ from common.optimizers import RowAdagrad  # noqa: E402
 from common.reporting.record import recording  # noqa: E402
 from common.sessions import Sessions  # noqa: E402
 from gru4rec.losses import make_loss  # noqa: E402
-from gru4rec.model import Architecture, GRU4Rec  # noqa: E402
+from gru4rec.model import Architecture, Networks  # noqa: E402
 from gru4rec.training import CHUNK, Chunk, SessionTrainer, chunks  # noqa: E402
 
 UNITS, NEGATIVES, RATE, ALPHA = 100, 2048, 0.05, 0.5
@@ -68,7 +68,7 @@ Timed = Callable[[Chunk], float]
 
 def of_keras(items: int, batch: int, loss: str, support: np.ndarray) -> Timed:
     """This project."""
-    model = GRU4Rec(Architecture(items, (UNITS,)))
+    model = Networks(Architecture(items, (UNITS,)))
     kind: Any = loss
     trainer = SessionTrainer(
         model, RowAdagrad(model.named, RATE), make_loss(kind, 1.0, 0.5), batch, support,

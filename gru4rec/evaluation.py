@@ -22,7 +22,7 @@ from common.metrics import Ranking, recall_at, reciprocal_rank_at
 from common.options import require
 from common.sessions import Sessions
 from gru4rec.batches import session_parallel
-from gru4rec.model import Core, GRU4Rec
+from gru4rec.model import Core, Networks
 
 Ties = Literal["expected", "standard", "conservative", "median"]
 CUTOFFS = (1, 5, 10, 20)
@@ -112,7 +112,7 @@ class Evaluator:
         jit: whether XLA compiles the functions.
     """
 
-    def __init__(self, model: GRU4Rec, batch_size: int = 512, jit: bool = True) -> None:
+    def __init__(self, model: Networks, batch_size: int = 512, jit: bool = True) -> None:
         architecture = model.architecture
         self.model, self.batch_size = model, batch_size
         self.rows, self.tiles, self.width = _blocks(architecture.num_items)
@@ -205,7 +205,7 @@ class Evaluator:
         return np.concatenate([np.asarray(count) for count in counts], axis=1)[:, : len(targets)].astype(np.int64)
 
 
-def evaluate(model: GRU4Rec, sessions: Sessions, batch_size: int = 512, jit: bool = True) -> NextItemRanks:
+def evaluate(model: Networks, sessions: Sessions, batch_size: int = 512, jit: bool = True) -> NextItemRanks:
     """Rank the next items of ``sessions`` once; see :class:`Evaluator`, which is the one to keep between epochs."""
     return Evaluator(model, batch_size, jit)(sessions)
 
@@ -240,7 +240,7 @@ def _slabs(sessions: Sessions) -> Iterator[Sessions]:
         first = last
 
 
-def next_scores(model: GRU4Rec, sessions: Sequence[Sequence[int]]) -> Iterator[NDArray[np.float32]]:
+def next_scores(model: Networks, sessions: Sequence[Sequence[int]]) -> Iterator[NDArray[np.float32]]:
     """Scores of all items (items,) after each of the sessions, which are item numbers, none empty."""
     wy, by = (np.asarray(model.named[name], np.float64) for name in ("Wy", "By"))
     evaluator = Evaluator(model, min(BLOCK, len(sessions)), jit=False)
@@ -255,7 +255,7 @@ def next_scores(model: GRU4Rec, sessions: Sequence[Sequence[int]]) -> Iterator[N
 
 
 def best_items(
-    model: GRU4Rec, sessions: Sequence[Sequence[int]], k: int, exclude_seen: bool = False
+    model: Networks, sessions: Sequence[Sequence[int]], k: int, exclude_seen: bool = False
 ) -> list[list[tuple[int, float]]]:
     """The best (item, score) of each session, best first, equal ones by item number.
 

@@ -13,7 +13,7 @@ from common.sessions import Sessions
 from gru4rec.batches import session_parallel
 from gru4rec.evaluation import Evaluator, NextItemRanks, evaluate, seed_reciprocal_rank
 from gru4rec.golden_test import FOLDER, TORCH, load, part, sessions_of
-from gru4rec.model import Architecture, GRU4Rec
+from gru4rec.model import Architecture, Networks
 from gru4rec.official import build, from_official
 
 
@@ -30,7 +30,7 @@ def model_of(items, units=(16,), **settings):
     features = None
     if architecture.input_table is None:
         features = rng.normal(size=(items, architecture.features)).astype(np.float32)
-    model = GRU4Rec(architecture, features)
+    model = Networks(architecture, features)
     for variable in model.named.values():
         variable.assign(rng.normal(0, 0.5, variable.shape).astype(np.float32))
     return model
@@ -135,7 +135,7 @@ def test_copies_of_an_item_tie_wherever_they_stand(items):
 
 def test_a_constant_model_scores_as_random_in_expectation():
     items = 33_000
-    model, sessions = GRU4Rec(Architecture(items, (8,))), made_up(30, items)
+    model, sessions = Networks(Architecture(items, (8,))), made_up(30, items)
     for variable in model.named.values():
         variable.assign(np.zeros(variable.shape, np.float32))
     ranks = evaluate(model, sessions)

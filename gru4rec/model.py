@@ -240,7 +240,7 @@ class Core:
         return after
 
 
-class GRU4Rec:
+class Networks:
     """The networks over one set of weights.
 
     Args:

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from common.weights import save_own_weights
-from gru4rec.model import Architecture, Core, GRU4Rec
+from gru4rec.model import Architecture, Core, Networks
 from gru4rec.recommend_test import name_items
 from gru4rec.stored import WEIGHTS, load_model
 
@@ -20,7 +20,7 @@ def networks(inputs="shared", gru="original", layers=(6, 5)):
     rng = np.random.default_rng(1)
     architecture = Architecture(ITEMS, layers, inputs, embedding=4, features=7, gru=gru)
     features = rng.normal(size=(ITEMS, 7)).astype(np.float32) if inputs.startswith("content") else None
-    model = GRU4Rec(architecture, features)
+    model = Networks(architecture, features)
     for variable in model.named.values():
         variable.assign(rng.normal(0, 0.5, variable.shape).astype(np.float32))
     return model

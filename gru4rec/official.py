@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from common.options import UserError, require
-from gru4rec.model import Architecture, GRU4Rec
+from gru4rec.model import Architecture, Networks
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -110,9 +110,9 @@ def to_official(architecture: Architecture, weights: Mapping[str, Any]) -> dict[
     return found
 
 
-def build(architecture: Architecture, weights: Arrays) -> GRU4Rec:
+def build(architecture: Architecture, weights: Arrays) -> Networks:
     """A model with these weights."""
-    model = GRU4Rec(architecture)
+    model = Networks(architecture)
     for name, variable in model.named.items():
         variable.assign(weights[name])
     return model

@@ -17,7 +17,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 import numpy as np
 from common.optimizers import RowAdagrad, RowAdam
 from gru4rec.losses import make_loss
-from gru4rec.model import Architecture, GRU4Rec
+from gru4rec.model import Architecture, Networks
 from gru4rec.training import SessionTrainer
 from gru4rec.training_test import ITEMS, sessions_of, train
 
@@ -28,7 +28,7 @@ SUPPORT = np.arange(1, ITEMS + 1)
 def fit(strategy, inputs, gru, loss, negatives, adam, jit):
     tf.config.run_functions_eagerly(strategy is None)  # one device is faster without tracing
     content = FEATURES if inputs.startswith("content") else None
-    model = GRU4Rec(Architecture(ITEMS, (5, 4), inputs, 6, 7, gru), content)
+    model = Networks(Architecture(ITEMS, (5, 4), inputs, 6, 7, gru), content)
     optimizer = RowAdam(model.named, 0.01) if adam else RowAdagrad(model.named, 0.05, momentum=0.2)
     one = SessionTrainer(
         model, optimizer, make_loss(loss, 1.0, 0.5), 4, SUPPORT, logq=float(loss == "cross-entropy"), alpha=0.5,

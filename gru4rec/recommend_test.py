@@ -12,7 +12,7 @@ import pytest
 from common.options import UserError, parse
 from common.vocabulary import digest, save_vocabulary
 from gru4rec.evaluation import next_scores
-from gru4rec.model import Architecture, GRU4Rec
+from gru4rec.model import Architecture, Networks
 from gru4rec.recommend import RecommendOptions, main
 from gru4rec.stored import WEIGHTS, load_model
 
@@ -27,7 +27,7 @@ def write_run(folder, **settings):
     if architecture.input_table is None:
         features = rng.normal(size=(ITEMS, architecture.features)).astype(np.float32)
         np.save(folder / "features.npy", features)
-    model = GRU4Rec(architecture, features)
+    model = Networks(architecture, features)
     for variable in model.named.values():
         variable.assign(rng.normal(0, 0.5, variable.shape).astype(np.float32))
     model.step.save_weights(folder / "model.weights.h5")

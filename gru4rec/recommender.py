@@ -27,8 +27,7 @@ if TYPE_CHECKING:  # imported late: whoever makes or loads a model need not wait
     from common.checkpoint import Progress
     from common.evaluation import Evaluation, Measured
     from gru4rec.evaluation import Ties
-    from gru4rec.model import Architecture
-    from gru4rec.model import GRU4Rec as Networks
+    from gru4rec.model import Architecture, Networks
 
 TRAINING = "training.npz"
 """The sessions that a model learnt from, where they are in no dataset: the baselines learn from them, too."""
@@ -252,7 +251,7 @@ class GRU4Rec(Recommender[GruOptions, SessionData]):
         return self.networks.step
 
     def build(self, data: SessionData, weights: Path | None) -> None:
-        from gru4rec.model import GRU4Rec as Networks
+        from gru4rec.model import Networks
         from gru4rec.weights import load_weights
 
         assert self.settings is not None

@@ -12,7 +12,7 @@ from common.options import UserError, require
 from gru4rec.kinds import GruKind, InputKind
 
 if TYPE_CHECKING:  # imported late: a mistake in a run's files is reported without waiting for TensorFlow
-    from gru4rec.model import Architecture, GRU4Rec
+    from gru4rec.model import Architecture, Networks
 
 WEIGHTS = "model.weights.h5"
 MOST_UNITS = 8192
@@ -39,7 +39,7 @@ def read_architecture(folder: Path, items: int) -> Architecture:
     return found
 
 
-def load_model(weights: Path, items: int) -> GRU4Rec:
+def load_model(weights: Path, items: int) -> Networks:
     """The model of a finished run with a vocabulary of ``items``; the other files of the run lie beside ``weights``.
 
     Raises:
@@ -49,7 +49,7 @@ def load_model(weights: Path, items: int) -> GRU4Rec:
     import keras
 
     from common.weights import load_own_weights
-    from gru4rec.model import GRU4Rec
+    from gru4rec.model import Networks
 
     architecture = read_architecture(weights.parent, items)
     advice = "the run is not finished: continue it with gru4rec/train.py --resume"
@@ -57,7 +57,7 @@ def load_model(weights: Path, items: int) -> GRU4Rec:
     features = None
     if architecture.input_table is None:
         features = _features(weights.with_name("features.npy"), (items, architecture.features))
-    model = GRU4Rec(architecture, features)
+    model = Networks(architecture, features)
     if _of_version_01(weights):
         older = keras.Model(name="gru4rec")
         for name, variable in model.named.items():

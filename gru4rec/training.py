@@ -23,7 +23,7 @@ from common.optimizers import RowOptimizer
 from common.pipeline import Pipeline
 from common.sessions import Sessions
 from gru4rec.batches import session_parallel
-from gru4rec.model import GRU4Rec, score
+from gru4rec.model import Networks, score
 from gru4rec.parallel import shared_out
 
 CHUNK = 128
@@ -119,7 +119,7 @@ class SessionTrainer:
 
     def __init__(
         self,
-        model: GRU4Rec,
+        model: Networks,
         optimizer: RowOptimizer,
         loss: Callable[[Any, Any], Any],
         batch_size: int,

@@ -11,7 +11,7 @@ from common.optimizers import RowAdagrad, RowAdam
 from common.sessions import Sessions
 from gru4rec.batches import session_parallel
 from gru4rec.losses import make_loss
-from gru4rec.model import Architecture, GRU4Rec
+from gru4rec.model import Architecture, Networks
 from gru4rec.training import SessionTrainer, chunks
 
 ITEMS = 12
@@ -107,7 +107,7 @@ KINDS = ("shared", "separate", "one-hot", "content", "content-mlp")
 def trainer(inputs="shared", gru="original", layers=(5,), momentum=0.0, dropout=0.0, seed=1, jit=False, negatives=4):
     features = np.random.default_rng(5).normal(size=(ITEMS, 7)).astype(np.float32)
     content = features if inputs.startswith("content") else None
-    model = GRU4Rec(Architecture(ITEMS, layers, inputs, 6, 7, gru), content, seed)
+    model = Networks(Architecture(ITEMS, layers, inputs, 6, 7, gru), content, seed)
     scaled = keras.config.dtype_policy().name == "mixed_float16"
     optimizer = RowAdagrad(model.named, 0.1, momentum, scaled)
     support = np.arange(1, ITEMS + 1)

@@ -11,13 +11,13 @@ from common.checkpoint import read_npz
 from common.options import UserError, require
 from common.rundir import same_data
 from common.vocabulary import digest, trained_vocabulary
-from gru4rec.model import GRU4Rec
+from gru4rec.model import Networks
 from gru4rec.official import build, from_official
 from gru4rec.preprocess import SessionData
 from gru4rec.stored import load_model
 
 
-def load_weights(path: Path, data: SessionData) -> GRU4Rec:
+def load_weights(path: Path, data: SessionData) -> Networks:
     """A model from ``model.weights.h5`` of a run, or from an official npz (PyTorch ``state_dict``, Theano arrays).
 
     A run's weights must have been trained on the very items of ``data``. An official npz does not say what its items
@@ -29,7 +29,7 @@ def load_weights(path: Path, data: SessionData) -> GRU4Rec:
     return _official(path, data) if path.suffix == ".npz" else _of_run(path, data)
 
 
-def _official(path: Path, data: SessionData) -> GRU4Rec:
+def _official(path: Path, data: SessionData) -> Networks:
     try:
         arrays = read_npz(path)
     except ValueError as error:
@@ -54,7 +54,7 @@ def _official(path: Path, data: SessionData) -> GRU4Rec:
     return build(architecture, weights)
 
 
-def _of_run(path: Path, data: SessionData) -> GRU4Rec:
+def _of_run(path: Path, data: SessionData) -> Networks:
     require(
         trained_vocabulary(path.parent) == digest(data.item_ids),
         f"{path}: was trained on other items than those of this dataset; name its own dataset with --data-dir",

@@ -22,7 +22,8 @@ from dtnmr.model import DTNMR, Inputs
 from gru4rec.kinds import GruKind, LossName
 from gru4rec.losses import make_loss
 from gru4rec.model import Architecture as Gru4RecArchitecture
-from gru4rec.model import GRU4Rec, score
+from gru4rec.model import Networks as Gru4RecNetworks
+from gru4rec.model import score
 from seer.model import Architecture as SeerArchitecture
 from seer.model import SeER, Variant
 from session_transformers.architecture import default_architecture
@@ -136,7 +137,7 @@ def gru4rec(sized: Sized, kind: GruKind, name: LossName) -> Task:
         "columns": sized.ids(items, rows + negatives),
         "hidden": np.tanh(sized.normal(rows, 100)),
     }
-    networks, of_scores = GRU4Rec(architecture), make_loss(name, bpreg=1.0, elu_param=0.5)
+    networks, of_scores = Gru4RecNetworks(architecture), make_loss(name, bpreg=1.0, elu_param=0.5)
 
     def loss(model: Any, batch: dict[str, Any], training: bool) -> Any:
         x = networks.inputs_of(batch["items"])

@@ -301,7 +301,7 @@ class Networks:
 
     def __call__(self, items: Any, hidden: Sequence[Any]) -> tuple[Any, list[Any]]:
         """Scores of all items (B, items) after one more event in each session, and the new hidden states."""
-        states = {f"state_{i}": h for i, h in enumerate(hidden, 1)}
+        states = {f"state_{i}": ops.convert_to_tensor(h) for i, h in enumerate(hidden, 1)}
         found = self.step({"item": ops.convert_to_tensor(items)} | states)
         return found["scores"], [found[name] for name in states]
 

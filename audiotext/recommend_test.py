@@ -215,7 +215,7 @@ def test_music_recommender_runs_the_whole_chain(raw, runs, tmp_path, capsys):
     add_trained_model(tmp_path / "run" / "models" / "trained_models.tsv", recommender.options, dataset)
     more = pd.read_csv(tmp_path / "run" / "models" / "trained_models.tsv", sep="\t")
     assert more.model_id.tolist() == ["model_1", "model_2"]
-    assert 0 < result["metrics"]["map@500_released"] < 1 and result["model"] == "seed"
+    assert 0 < result["metrics"]["map@500_released"] < 1 and result["model"] == "MusicRecommender"
     layout, items = open_items(tmp_path / "run", None)
     best = [line.split("\t") for line in (tmp_path / "run" / "track_recommendations.tsv").read_text().splitlines()[1:]]
     assert [user for user, *_ in best] == read_users(layout, len(items.user_factors))

@@ -118,6 +118,7 @@ def exchange_biographies(folder):
         path.write_text(text, "utf-8")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_own_texts_and_sound_alone(cli, raw, trained, tmp_path):
     (text, *_), (sound, *_) = trained("a-text"), trained("audio")
     other = shutil.copytree(raw, tmp_path / "elsewhere" / raw.name)
@@ -218,6 +219,7 @@ def test_damaged_data_end_in_one_line(cli, raw, tmp_path):
     refused("audio", "no such file")
 
 
+@pytest.mark.slow
 def test_artists_of_hetrec_by_their_tags(cli, tmp_path):
     """Users play artists of one of two kinds, which tags tell: unknown artists of their kind come first."""
     rng, folder = np.random.default_rng(1), tmp_path / "hetrec"

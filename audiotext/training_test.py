@@ -97,6 +97,7 @@ class Killed(BaseException):
     """Nothing catches it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["seed", "mm"])
 def test_killed_and_resumed_equals_uninterrupted(name, data, tmp_path, monkeypatch):
     inputs, targets = data

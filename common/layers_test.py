@@ -68,6 +68,7 @@ def loss_and_gradients(layer, x, jit):
     return float(loss), [g.numpy() for g in gradients]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("jit", [False, True])
 def test_written_out_gradient_equals_the_traced_one(dropout, jit):

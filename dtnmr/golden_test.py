@@ -182,6 +182,7 @@ def without_dropout(architecture, torch_weights):
     return model_of(replace(architecture, dropout=0.0), torch_weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("user_side", [False, True])
 def test_losses_of_the_first_steps_on_one_batch(architecture, torch_weights, inputs, training, user_side):
     (name,) = (name for name in training if name.startswith("fixed_batch_lr"))
@@ -255,6 +256,7 @@ def in_our_order(weights, data, orders):
     return found
 
 
+@pytest.mark.slow
 def test_losses_of_20_batches_from_our_own_preparation(architecture, torch_weights, prepared, expected, training):
     batches, data = training["batches_of_16"], prepared
     model = without_dropout(architecture, in_our_order(torch_weights, data, expected["column_order_seed0"]))

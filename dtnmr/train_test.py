@@ -54,7 +54,7 @@ def test_a_fresh_checkout_runs_the_whole_pipeline_on_the_sample(tmp_path, privat
     )
     names = {path.name for path in run_dir.iterdir()}
     expected = {"metrics.json", "options.json", "vocabulary.json", "report.md", "history.csv", "curves.png"}
-    expected |= {"model.weights.h5", "comparison.png", "checkpoint.npz", "data"}
+    expected |= {"model.weights.h5", "comparison.png", "checkpoint.npz", "tensorboard", "data"}
     assert expected == names, names ^ expected
     report = (run_dir / "report.md").read_text()
     assert "synthetic" in report and "paper (no figure known)" in report and "could not be found" in report
@@ -76,6 +76,7 @@ def test_the_metrics_file_says_what_was_measured_and_weights_of_other_columns_ar
     assert status == 2 and "was trained on other columns" in err and not (tmp_path / "refused").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 def test_released_weights_are_evaluated(cli, tmp_path):
     """A run in the released protocol, written as the released network's state dict, gives the same figures."""

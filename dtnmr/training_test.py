@@ -196,6 +196,7 @@ def faithful(seed=0, users=24):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rating", ["linear", "dot", "mlp"])
 def test_taste_is_learnt_unless_the_user_cancels_out(rating):
     architecture = replace(SMALL, rating=rating, mlp=(32, 16), embedding=8, lstm=16, dropout=0.0)

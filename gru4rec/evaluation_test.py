@@ -112,6 +112,7 @@ def test_no_batch_size_changes_a_rank(jit):
         assert_same(evaluate(model, sessions, batch_size, jit), expected.greater, expected.equal)
 
 
+@pytest.mark.slow
 def test_neither_slabs_nor_tiles_nor_blocks_change_a_rank(monkeypatch):
     model, sessions = model_of(700), made_up(120, 700)
     expected = evaluate(model, sessions)

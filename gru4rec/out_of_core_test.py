@@ -107,6 +107,7 @@ def test_a_track_without_features_and_a_session_in_two_logs(sample, tmp_path):
     assert outcome(build_out_of_core, raw, tmp_path / "d", dropping) == expected
 
 
+@pytest.mark.slow
 def test_small_parts(sample, tmp_path, monkeypatch):
     options = DataOptions(min_support=20, collapse_repeats=True, test_share=0.2, drop_featureless=True)
     expected = outcome(build_in_memory, sample, tmp_path / "memory", options)

@@ -190,6 +190,7 @@ def small_sessions(folder, prefix):
     return folder
 
 
+@pytest.mark.slow
 def test_weights_of_another_dataset_with_as_many_items_are_refused(cli, tmp_path):
     one, other = (small_sessions(tmp_path / prefix, prefix) for prefix in "ab")
     run = tmp_path / "run"

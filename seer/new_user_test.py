@@ -62,6 +62,7 @@ def test_a_tiny_ridge_is_nearly_none(variant):
         np.testing.assert_allclose(fold_in(seer, hidden[:2], values, ridge), none, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_equals_the_vector_that_training_found_for_the_same_ratings():
     """Training minimises the same sum without ridge, so both agree as far as training has converged.
 

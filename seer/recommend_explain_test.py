@@ -61,6 +61,7 @@ def golden(golden_seer):
     return arguments
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 @pytest.mark.parametrize(("cell", "block"), [("LSTM", "with_trained_dense"), ("GRU", "as_released")])
 def test_released_protocol_gives_the_released_table(cli, golden, golden_seer, tmp_path, cell, block):
@@ -85,6 +86,7 @@ def test_released_protocol_gives_the_released_table(cli, golden, golden_seer, tm
             assert theirs["title"][:20] in out
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 def test_corrected_protocol_leaves_out_what_the_user_rated(cli, golden, seer_golden_data, tmp_path):
     user = int(np.bincount(seer_golden_data.users).argmax())  # who rated most of what is recommended
@@ -122,6 +124,7 @@ def test_titles_are_shown_as_they_are(seer_golden_data, capsys):
     assert all(word in out for word in words) and "\x1b" not in out  # a long title is broken at a blank
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 def test_a_new_user_with_the_ratings_of_a_known_one_gets_much_of_the_same(cli, golden, seer_golden_data, tmp_path):
     """Not all: the trained users had dropout and noise of their own."""

@@ -59,6 +59,7 @@ def test_same_seed_same_bytes(sample: Path, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["again"]  # nothing left beside it
 
 
+@pytest.mark.slow
 def test_existing_folder(sample: Path, tmp_path: Path) -> None:
     """The same sample stays as it is; other content is the user's and stays too."""
     before = content(sample)

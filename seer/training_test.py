@@ -397,15 +397,18 @@ def fitted_rmse(variant, noise, batching="pairs"):
     return float(np.sqrt(np.mean((predicted - split.test.values) ** 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batching", ["pairs", "songs"])
 def test_dot_learns_who_likes_which_style_from_the_midi(batching):
     assert fitted_rmse("dot", noise=False, batching=batching) < 1.0  # a constant has 2.0
 
 
+@pytest.mark.slow
 def test_concat_cannot_as_it_has_no_interaction():
     assert 1.9 < fitted_rmse("concat", noise=False) < 2.3
 
 
+@pytest.mark.slow
 def test_noise_is_not_learnt():
     assert fitted_rmse("dot", noise=True) > 1.37  # the standard deviation of the ratings is 1.41
 

@@ -17,7 +17,7 @@ def spend(seconds):
 def test_quick(): spend(7)
 def test_listed(): spend(39)
 def test_too_long(): spend(41)
-def test_broken(): spend(41); assert 0, "broken"
+def test_broken(): spend(42); assert 0, "broken"
 @pytest.mark.slow
 def test_marked(): spend(99)
 @pytest.fixture
@@ -36,6 +36,6 @@ def test_unmarked_tests_above_the_limit_are_listed_and_fail_far_above_it(tmp_pat
     assert done.returncode == 1 and "2 failed, 4 passed" in done.stdout, done.stdout + done.stderr
     assert "FAILED made_test.py::test_too_long" in done.stdout and done.stdout.count("mark it @pytest.mark.slow") == 1
     listed = [line.split("::")[1] for line in done.stdout.splitlines() if line.startswith("took ")]
-    assert listed == ["test_too_long", "test_broken", "test_listed"], done.stdout
+    assert listed == ["test_broken", "test_too_long", "test_listed"], done.stdout
     times = dict(reversed(line.split("\t")) for line in (tmp_path / "times.tsv").read_text().splitlines())
     assert float(times["made_test.py::test_of_a_fixture"]) >= 31 and float(times["made_test.py::test_marked"]) >= 99

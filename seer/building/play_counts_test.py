@@ -79,7 +79,7 @@ def test_compressed_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "shown"),
     [
-        ("a S1 1", "has 1 values; expected 3, one for each column, separated by tabs"),
+        ("a S1 1", "has 1 value; expected 3, one for each column, separated by tabs"),
         ("a\tS1", "has 2 values"),
         ("a\tS1\t1\t2", "has 4 values"),
         ("a\tS1\t0", "plays is '0'; expected an integer in 1..1000000000"),
@@ -90,7 +90,7 @@ def test_compressed_files(tmp_path: Path) -> None:
         ("\tS1\t1", "user is ''"),
         ("a\t\t1", "song is ''"),
         ("user\tsong\tplay_count", "plays is 'play_count'"),
-        ("x" * 5000, "has 1 values"),
+        ("x" * 5000, "has 1 value;"),
     ],
 )
 def test_malformed_lines_are_named(tmp_path: Path, line: str, shown: str) -> None:

@@ -172,6 +172,7 @@ def cold_start(data, folder, **options):
     return run(ColdStart(**chosen), Dataset(folder, folder, "planted", True), data)
 
 
+@pytest.mark.slow
 def test_structure_in_the_midi_is_learnt_for_unheard_songs(tmp_path):
     found = cold_start(styles(noise=False), tmp_path / "run")
     for name in ("mean of all ratings", "mean of the user", "ridge on MIDI statistics"):
@@ -183,6 +184,7 @@ def test_structure_in_the_midi_is_learnt_for_unheard_songs(tmp_path):
         "metrics.json", "report.md", "comparison.png", "options.json"}  # fmt: skip
 
 
+@pytest.mark.slow
 def test_noise_is_not(tmp_path):
     found = cold_start(styles(noise=True), tmp_path / "run", seeds=2)
     assert len(found["by_seed"]["random"]) == 2

@@ -12,6 +12,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
+import numpy as np
+
 from common.options import UserError
 
 Options = TypeVar("Options")
@@ -74,8 +76,8 @@ def _converted(hint: Any, value: Any, name: str, whose: str) -> Any:
         if isinstance(value, Mapping):
             return options_by_name(hint, value, f"{whose}({name}=...)")  # type: ignore[arg-type]
         return value if isinstance(value, hint) else _WRONG  # type: ignore[arg-type]
-    if hint is bool or isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
-        return bool(value) if hint is bool and type(value).__name__ in ("bool_", "bool") else _WRONG
+    if (flag := isinstance(value, bool | np.bool_)) or hint is bool:  # a flag is no number, nor a number a flag
+        return bool(value) if flag and hint is bool else _WRONG
     if hint in (int, float):
         return hint(value) if isinstance(value, Integral if hint is int else Real) else _WRONG
     if hint is Path:

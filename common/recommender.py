@@ -118,7 +118,7 @@ class Recommender(abc.ABC, Generic[Options, Data]):
     Attributes:
         options: as given, what is left open being None.
         settings: the same, filled in by the data; None before :meth:`fit` or :meth:`load`.
-        data: what was learnt from; None for a loaded model until it is needed.
+        data: what was learnt from; of a loaded model perhaps without the training part, until that is needed.
         dataset: its name, and where it lies.
         progress: what the training has reached.
         recorded: what ``options.json`` tells of the run besides its options.

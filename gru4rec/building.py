@@ -66,6 +66,8 @@ class Parts:
     """None as long as it is not split off."""
     all_trained: bool = False
     """There is no test part: all is for training and validation."""
+    session_ids: frozenset[str] = frozenset()
+    """As they stand in the tables, if ``all_trained``."""
     dropped: dict[str, int] = field(default_factory=dict)
     """Events that each step dropped."""
     fates: NDArray[np.uint8] = field(init=False)
@@ -156,7 +158,9 @@ def parts_of_tables(train: Any, validation: Any, options: DataOptions) -> Parts:
         chosen, items = join_items(*tables)
     found = [(file.name, file.rows, file.blanks) for table in tables for file in table.files]
     notes = tuple(note for table in tables for note in table.notes)
-    return Parts(tables[0].events, None, _utf8(items), found, notes=notes, validation=chosen, all_trained=True)
+    ids = frozenset(name for table in tables for name in table.session_ids)
+    told: dict[str, Any] = {"notes": notes, "all_trained": True, "session_ids": ids}
+    return Parts(tables[0].events, None, _utf8(items), found, validation=chosen, **told)
 
 
 def _utf8(texts: list[str]) -> NDArray[np.bytes_]:

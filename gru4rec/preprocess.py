@@ -21,6 +21,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from common import console
 from common.arrays import Array, ArraySet, Recipe, array_set
 from common.console import counted
 from common.mssd.files import FEATURES, find_released
@@ -81,6 +82,8 @@ class SessionData:
     """Rows of each file, used and left out; see :meth:`common.row_counts.RowCounts.as_json`."""
     notes: list[str] = field(default_factory=list)
     """What was recognised in the files, a sentence each."""
+    session_ids: frozenset[str] = frozenset()
+    """Of tables in memory or single files: the ids of the sessions that are learnt from, or chosen by."""
 
 
 def prepare(raw: Path, prepared: Path, options: DataOptions | None = None) -> SessionData:
@@ -131,7 +134,8 @@ def prepare_tables(train: Any, validation: Any, options: DataOptions) -> Session
         depends = dataclasses.asdict(completed)
         found = _opened(array_set(Path(home), Recipe("gru4rec", VERSION, {}, depends, make, DECLARED)))
         in_memory = {part: Sessions(*map(np.array, vars(getattr(found, part)).values())) for part in PARTS}
-        return dataclasses.replace(found, support=np.array(found.support), **in_memory)  # type: ignore[arg-type]
+        ids = parts.session_ids
+        return dataclasses.replace(found, support=np.array(found.support), session_ids=ids, **in_memory)  # type: ignore[arg-type]
 
 
 def tested_on(data: SessionData, table: Any, options: DataOptions) -> SessionData:
@@ -150,6 +154,11 @@ def tested_on(data: SessionData, table: Any, options: DataOptions) -> SessionDat
         f"{read.files[0].name}: none of its {len(numbers):,} items was in the training data: the ids there are such as "
         f"{data.item_ids[0]!r}, here such as {read.item_ids[0]!r}",
     )
+    if shared := data.session_ids.intersection(read.session_ids):
+        console.notify(
+            f"warning: {read.files[0].name}: {len(shared):,} of its {len(read.session_ids):,} sessions, such as "
+            f"{min(shared)!r}, were learnt from, too: the figures say little of sessions that are new"
+        )
     left = read.events.keep(numbers[read.events.items] >= 0)
     counts = RowCounts()
     for file in read.files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -183,10 +184,13 @@ class GRU4Rec(Recommender[GruOptions, SessionData]):
         options = dataclasses.replace(options, **named)
         folder = Path(data) if isinstance(data, str | Path) and Path(data).is_dir() else None
         self._integers = False
-        if data is None or (isinstance(data, str) and data == "sample" and folder is None):
+        if data is None:
             require(validation is None, "validation: a dataset has a validation part of its own")
-            of_data = options.of_data
-            return options, *(load_dataset(options.data_dir, of_data) if data is None else load_sample(of_data))
+            return options, *load_dataset(options.data_dir, options.of_data)
+        if isinstance(data, str) and data == "sample" and folder is None:
+            require(validation is None, "validation: the sample has a validation part of its own")
+            dataset, found = load_sample(options.of_data)
+            return dataclasses.replace(options, data_dir=dataset.raw), dataset, found
         if folder is not None and find_session_files(folder, options.of_data):
             require(validation is None, f"validation: the dataset in {folder} has a validation part of its own")
             return dataclasses.replace(options, data_dir=folder), *load_dataset(folder, options.of_data)
@@ -464,12 +468,10 @@ def _session_lists(sessions: Any) -> tuple[list[Any] | None, list[list[str]]]:
     if isinstance(sessions, pd.DataFrame) or hasattr(sessions, "get_column") or hasattr(sessions, "column_names"):
         read = read_events(sessions, "SessionId", "ItemId", "Time")
         events = read.events
-        keys = list(read.session_ids)
-        order = [keys.index(name.decode() if isinstance(name, bytes) else str(name)) for name in events.ids]
-        found: list[list[str]] = [[] for _ in keys]
-        for place, low, high in zip(order, events.offsets, events.offsets[1:], strict=False):
-            found[place] = [read.item_ids[item] for item in events.items[low:high]]
-        return keys, found
+        names = [name.decode() if isinstance(name, bytes) else str(name) for name in events.ids]
+        parts = [events.items[low:high] for low, high in itertools.pairwise(events.offsets)]
+        items_of = {name: [read.item_ids[item] for item in part] for name, part in zip(names, parts, strict=True)}
+        return list(read.session_ids), [items_of[name] for name in read.session_ids]
     if isinstance(sessions, Mapping):
         keys, found = list(sessions), [_ids(items) for items in sessions.values()]
     else:

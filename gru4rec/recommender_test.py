@@ -179,6 +179,15 @@ def test_a_validation_table_chooses_the_epoch():
     assert model.progress.best_epoch == 1 + int(np.argmax(values))
 
 
+def test_it_is_said_if_sessions_were_learnt_from(fitted):
+    with pytest.warns(UserWarning, match=r"the table: 40 of its 40 sessions, such as '0', were learnt from"):
+        fitted.evaluate(events(), baselines=False, **COLUMNS)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        fitted.evaluate(events(30, first=40), baselines=False, **COLUMNS)
+    assert not [one for one in told if "learnt from" in str(one.message)]
+
+
 def test_a_failed_fit_leaves_no_model():
     model = GRU4Rec(**SMALL | {"learning_rate": 1e30, "optimizer": "adam"})
     with pytest.raises(UserError, match="the loss is"):

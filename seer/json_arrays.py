@@ -103,10 +103,8 @@ def _rows(source: Path, parse: Callable[[bytes, str], Array], num_songs: int) ->
     number = 0
     expected = f"expected {num_songs:,} rows, as triplets.txt has {num_songs:,} distinct songs"
     with contextlib.closing(rows_of(source, parse)) as rows:
-        bar = tqdm(
-            rows, f"reading {source.name}", num_songs, unit=" songs", delay=5, disable=console.no_bar()
-        )  # fmt: skip
-        for row in bar:
+        hidden = console.no_bar()
+        for row in tqdm(rows, f"reading {source.name}", num_songs, unit=" songs", delay=5, disable=hidden):
             require(number < num_songs, f"{source}: row {number} (counted from 0) is one too many; {expected}")
             yield row
             number += 1

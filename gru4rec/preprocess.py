@@ -172,7 +172,7 @@ def tested_on(data: SessionData, table: Any, options: DataOptions) -> SessionDat
 
 
 def _opened(found: ArraySet) -> SessionData:
-    parts = {part: Sessions(*(found.arrays[f"{part}_{name}"] for name in ARRAYS)) for part in PARTS}  # type: ignore[arg-type]
+    parts: dict[str, Any] = {part: Sessions(*(found.arrays[f"{part}_{name}"] for name in ARRAYS)) for part in PARTS}  # type: ignore[arg-type]
     features = found.arrays.get("features")
     return SessionData(
         **parts,

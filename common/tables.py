@@ -90,6 +90,8 @@ class Table:
     files: list[TableFile] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What was recognised, a sentence each, for the console and the report."""
+    named: dict[str, str] = field(default_factory=dict)
+    """Column -> its name in the file that was read last."""
     _close: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False)
     _tellers: list[Any] = field(default_factory=list, repr=False)
 
@@ -308,7 +310,9 @@ class _Loader:
             f"{where}: the column{'s' * (len(missing) > 1)} {told} {'are' if len(missing) > 1 else 'is'} missing "
             f"among {', '.join(map(str, names))[:500]}",
         )
-        return {column: name for column, name in chosen.items() if name is not None}
+        found = {column: name for column, name in chosen.items() if name is not None}
+        self.table.named |= found
+        return found
 
     def load(self, source: Source, stream: IO[bytes] | None) -> None:
         """Load one file."""

@@ -73,6 +73,8 @@ def read_events(source: Any, session: str, item: str, time: str, separator: str 
     columns = {name: Column(kind, names=USUAL_NAMES.get(name, ())) for name, kind in kinds.items()}  # type: ignore[arg-type]
     with open_table(source, columns, separator=separator) as table:
         require(table.rows > 0, f"{table.files[0].name}: holds no row; expected one for each event")
+        usual = [f"{name} is read as {column}" for column, name in table.named.items() if name != column]
+        table.notes += [f"the column {one}" for one in usual]
         return _event_table(table, session, item, time)
 
 

@@ -155,3 +155,16 @@ def test_items_that_never_match_are_shown(tmp_path):
         UserError, match=r"none of its 1 items is in .*: the ids there are such as 'track:1', here .*'1'"
     ):
         join_items(*(read_events(tmp_path / f"{name}.tsv", *KEYS) for name in ("train", "test")))
+
+
+def test_columns_of_usual_names_are_recognised_and_it_is_said(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("session_id,track_id,timestamp,song\n1,a,10,x\n1,b,11,y\n")
+    found = read_events(path, "SessionId", "ItemId", "Time")
+    assert found.item_ids == ["a", "b"]
+    assert [note for note in found.notes if "is read as" in note] == [
+        f"the column {name} is read as {column}"
+        for name, column in (("session_id", "SessionId"), ("track_id", "ItemId"), ("timestamp", "Time"))
+    ]
+    path.write_text("SessionId,ItemId,Time\n1,a,10\n")
+    assert not read_events(path, "SessionId", "ItemId", "Time").notes

@@ -13,6 +13,12 @@ def tone(seconds=1.0, midi=69, rate=SAMPLE_RATE):
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """librosa compiles its kernels at their first use, in half a minute."""
+    log_cqt(tone())
+
+
 def test_a_tone_is_loudest_in_its_own_bin():
     found = log_cqt(tone(2.0))
     assert found.shape == (44, BINS) and found.dtype == np.float32

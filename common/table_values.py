@@ -69,6 +69,17 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def at_once(text: str, column: Column) -> str | None:
+    """SQL: the value of ``text``, an expression, NULL if it is wrong; None where a value cannot be judged by itself.
+
+    That is so where values may be missing, and where the whole column tells what they are.
+    """
+    if column.empty or column.choices or column.kind in ("text", "id", "time"):
+        return None
+    value, fine = _value_and_check(text, column)
+    return f"CASE WHEN {fine} THEN {value} END"
+
+
 def reading(database: DuckDBPyConnection, table: str, name: str, column: Column) -> tuple[str, str, str]:
     """SQL for the values of a column of texts in ``table``, SQL for whether one is wrong, and what was recognised."""
     text, note = quoted(name), ""
@@ -78,10 +89,7 @@ def reading(database: DuckDBPyConnection, table: str, name: str, column: Column)
     elif column.kind == "time":
         value, fine, note = _time(database, table, name)
     else:
-        value, fine = _VALUES[column.kind](text)
-        if column.kind in ("integer", "number"):
-            low, high = max(column.low, -1e300), min(column.high, 1e300)
-            fine += f" AND ({value}) BETWEEN {low!r} AND {high!r}"
+        value, fine = _value_and_check(text, column)
     if column.choices:
         fine = f"{text} IN ({', '.join(map(literal, column.choices))})"
     wrong = f"NOT coalesce({fine}, false)"
@@ -90,6 +98,14 @@ def reading(database: DuckDBPyConnection, table: str, name: str, column: Column)
             value = f"CASE WHEN {text} <> '' THEN {value} END"
         return value, f"{text} <> '' AND {wrong}", note
     return value, f"({text} = '' OR {wrong})", note
+
+
+def _value_and_check(text: str, column: Column) -> tuple[str, str]:
+    value, fine = _VALUES[column.kind](text)
+    if column.kind in ("integer", "number"):
+        low, high = max(column.low, -1e300), min(column.high, 1e300)
+        fine += f" AND ({value}) BETWEEN {low!r} AND {high!r}"
+    return value, fine
 
 
 def _id(database: DuckDBPyConnection, table: str, name: str) -> tuple[str, str]:
@@ -171,7 +187,7 @@ def _flag(text: str) -> tuple[str, str]:
 
 def _date(text: str) -> tuple[str, str]:
     value = f"TRY_CAST({text} AS DATE)"
-    return value, f"length({text}) = 10 AND strftime({value}, '%Y-%m-%d') = {text}"
+    return value, f"length({text}) = 10 AND ({value})::VARCHAR = {text}"
 
 
 def _iso(text: str) -> str:

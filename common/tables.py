@@ -37,7 +37,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ from common.row_counts import short
 from common.table_sources import Source, find_sources, is_archive, open_source, telling_damage
 from common.table_text import LONGEST_LINE, TextScan, decoding, line_of, raise_broken_row, read_layout
 from common.table_values import LONGEST_ID as LONGEST_ID
-from common.table_values import NOTHING, Column, literal, one_of, quoted, reading
+from common.table_values import NOTHING, Column, at_once, literal, one_of, quoted, reading
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -350,6 +350,8 @@ class _Loader:
             texts = {name: f"coalesce(c{place}, '')" for name, place in places.items()}
             if scan.escaped:
                 texts = {name: decoding(text, layout.separator) for name, text in texts.items()}
+            values = {name: at_once(text, self.columns[name]) for name, text in texts.items()}
+            texts |= {name: value for name, value in values.items() if value is not None}
             selected = ", ".join(f"{text} AS {quoted(name)}" for name, text in texts.items()) or "NULL AS nothing"
             types = ", ".join(f"'c{place}': 'VARCHAR'" for place in range(len(layout.names)))
             query = f"""CREATE TABLE {self._raw} AS SELECT {selected} FROM read_csv(
@@ -361,8 +363,11 @@ class _Loader:
                 if scan.rows:
                     self.table.database.execute(query)
                 else:
-                    none = ", ".join(f"'' AS {quoted(name)}" for name in texts) or "NULL AS nothing"
-                    self.table.database.execute(f"CREATE TABLE {self._raw} AS SELECT {none} WHERE false")
+                    nothing = {name: at_once("''", self.columns[name]) or "''" for name in texts}
+                    none = ", ".join(f"{value} AS {quoted(name)}" for name, value in nothing.items())
+                    self.table.database.execute(
+                        f"CREATE TABLE {self._raw} AS SELECT {none or 'NULL AS nothing'} WHERE false"
+                    )
             except duckdb.OutOfMemoryException as error:
                 raise UserError(f"{source}: {str(error).splitlines()[0]}; is the disk full?") from None
             except duckdb.Error as error:
@@ -376,7 +381,11 @@ class _Loader:
         def tell(row: int) -> str:
             return f"{source}, line {line_of(source, layout, row)[0]}"
 
-        self._take(str(source), scan.rows, scan.blanks, list(chosen), tell)
+        def text(row: int, column: str) -> str:
+            return line_of(source, layout, row)[1][places[column]]
+
+        done = {name for name, value in values.items() if value is not None}
+        self._take(str(source), scan.rows, scan.blanks, list(chosen), tell, done, text)
 
     @contextlib.contextmanager
     def _normalised(self, source: Source, scan: TextScan) -> Iterator[tuple[Path, int]]:
@@ -565,12 +574,27 @@ class _Loader:
             finally:
                 database.unregister("given")
 
-    def _take(self, name: str, rows: int, blanks: int, found: list[str], tell: Any) -> None:
-        """Check the texts of the file's columns and note how they become values."""
+    def _take(
+        self,
+        name: str,
+        rows: int,
+        blanks: int,
+        found: list[str],
+        tell: Any,
+        done: Collection[str] = (),
+        text: Any = None,
+    ) -> None:
+        """Check the texts of the file's columns and note how they become values.
+
+        Args:
+            done: columns that hold values already, NULL where they are wrong; ``text`` (row, column) is what was there.
+        """
         first = self.table.rows
         values, wrong = [], {}
         for column, declared in self.columns.items():
-            if column in found:
+            if column in done:
+                value, wrong[column] = quoted(column), f"{quoted(column)} IS NULL"
+            elif column in found:
                 value, wrong[column], note = reading(self.table.database, self._raw, column, declared)
                 if note:
                     self.table.notes.append(f"{short(name)}: {note}")
@@ -579,13 +603,13 @@ class _Loader:
             values.append(f"{value} AS {quoted(column)}")
         counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for condition in wrong.values()) or "0"
         if any(self.table.database.execute(f"SELECT {counts} FROM {self._raw}").fetchone() or ()):
-            self._refuse(wrong, tell)
+            self._refuse(wrong, tell, done, text)
         self._found.update(found)
         self._selects.append(f"SELECT rowid + {first} AS row, {', '.join(values)} FROM {self._raw}")
         self.table.files.append(TableFile(name, rows, blanks, first))
         self.table._tellers.append(tell)
 
-    def _refuse(self, wrong: Mapping[str, str], tell: Any) -> None:
+    def _refuse(self, wrong: Mapping[str, str], tell: Any, done: Collection[str], text_of: Any) -> None:
         """Raise the UserError about the first wrong value."""
         first: list[tuple[int, str, str]] = []
         for column, condition in wrong.items():
@@ -593,6 +617,8 @@ class _Loader:
             if (found := self.table.database.execute(query).fetchone()) is not None:
                 first.append((found[0], column, found[1]))
         row, column, text = min(first, key=lambda one: one[0])
+        if column in done:
+            text = text_of(row, column)
         value = repr(text if len(text) <= 60 else text[:50]) + (
             f"... ({len(text):,} characters)" if len(text) > 60 else ""
         )

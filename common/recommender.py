@@ -189,7 +189,7 @@ class Recommender(abc.ABC, Generic[Options, Data]):
             validation: a table that chooses the best epoch; None: what the options split off.
             run_dir: folder of the run, which can be resumed; None: nothing is written.
             resume: go on with the interrupted run in ``run_dir``.
-            verbose: say what is being done.
+            verbose: print what was read, and the figures of each epoch.
             **columns: names of the table's columns; those that are not named are recognised.
 
         Returns:
@@ -205,12 +205,19 @@ class Recommender(abc.ABC, Generic[Options, Data]):
             from common import experiment
             from common.rundir import claimed
 
+            if verbose:
+                sizes = ", ".join(f"{name.replace('_', ' ')} {size:,}" for name, size in self.counts(found).items())
+                console.say(f"{dataset.name}: {sizes}", *found.notes, *RowCounts.of_json(found.rows).lines())
             try:
                 with claimed(options):
                     experiment.fit(self, options, dataset, found, runs=place is not None)
             except BaseException:
                 self.settings = None  # half a model would answer, too
                 raise
+            if verbose and self.progress is not None:
+                console.say(
+                    *(" ".join(f"{name} {value:.6g}" for name, value in row.items()) for row in self.progress.history)
+                )
         return self
 
     def evaluate(
@@ -221,7 +228,7 @@ class Recommender(abc.ABC, Generic[Options, Data]):
         Args:
             data: as for :meth:`fit`; None: the test part of the dataset that was learnt from.
             baselines: measure the baselines too, which learn from the training data.
-            verbose: say what is being done.
+            verbose: print warnings instead of giving them to :mod:`warnings`.
             **columns: names of the table's columns; those that are not named are recognised.
 
         Raises:

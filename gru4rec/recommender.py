@@ -104,7 +104,7 @@ class GRU4Rec(Recommender[GruOptions, SessionData]):
             session: name of the column of session ids, if it is none of :data:`gru4rec.tables.USUAL_NAMES`.
             item: of item ids.
             time: of times: seconds or smaller units, ISO 8601 texts, or times of pandas.
-            verbose: say what is being done.
+            verbose: print what was read, and the figures of each epoch.
         """
         return super().fit(data, validation, run_dir, resume, verbose=verbose, session=session, item=item, time=time)
 

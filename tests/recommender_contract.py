@@ -171,6 +171,9 @@ class RecommenderContract:
         self.fit().evaluate(self.tables()[1], **self.columns)
         assert (random.getstate(), np.random.get_state()[1].tolist(), keras.config.dtype_policy().name) == before
         assert capfd.readouterr() == ("", "")
+        self.fit(verbose=True)
+        out, err = capfd.readouterr()
+        assert "epoch 1 loss " in out and len(out.splitlines()) > self.options["epochs"] and not err
 
     def test_two_models_do_not_disturb_each_other(self, fitted):
         first, second = self.fit(), self.kind(**self.options | {"seed": 2}).fit(self.tables()[0], **self.columns)

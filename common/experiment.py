@@ -51,9 +51,11 @@ def run(model: AnyRecommender, options: TrainingOptions, dataset: Dataset, data:
         ranking=model.description.ranking,
         ties=model.description.ties,
         protocol=model.description.protocol,
+        task=told.task,
+        deviations=told.deviations,
         details=told.details,
     )
-    columns = model.description.columns
+    columns = model.columns
     table = Part({**found.rows, **told.published}, [*columns, *told.more_columns], notes=told.notes)
     return finish(
         folder,
@@ -61,7 +63,7 @@ def run(model: AnyRecommender, options: TrainingOptions, dataset: Dataset, data:
         model.settings,
         about,
         found,
-        [table],
+        [table, *told.parts],
         progress=model.progress,
         started=started,
         picture=columns,
@@ -120,7 +122,7 @@ def evaluate(model: AnyRecommender, data: Any, baselines: bool) -> Evaluation:
     with runtime.applied(model.settings):
         rows = {model.title(): model.measure(data)}
         rows |= model.measure_baselines(data) if baselines else {}
-    return evaluation(rows, model.description.columns, model.settings.seed)
+    return evaluation(rows, model.columns, model.settings.seed)
 
 
 def described(model: AnyRecommender, dataset: Dataset, data: Any) -> dict[str, Any]:

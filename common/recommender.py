@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # imported late: whoever makes or loads a model need not wait
 
     from common.checkpoint import Progress
     from common.evaluation import Evaluation, Figures, Measured
+    from common.report import Part
 
 WEIGHTS = "model.weights.h5"
 OF_A_RUN = ("data_dir", "run_dir", "resume")
@@ -92,16 +93,22 @@ class Told:
 
     Attributes:
         details: below ``details`` in ``metrics.json``.
+        task: of the paper's tasks the one of this run, if there are several.
+        deviations: names of single deviations from the corrected protocol that were asked for.
         published: rows of the table that were not measured here: name -> figure -> value.
         more_columns: of the table, behind those of the description.
         notes: sentences below the table.
+        parts: further tables.
         following: the command that is of use next: a script and its arguments.
     """
 
     details: Mapping[str, Any] = field(default_factory=dict)
+    task: str | None = None
+    deviations: Sequence[str] = ()
     published: Mapping[str, Figures] = field(default_factory=dict)
     more_columns: Sequence[str] = ()
     notes: Sequence[str] = ()
+    parts: Sequence[Part] = ()
     following: Sequence[object] = ()
 
 
@@ -336,6 +343,11 @@ class Recommender(abc.ABC, Generic[Options, Data]):
         """Fit the networks."""
 
     # ... what is measured of them, ...
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The figures that tables show, the most important one first."""
+        return self.description.columns
 
     @abc.abstractmethod
     def measure(self, data: Data) -> Measured:

@@ -42,7 +42,11 @@ def run(model: AnyRecommender, options: TrainingOptions, dataset: Dataset, data:
     assert folder is not None and model.settings is not None and model.progress is not None
     with resumable(folder), runtime.applied(model.settings):
         found = evaluate(model, data, model.settings.baselines)
-    told = model.told(data, folder)
+        model.keep_predictions(folder, data)
+        told = model.told(data, folder, found)
+    details = dict(told.details)
+    if len(found.models) > 1:
+        details["comparison"] = {name: found.rows[name] for name in found.models}
     dataset_of = model.recorded["dataset"]
     about = About(
         paper=model.description.citation,
@@ -53,10 +57,11 @@ def run(model: AnyRecommender, options: TrainingOptions, dataset: Dataset, data:
         protocol=model.description.protocol,
         task=told.task,
         deviations=told.deviations,
-        details=told.details,
+        details=details,
     )
     columns = model.columns
     table = Part({**found.rows, **told.published}, [*columns, *told.more_columns], notes=told.notes)
+    warnings = RowCounts.of_json(dataset_of["rows"]).warnings(model.tests(data), model.description.tested)
     return finish(
         folder,
         f"{model.description.title}, {model.name_of_run(dataset)}",
@@ -67,7 +72,7 @@ def run(model: AnyRecommender, options: TrainingOptions, dataset: Dataset, data:
         progress=model.progress,
         started=started,
         picture=columns,
-        warned=RowCounts.of_json(dataset_of["rows"]).warnings(model.tests(data)),
+        warned=[*warnings, *told.warnings],
         following=told.following,
     )
 
@@ -120,9 +125,9 @@ def evaluate(model: AnyRecommender, data: Any, baselines: bool) -> Evaluation:
     """Measure a model on the test part of ``data``, and the baselines, which learn from its training part."""
     assert model.settings is not None
     with runtime.applied(model.settings):
-        rows = {model.title(): model.measure(data)}
-        rows |= model.measure_baselines(data) if baselines else {}
-    return evaluation(rows, model.columns, model.settings.seed)
+        models = model.measure_models(data)
+        rows = models | (model.measure_baselines(data) if baselines else {})
+    return evaluation(rows, model.columns, model.settings.seed, list(models))
 
 
 def described(model: AnyRecommender, dataset: Dataset, data: Any) -> dict[str, Any]:

@@ -75,6 +75,7 @@ class Description:
         split: how training and test data are told apart, in words.
         ties: how equal scores count, in words.
         protocol: if it is not that of the options.
+        tested: one of what the test part is counted in.
     """
 
     folder: str
@@ -85,6 +86,7 @@ class Description:
     ranking: str
     ties: str = "expected rank"
     protocol: str = ""
+    tested: str = "test event"
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Told:
         more_columns: of the table, behind those of the description.
         notes: sentences below the table.
         parts: further tables.
+        warnings: why the figures say little, besides what the rows of the files tell.
         following: the command that is of use next: a script and its arguments.
     """
 
@@ -109,6 +112,7 @@ class Told:
     more_columns: Sequence[str] = ()
     notes: Sequence[str] = ()
     parts: Sequence[Part] = ()
+    warnings: Sequence[str] = ()
     following: Sequence[object] = ()
 
 
@@ -131,7 +135,6 @@ class Recommender(abc.ABC, Generic[Options, Data]):
         recorded: what ``options.json`` tells of the run besides its options.
     """
 
-    description: ClassVar[Description]
     options_type: ClassVar[type[TrainingOptions]]
 
     def __init__(self, **options: Any) -> None:
@@ -175,7 +178,12 @@ class Recommender(abc.ABC, Generic[Options, Data]):
         }
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in set_here.items())})"
 
-    # The verbs. A subclass gives fit and evaluate the names of the columns of its tables, and writes recommend.
+    @property
+    @abc.abstractmethod
+    def description(self) -> Description:
+        """What reports tell of the paper."""
+
+    # The verbs. A subclass names what else fit and evaluate take, such as columns of tables, and writes recommend.
 
     def fit(
         self,
@@ -185,7 +193,7 @@ class Recommender(abc.ABC, Generic[Options, Data]):
         resume: bool = False,
         *,
         verbose: bool = False,
-        **columns: str | None,
+        **reading: Any,
     ) -> Self:
         """Learn from data.
 
@@ -197,7 +205,7 @@ class Recommender(abc.ABC, Generic[Options, Data]):
             run_dir: folder of the run, which can be resumed; None: nothing is written.
             resume: go on with the interrupted run in ``run_dir``.
             verbose: print what was read, and the figures of each epoch.
-            **columns: names of the table's columns; those that are not named are recognised.
+            **reading: how the paper reads its data, such as names of columns; those that are not named are recognised.
 
         Returns:
             The model itself.
@@ -208,7 +216,7 @@ class Recommender(abc.ABC, Generic[Options, Data]):
         with as_in_python(self.options_type, verbose):
             place = None if run_dir is None else Path(run_dir)
             options = dataclasses.replace(self.options, run_dir=place, resume=resume)
-            options, dataset, found = self.read(options, data, validation, columns)
+            options, dataset, found = self.read(options, data, validation, reading)
             from common import experiment
             from common.rundir import claimed
 
@@ -228,7 +236,7 @@ class Recommender(abc.ABC, Generic[Options, Data]):
         return self
 
     def evaluate(
-        self, data: Any = None, baselines: bool = True, *, verbose: bool = False, **columns: str | None
+        self, data: Any = None, baselines: bool = True, *, verbose: bool = False, **reading: Any
     ) -> Evaluation:
         """Measure the model, and what it has to beat, on later data.
 
@@ -236,7 +244,7 @@ class Recommender(abc.ABC, Generic[Options, Data]):
             data: as for :meth:`fit`; None: the test part of the dataset that was learnt from.
             baselines: measure the baselines too, which learn from the training data.
             verbose: print warnings instead of giving them to :mod:`warnings`.
-            **columns: names of the table's columns; those that are not named are recognised.
+            **reading: as for :meth:`fit`.
 
         Raises:
             UserError: nothing was learnt yet, the data are wrong, or nothing in them can be measured.
@@ -245,11 +253,11 @@ class Recommender(abc.ABC, Generic[Options, Data]):
         with as_in_python(self.options_type, verbose):
             found = self.training_data(whole=baselines or data is None)
             if data is not None:
-                found = self.tested_on(found, data, columns)
+                found = self.tested_on(found, data, reading)
             self.require_tested(found)
             from common import experiment
 
-            for warning in RowCounts.of_json(found.rows).warnings(self.tests(found)):
+            for warning in RowCounts.of_json(found.rows).warnings(self.tests(found), self.description.tested):
                 console.notify(f"warning: {warning}")
             return dataclasses.replace(experiment.evaluate(self, found, baselines), data=found.rows)
 
@@ -294,12 +302,12 @@ class Recommender(abc.ABC, Generic[Options, Data]):
 
     @abc.abstractmethod
     def read(
-        self, options: Options, data: Any, validation: Any, columns: Mapping[str, str | None]
+        self, options: Options, data: Any, validation: Any, reading: Mapping[str, Any]
     ) -> tuple[Options, Dataset, Data]:
         """The data to learn from, see :meth:`fit`, and the options with what is known of them by then."""
 
     @abc.abstractmethod
-    def tested_on(self, data: Data, table: Any, columns: Mapping[str, str | None]) -> Data:
+    def tested_on(self, data: Data, table: Any, reading: Mapping[str, Any]) -> Data:
         """``data`` with a table in the place of their test part."""
 
     @abc.abstractmethod
@@ -353,6 +361,10 @@ class Recommender(abc.ABC, Generic[Options, Data]):
     def measure(self, data: Data) -> Measured:
         """The figures of the model on the test part."""
 
+    def measure_models(self, data: Data) -> dict[str, Measured]:
+        """The same by name: of the model, then of further ``--weights`` that it is compared with."""
+        return {self.title(): self.measure(data)}
+
     @abc.abstractmethod
     def measure_baselines(self, data: Data) -> dict[str, Measured]:
         """The figures of what it has to beat."""
@@ -379,8 +391,11 @@ class Recommender(abc.ABC, Generic[Options, Data]):
         """Of its default folder, and in headlines."""
         return dataset.name
 
-    def told(self, data: Data, folder: Path) -> Told:
-        """What the report tells besides."""
+    def keep_predictions(self, folder: Path, data: Data) -> None:
+        """Write what was predicted of the test part, by which runs can be compared."""
+
+    def told(self, data: Data, folder: Path, found: Evaluation) -> Told:
+        """What the report tells besides; ``found`` is what was measured."""
         return Told()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import random
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,20 @@ def applied(options: TrainingOptions) -> Iterator[None]:
         keras.config.set_dtype_policy(policy)
         if not determined:
             determinism.disable_op_determinism()
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw the initial weights of the networks that are built within the block from ``seed``.
+
+    Keras takes the seeds of layers that have none from Python's generator, which afterwards is as it was before.
+    """
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
 
 
 def precision(options: TrainingOptions) -> str:

@@ -1,6 +1,7 @@
 """Seeds, precision and devices."""
 
 import os
+import random
 import subprocess
 import sys
 
@@ -92,3 +93,23 @@ def test_stderr_is_open_again_after_the_silence(capfd):
         raise ValueError
     os.write(2, b"told\n")
     assert capfd.readouterr().err == "told\n"
+
+
+def test_initial_weights_are_drawn_from_a_seed_and_leave_no_trace():
+    def weights(seed):
+        with runtime.seeded(seed):
+            layer = keras.layers.Dense(3)
+            layer.build((None, 4))
+        return np.asarray(layer.kernel)
+
+    random.seed(5)
+    expected, first = random.random(), weights(1)
+    random.seed(5)
+    again, other = weights(1), weights(2)
+    assert random.random() == expected
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).all()
+    keras.utils.set_random_seed(1)  # what commands did before: the same weights
+    layer = keras.layers.Dense(3)
+    layer.build((None, 4))
+    np.testing.assert_array_equal(first, layer.kernel)

@@ -178,9 +178,9 @@ class GRU4Rec(Recommender[GruOptions, SessionData]):
     # Data.
 
     def read(
-        self, options: GruOptions, data: Any, validation: Any, columns: Mapping[str, str | None]
+        self, options: GruOptions, data: Any, validation: Any, reading: Mapping[str, Any]
     ) -> tuple[GruOptions, Dataset, SessionData]:
-        named: dict[str, Any] = {KEYS[name]: given for name, given in columns.items() if given is not None}
+        named: dict[str, Any] = {KEYS[name]: given for name, given in reading.items() if given is not None}
         options = dataclasses.replace(options, **named)
         folder = Path(data) if isinstance(data, str | Path) and Path(data).is_dir() else None
         self._integers = False
@@ -195,12 +195,12 @@ class GRU4Rec(Recommender[GruOptions, SessionData]):
             require(validation is None, f"validation: the dataset in {folder} has a validation part of its own")
             return dataclasses.replace(options, data_dir=folder), *load_dataset(folder, options.of_data)
         found = prepare_tables(data, validation, options.of_data)
-        self._integers = _are_integers(data, columns.get("item"))
+        self._integers = _are_integers(data, reading.get("item"))
         return options, Dataset(Path(), Path(), _name_of(data), synthetic=False), found
 
-    def tested_on(self, data: SessionData, table: Any, columns: Mapping[str, str | None]) -> SessionData:
+    def tested_on(self, data: SessionData, table: Any, reading: Mapping[str, Any]) -> SessionData:
         assert self.settings is not None
-        named: dict[str, Any] = {KEYS[name]: given for name, given in columns.items() if given is not None}
+        named: dict[str, Any] = {KEYS[name]: given for name, given in reading.items() if given is not None}
         return tested_on(data, table, dataclasses.replace(self.settings.of_data, **named))
 
     def training_data(self, whole: bool) -> SessionData:
@@ -385,7 +385,7 @@ class GRU4Rec(Recommender[GruOptions, SessionData]):
         preset = options.preset if options.preset in options.presets else f"{options.inputs}-{options.loss}"
         return f"{preset}-{dataset.name}"
 
-    def told(self, data: SessionData, folder: Path) -> Told:
+    def told(self, data: SessionData, folder: Path, found: Evaluation) -> Told:
         return Told(
             details={
                 "architecture": dataclasses.asdict(self.networks.architecture),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # imported late: whoever makes or loads a model need not wait
     import keras
 
     from common.checkpoint import Progress
-    from common.evaluation import Measured
+    from common.evaluation import Evaluation, Measured
     from common.ranking import Scores
 
 
@@ -71,7 +71,7 @@ class Template(Recommender[TemplateOptions, PlayData]):
         return frame if several else frame.drop(columns="user")
 
     def read(
-        self, options: TemplateOptions, data: Any, validation: Any, columns: Mapping[str, str | None]
+        self, options: TemplateOptions, data: Any, validation: Any, reading: Mapping[str, Any]
     ) -> tuple[TemplateOptions, Dataset, PlayData]:
         require(validation is None, "validation: the template chooses no epoch")
         if data is None or (isinstance(data, str | Path) and Path(data).is_dir()):
@@ -79,7 +79,7 @@ class Template(Recommender[TemplateOptions, PlayData]):
             return replace(options, data_dir=folder), *load_dataset(folder)
         return options, Dataset(Path(), Path(), "table", synthetic=False), all_of(data)
 
-    def tested_on(self, data: PlayData, table: Any, columns: Mapping[str, str | None]) -> PlayData:
+    def tested_on(self, data: PlayData, table: Any, reading: Mapping[str, Any]) -> PlayData:
         return tested_on(data, table)
 
     def training_data(self, whole: bool) -> PlayData:
@@ -174,7 +174,7 @@ class Template(Recommender[TemplateOptions, PlayData]):
     def title(self) -> str:
         return "ours"
 
-    def told(self, data: PlayData, folder: Path) -> Told:
+    def told(self, data: PlayData, folder: Path, found: Evaluation) -> Told:
         return Told(following=[f"{PAPER}/recommend.py", "--run-dir", folder, "--user", data.user_ids[0]])
 
 

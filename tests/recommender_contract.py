@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,6 +38,11 @@ class RecommenderContract:
         """Data to learn from, and later data to be measured on."""
         raise NotImplementedError
 
+    @classmethod
+    def besides(cls, renamed: bool = False) -> dict[str, Any]:
+        """What ``fit`` takes besides a table and its columns; if ``renamed``, with other ids."""
+        return {}
+
     def relabelled(self, asked: Any) -> Any:
         """A question, or an answer's id, in the other ids of :meth:`test_other_ids_give_the_same_answers`."""
         return [f"new {one}" for one in asked] if isinstance(asked, list) else f"new {asked}"
@@ -59,9 +64,10 @@ class RecommenderContract:
         return cls.fit()
 
     @classmethod
-    def fit(cls, **fitting: Any) -> Recommender[Any, Any]:
-        """A model that is fitted on the first table."""
-        return cls.kind(**cls.options).fit(cls.tables()[0], **cls.columns, **fitting)
+    def fit(cls, table: Any = None, options: Mapping[str, Any] | None = None, **fitting: Any) -> Recommender[Any, Any]:
+        """A model that is fitted on a table, by default the first one."""
+        given = cls.tables()[0] if table is None else table
+        return cls.kind(**cls.options | dict(options or {})).fit(given, **cls.columns, **(cls.besides() | fitting))
 
     def test_a_model_needs_no_data_and_tells_its_options(self):
         model = self.kind(**self.options)
@@ -146,14 +152,13 @@ class RecommenderContract:
     def test_other_ids_give_the_same_answers(self, fitted):
         train = self.tables()[0]
         other = train.assign(**{name: "new " + train[name].astype(str) for name in self.ids})
-        found = self.kind(**self.options).fit(other, **self.columns).recommend(self.relabelled(self.asked[0]), k=3)
+        found = self.fit(other, **self.besides(renamed=True)).recommend(self.relabelled(self.asked[0]), k=3)
         expected = fitted.recommend(self.asked[0], k=3)
         assert list(found["item"]) == [self.relabelled(item) for item in expected["item"]]
         np.testing.assert_array_equal(found["score"], expected["score"])
 
     def test_a_run_that_is_resumed_equals_an_uninterrupted_one(self, fitted, tmp_path):
-        half = self.kind(**self.options | {"epochs": 1})
-        half.fit(self.tables()[0], run_dir=tmp_path / "run", **self.columns)
+        self.fit(options={"epochs": 1}, run_dir=tmp_path / "run")
         whole = self.fit(run_dir=tmp_path / "whole")
         self.fit(run_dir=tmp_path / "run", resume=True)
         expected, found = (arrays_of(tmp_path / name / "checkpoint.npz") for name in ("whole", "run"))
@@ -176,8 +181,7 @@ class RecommenderContract:
         assert "epoch 1 loss " in out and len(out.splitlines()) > self.options["epochs"] and not err
 
     def test_two_models_do_not_disturb_each_other(self, fitted):
-        first, second = self.fit(), self.kind(**self.options | {"seed": 2}).fit(self.tables()[0], **self.columns)
-        third = self.fit()
+        first, second, third = self.fit(), self.fit(options={"seed": 2}), self.fit()
         expected = fitted.recommend(self.asked, k=3)
         for model in (first, third):
             pd.testing.assert_frame_equal(model.recommend(self.asked, k=3), expected)

@@ -15,9 +15,8 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 import matplotlib.pyplot as plt
 import pytest
 
-import common.report
-import common.runtime  # before anything else imports TensorFlow
 from common.options import replacing
+from common.reporting import charts
 
 pytest_plugins = ["tests.processor_time"]
 GOLDEN = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "tests" / "golden")
@@ -49,9 +48,9 @@ def seer_golden_data(golden_seer: Path, private_data: Path):
 def drawing() -> Iterator[Callable[[], AbstractContextManager[object]]]:
     """Makes blocks in which the pictures of runs are drawn. Elsewhere they are blank: drawing takes as long as the rest
     of a tiny run."""
-    draw = common.report._save
-    with mock.patch.object(common.report, "_save", _blank):
-        yield lambda: mock.patch.object(common.report, "_save", draw)
+    draw = charts._save
+    with mock.patch.object(charts, "_save", _blank):
+        yield lambda: mock.patch.object(charts, "_save", draw)
 
 
 def _blank(figure: plt.Figure, path: Path) -> None:

@@ -1,9 +1,8 @@
-"""Where a collection is: dlrs-data as released, or made from raw material, or HetRec's files, when first asked for."""
+"""Datasets: where dlrs-data, raw material or HetRec's files are; the artists and songs of dlrs-data."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from audiotext import hetrec, raw
-from audiotext.data_options import PrepareOptions
 from audiotext.layout import ARTISTS, SONGS, ItemSet, Layout, Split
 from audiotext.matrices import read_ids
 from audiotext.sample import write_sample
@@ -31,14 +29,14 @@ PARTS: tuple[Part, ...] = ("factors", "text", "audio")
 
 def kind_of(folder: Path) -> Literal["dlrs", "raw", "hetrec"] | None:
     """What a folder holds; None if nothing that is known."""
-    if _factors(folder):
+    if factors_in(folder):
         return "dlrs"
     if (folder / "songs.tsv").is_file():
         return "raw"
     return "hetrec" if hetrec.is_hetrec(folder) else None
 
 
-def _factors(folder: Path) -> list[int]:
+def factors_in(folder: Path) -> list[int]:
     """Numbers of factors, one for each factorisation, from the names of the files."""
     names = [path.name for part in ("splits", "test_data") for path in (folder / part).glob("*_als_*_MSD-A-*.npy")]
     return sorted({int(match[1]) for name in names if (match := re.search(r"_als_(\d+)_", name))})
@@ -69,32 +67,6 @@ def find_dataset(data_dir: Path | None) -> tuple[Dataset, Literal["dlrs", "raw",
         f"the synthetic sample in {home / 'sample'} is used.",
     )
     return sample_dataset("audiotext", raw.FILES, write_sample), "raw"
-
-
-def open_dataset(
-    data_dir: Path | None, options: PrepareOptions, parts: Collection[Part] = PARTS, protocol: str = "corrected"
-) -> tuple[Dataset, Layout]:
-    """Find a dataset (see :func:`find_dataset`) and make from it what is missing of ``parts`` of the dlrs-data.
-
-    Raises:
-        UserError: as :func:`find_dataset` and :func:`audiotext.preprocess.prepare`.
-    """
-    from audiotext.preprocess import prepare
-
-    dataset, kind = find_dataset(data_dir)
-    if kind != "dlrs":
-        return dataset, prepare(dataset, kind, options, parts, protocol)
-    found = _factors(dataset.raw)
-    known = " and ".join(map(str, found))
-    require(
-        options.factors is None or options.factors in found,
-        f"--factors {options.factors}: {dataset.raw} has {known} factors; leave it out",
-    )
-    require(
-        options.factors is not None or len(found) == 1,
-        f"{dataset.raw}: holds factors of {known} columns; choose with --factors",
-    )
-    return dataset, Layout(dataset.raw, options.factors or found[0], memory=dataset.prepared)
 
 
 @dataclass(frozen=True)
@@ -135,12 +107,12 @@ def read_items(layout: Layout, kind: ItemSet) -> Items:
     Raises:
         UserError: a file is missing, damaged or does not fit the others.
     """
-    factors, plays = layout.load_factors(kind), layout.load_matrix_test(kind)
+    factors, plays = layout.loadfactors_in(kind), layout.load_matrix_test(kind)
     train, test = (_ids(layout, split, kind, len(rows)) for split, rows in _splits(factors, plays))
     names = [layout.factors_name(kind), layout.user_factors_name(kind), layout.matrix_test_name(kind), USERS]
     files = [layout.find(name) for name in (*names, *(layout.index_name(split, kind) for split in ("train", "test")))]
     files += [layout.artists_of_songs, layout.names_path(SONGS)] if kind == SONGS else [layout.names_path(ARTISTS)]
-    users = layout.load_user_factors(kind)
+    users = layout.load_userfactors_in(kind)
     artists = [_artists(layout, kind, ids) for ids in (train, test)]
     return Items(kind, train, test, factors, users, plays, artists[0], artists[1], layout.fingerprint(files))
 

@@ -32,7 +32,7 @@ from common import console, runtime
 from common.checkpoint import FILE as CHECKPOINT
 from common.checkpoint import Progress
 from common.options import UserError, require, write_json
-from common.report import plot_curves
+from common.reporting.charts import plot_curves
 from common.reporting.schema import dataset_facts
 from common.row_counts import RowCounts
 from common.rundir import open_run, resumable

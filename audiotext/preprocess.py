@@ -27,7 +27,7 @@ from audiotext import hetrec
 from audiotext.audio.features import BINS
 from audiotext.audio.patches import PatchOptions, extract_all
 from audiotext.data_options import PrepareOptions
-from audiotext.dataset import PARTS, USERS, Part, find_dataset
+from audiotext.dataset import PARTS, USERS, Part, factors_in, find_dataset
 from audiotext.factors import FactorOptions, factorise
 from audiotext.layout import ARTISTS, PATCHED, SONGS, TEXTS, ItemSet, Layout, Split
 from audiotext.matrices import LARGEST, write_ids, zero_rows
@@ -35,8 +35,9 @@ from audiotext.raw import SOUND, ArtistSplit, RawData, read_raw
 from audiotext.text import TfIdf, documents
 from common import console
 from common.arrays import Array, ArraySet, Recipe, array_set
+from common.command import run_script
 from common.npyfile import write_header
-from common.options import OptionalPath, UserError, reason_of, replacing, require, run_script, write_json
+from common.options import OptionalPath, UserError, reason_of, replacing, require, write_json
 from common.row_counts import RowCounts, print_json, short
 from common.sources import Dataset
 
@@ -103,6 +104,30 @@ def prepare(
         memory=dataset.prepared,
         counted=rows_of(sets).as_json(),
     )
+
+
+def open_dataset(
+    data_dir: Path | None, options: PrepareOptions, parts: Collection[Part] = PARTS, protocol: str = "corrected"
+) -> tuple[Dataset, Layout]:
+    """Find a dataset (see :func:`find_dataset`) and make from it what is missing of ``parts`` of the dlrs-data.
+
+    Raises:
+        UserError: as :func:`find_dataset` and :func:`prepare`.
+    """
+    dataset, kind = find_dataset(data_dir)
+    if kind != "dlrs":
+        return dataset, prepare(dataset, kind, options, parts, protocol)
+    found = factors_in(dataset.raw)
+    known = " and ".join(map(str, found))
+    require(
+        options.factors is None or options.factors in found,
+        f"--factors {options.factors}: {dataset.raw} has {known} factors; leave it out",
+    )
+    require(
+        options.factors is not None or len(found) == 1,
+        f"{dataset.raw}: holds factors of {known} columns; choose with --factors",
+    )
+    return dataset, Layout(dataset.raw, options.factors or found[0], memory=dataset.prepared)
 
 
 def made(

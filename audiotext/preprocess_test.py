@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from audiotext.dataset import open_dataset, owner_rows, read_items, read_users
+from audiotext.dataset import owner_rows, read_items, read_users
 from audiotext.inputs import read_patches
 from audiotext.layout import ARTISTS, SONGS
-from audiotext.preprocess import PARTS, PrepareOptions, PreprocessOptions, main, read_state, tfidf_path
+from audiotext.preprocess import PARTS, PrepareOptions, PreprocessOptions, main, open_dataset, read_state, tfidf_path
 from audiotext.testing import small_collection
 from audiotext.text import TfIdf
 from common.arrays import read_sealed

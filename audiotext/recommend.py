@@ -14,14 +14,16 @@ import tyro
 from numpy.typing import NDArray
 
 from audiotext.data_options import PrepareOptions
-from audiotext.dataset import Items, open_dataset, read_items, read_users
+from audiotext.dataset import Items, read_items, read_users
 from audiotext.evaluation import unit_rows
 from audiotext.kinds import items_of
 from audiotext.layout import ARTISTS, SONGS, ItemSet, Layout
 from audiotext.matrices import read_dense, read_ids
+from audiotext.preprocess import open_dataset
 from audiotext.stored import PREDICTED, PREDICTIONS, read_facts
 from common import console
-from common.options import OptionalPath, UserError, require, run_script
+from common.command import run_script
+from common.options import OptionalPath, UserError, require
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from audiotext.layout import ARTISTS, SONGS, Layout
 from audiotext.recommend import Names, RecommendOptions, main, open_items
 from audiotext.recommender import add_trained_model, best_tracks
 from audiotext.testing import TINY, small_collection
-from common.options import PROJECT, UserError, parse
+from common.command import parse
+from common.options import PROJECT, UserError
 from common.sources import Dataset
 from common.testing import NOISE, in_process
 from conftest import GOLDEN

@@ -26,7 +26,8 @@ from audiotext.recommend import Names
 from audiotext.splits import Split
 from audiotext.stored import PREDICTIONS
 from common import console
-from common.options import parse, replacing
+from common.command import parse
+from common.options import replacing
 from common.presets import as_arguments
 from common.sources import Dataset
 
@@ -67,7 +68,7 @@ class MusicRecommender:
         given |= {name: value for name, value in (("data_dir", data_dir), ("run_dir", run_dir)) if value is not None}
         self.options = parse(AudioTextOptions, as_arguments({k: v for k, v in given.items() if v is not None}))
         if preprocess:
-            from audiotext.dataset import open_dataset
+            from audiotext.preprocess import open_dataset
 
             chosen = self.options
             dataset, layout = open_dataset(chosen.data_dir, chosen.of_data, protocol=chosen.protocol)

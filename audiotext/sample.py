@@ -36,7 +36,8 @@ from numpy.typing import NDArray
 from audiotext.sample_sound import RATE, clip
 from audiotext.sample_words import Language, biography, draw_language, entities, names, tags
 from common import console
-from common.options import replacing, require, run_script
+from common.command import run_script
+from common.options import replacing, require
 from common.sources import mark_synthetic
 
 GENRES, MOODS = 6, 3

@@ -10,7 +10,7 @@ from audiotext.evaluation import factor_scores, rank_items, released_average_pre
 from audiotext.layout import ARTISTS, SONGS, Layout
 from audiotext.options import AudioTextOptions
 from audiotext.train import main
-from common.options import parse
+from common.command import parse
 from conftest import GOLDEN
 
 pytestmark = pytest.mark.golden

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from audiotext.dataset import Part, open_dataset
+from audiotext.dataset import Part
 from audiotext.kinds import TEXT_KINDS
 from audiotext.layout import Layout
 from audiotext.options import AudioTextOptions
-from common.options import run_script
+from audiotext.preprocess import open_dataset
+from common.command import run_script
 from common.sources import Dataset
 
 

@@ -18,7 +18,8 @@ from threadpoolctl import threadpool_limits
 
 from audiotext import als
 from audiotext.factors import FactorOptions, solve_plays
-from common.options import require, run_script
+from common.command import run_script
+from common.options import require
 from common.reporting.record import recording
 
 

@@ -17,7 +17,7 @@ import soundfile
 from audiotext.audio.decode import read_wave
 from audiotext.audio.features import log_cqt
 from audiotext.audio.patches import PatchOptions, extract_all, patch_of
-from common.options import run_script
+from common.command import run_script
 from common.reporting.record import recording
 
 RATE, SECONDS = 44_100, 30

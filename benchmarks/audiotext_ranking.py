@@ -18,7 +18,7 @@ from audiotext.evaluation import (
     released_average_precision,
     unit_rows,
 )
-from common.options import run_script
+from common.command import run_script
 from common.reporting.record import recording
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from audiotext import baselines
-from common.options import run_script
+from common.command import run_script
 from common.reporting.record import recording
 
 

@@ -20,8 +20,8 @@ from audiotext.losses import weighted_half_cosine
 from audiotext.model import network
 from audiotext.rows import Patches
 from audiotext.training import FitOptions, check_rows, make_batches
+from common.command import run_script
 from common.optimizers import make_optimizer
-from common.options import run_script
 from common.reporting.record import recording
 from common.training import CPU_PARTS, Trainer
 

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from common.command import run_script
 from common.dropout import Dropout
-from common.options import run_script
 from common.reporting.record import recording
 
 

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common.command import run_script
 from common.folders import replacing_folder
-from common.options import PROJECT, OptionalPath, UserError, replacing, require, run_script
+from common.options import PROJECT, OptionalPath, UserError, replacing, require
 from common.reporting.record import recording
 from common.sources import MARKER, mark_synthetic
 

@@ -11,7 +11,7 @@ from typing import Literal
 import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets TensorFlow)
 import numpy as np
 
-from common.options import run_script
+from common.command import run_script
 from common.reporting.record import recording
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES, KkboxData, Points, Rows
 from dtnmr.evaluation import make_task, means, rank_users, user_values

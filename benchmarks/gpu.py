@@ -28,7 +28,8 @@ import numpy as np
 from keras import ops
 from tasks import FLOAT32_ONLY, TASKS, Sized, Task
 
-from common.options import UserError, require, run_script
+from common.command import run_script
+from common.options import UserError, require
 from common.reporting.record import machine, record
 
 LARGEST_ERROR = {"float32": 2e-3, "mixed_float16": 3e-2}

@@ -12,7 +12,7 @@ import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets Ten
 import numpy as np
 import tensorflow as tf
 
-from common.options import run_script
+from common.command import run_script
 from common.reporting.record import recording
 from common.sessions import Sessions
 from gru4rec.evaluation import Evaluator

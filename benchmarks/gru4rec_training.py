@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from common.options import require, run_script
+from common.command import run_script
+from common.options import require
 
 THREADS = sys.argv[sys.argv.index("--threads") + 1] if "--threads" in sys.argv else "2"
 for variable in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):  # read when the libraries are imported

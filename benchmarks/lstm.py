@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common.layers import HardSigmoidLSTM, hard_sigmoid
-from common.options import run_script
+from common.command import run_script
 from common.reporting.record import recording
+from seer.layers import HardSigmoidLSTM, hard_sigmoid
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets TensorFlow)
 import numpy as np
 
-from common.options import run_script
+from common.command import run_script
 from common.reporting.record import recording
 from seer.batches import Ratings
 from seer.evaluation import released_metrics

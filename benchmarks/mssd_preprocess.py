@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from common.command import run_script
 from common.mssd.conversion import available_cores
-from common.options import PROJECT, UserError, require, run_script
+from common.options import PROJECT, UserError, require
 from common.reporting.record import recording
 
 ROWS_PER_SESSION = 16.58

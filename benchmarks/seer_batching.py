@@ -16,8 +16,9 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
+from common.command import run_script
 from common.optimizers import make_optimizer
-from common.options import replacing, run_script
+from common.options import replacing
 from common.reporting.record import recording
 from common.training import Trainer
 from seer.batches import PairBatches, Ratings, SongBatches

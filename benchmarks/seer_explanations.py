@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from common.options import run_script
+from common.command import run_script
 from common.reporting.record import recording
 from seer.explain import Explainer, Protocol
 from seer.model import Architecture, SeER

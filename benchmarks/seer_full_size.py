@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from common.command import run_script
 from common.folders import replacing_folder
-from common.options import PROJECT, UserError, require, run_script
+from common.options import PROJECT, UserError, require
 from common.reporting.record import recording
 from common.sources import MARKER, dataset_folder, missing_files
 from seer.json_arrays import FEATURES

@@ -26,7 +26,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.options import OptionalPath, UserError, require, run_script
+from common.command import run_script
+from common.options import OptionalPath, UserError, require
 from common.sources import mark_synthetic
 from seer.midi import MAX_BYTES, read_note_ons, steps_of
 from seer.preprocess import PreprocessOptions

@@ -18,8 +18,8 @@ import keras
 import numpy as np
 
 from common import layers
+from common.command import run_script
 from common.optimizers import make_optimizer
-from common.options import run_script
 from common.reporting.record import recording
 from common.sources import dataset_folder
 from common.training import CPU_PARTS, Trainer

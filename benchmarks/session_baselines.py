@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.options import run_script
+from common.command import run_script
 from common.reporting.record import recording
 from common.session_baselines import BASELINES, NEIGHBOURS, SAMPLE, UNIT, Prefixes
 from common.sessions import Sessions

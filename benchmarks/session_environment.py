@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets TensorFlow)
 import numpy as np
 
-from common.options import run_script
+from common.command import run_script
 from common.reporting.record import recording
 from session_transformers.kinds import HALF, Task
 from session_transformers.reinforcement.environment import Rows, SessionEnvironment

@@ -11,7 +11,7 @@ def stop_at_once(number: int, frame: object) -> None:
     os._exit(130)
 
 
-# Only for the project's own commands, until common.options.run_script takes over; never for who imports the project.
+# Only for the project's own commands, until common.command.run_script takes over; never for who imports the project.
 _command = (getattr(sys, "argv", None) or [""])[0]
 _places = [os.path.realpath(path).split(os.sep)[:-2] for path in (_command, __file__)]  # noqa: PTH206 (17 ms)
 _own = _command == "-m" or _places[0] == _places[1]

@@ -188,7 +188,7 @@ class EpochLoop:
             require(_finite(value), told)
 
 
-def counted(bar: tqdm, items: Iterable[T]) -> Iterator[T]:
+def advancing(bar: tqdm, items: Iterable[T]) -> Iterator[T]:
     """``items``, each moving ``bar`` on by one once it has been dealt with."""
     for item in items:
         yield item

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from common import checkpoint
 from common.checkpoint import FILE
-from common.epochs import SPEED, EpochLoop, Monitor, Trained, counted, epoch_order, hyperparameters
+from common.epochs import SPEED, EpochLoop, Monitor, Trained, advancing, epoch_order, hyperparameters
 from common.options import UserError
 from common.testing import arrays_of, events_of, history_of
 
@@ -47,7 +47,7 @@ class Run:
         self.weight.assign(self.weight.values + draw * self.state.values)
         self.state.assign(self.state.values * 0.9)
         self.after[epoch + 1] = self.weight.values
-        losses = [float(value) for value in counted(bar, draw)]
+        losses = [float(value) for value in advancing(bar, draw)]
         return Trained(float(draw.mean()), 3, {"accuracy": 0.5}, losses)
 
     def validate(self, epoch):
@@ -255,7 +255,7 @@ def test_the_bar_tells_epoch_unit_and_total_on_a_terminal_only(monkeypatch):
     told = []
 
     def train(epoch, bar):
-        assert list(counted(bar, "abc")) == list("abc")
+        assert list(advancing(bar, "abc")) == list("abc")
         told.append(None if bar.disable else (bar.desc, bar.unit, bar.n, bar.total))
         return Trained(0.5, 3, {})
 

@@ -18,19 +18,20 @@ from common.checkpoint import Progress
 from common.evaluation import Evaluation, evaluation
 from common.folders import replacing_folder
 from common.options import TrainingOptions, UserError, reason_of, require, write_json
-from common.recommender import WEIGHTS, Recommender
+from common.paper import WEIGHTS, Paper
 from common.replicas import check_rows
-from common.report import About, Part, finish, plot_curves
+from common.report import About, Part, finish
+from common.reporting.charts import plot_curves
 from common.reporting.schema import dataset_facts
 from common.row_counts import RowCounts
 from common.rundir import open_run, resumable
 from common.sources import Dataset
 from common.weights import save_own_weights
 
-AnyRecommender = Recommender[Any, Any]
+AnyPaper = Paper[Any, Any]
 
 
-def run(model: AnyRecommender, options: TrainingOptions, dataset: Dataset, data: Any) -> dict[str, Any]:
+def run(model: AnyPaper, options: TrainingOptions, dataset: Dataset, data: Any) -> dict[str, Any]:
     """Train (or, with ``--epochs 0``, load weights), evaluate, compare with the baselines, write the run directory.
 
     Returns:
@@ -78,7 +79,7 @@ def run(model: AnyRecommender, options: TrainingOptions, dataset: Dataset, data:
 
 
 def fit(
-    model: AnyRecommender,
+    model: AnyPaper,
     options: TrainingOptions,
     dataset: Dataset,
     data: Any,
@@ -121,7 +122,7 @@ def fit(
         return folder
 
 
-def evaluate(model: AnyRecommender, data: Any, baselines: bool) -> Evaluation:
+def evaluate(model: AnyPaper, data: Any, baselines: bool) -> Evaluation:
     """Measure a model on the test part of ``data``, and the baselines, which learn from its training part."""
     assert model.settings is not None
     with runtime.applied(model.settings):
@@ -130,13 +131,13 @@ def evaluate(model: AnyRecommender, data: Any, baselines: bool) -> Evaluation:
     return evaluation(rows, model.columns, model.settings.seed, list(models))
 
 
-def described(model: AnyRecommender, dataset: Dataset, data: Any) -> dict[str, Any]:
+def described(model: AnyPaper, dataset: Dataset, data: Any) -> dict[str, Any]:
     """What ``options.json`` and ``metrics.json`` tell of a dataset."""
     counts = model.counts(data)
     return dataset_facts(dataset.name, dataset.synthetic, counts, data.fingerprint, data.rows, data.notes)
 
 
-def save(model: AnyRecommender, folder: Path) -> Path:
+def save(model: AnyPaper, folder: Path) -> Path:
     """Write what :meth:`common.recommender.Recommender.load` reads into a new folder, all or nothing."""
     assert model.settings is not None
     require(not folder.exists() or not any(folder.iterdir()), f"{folder}: is not empty; choose another folder")

@@ -1,48 +1,27 @@
-"""Command-line options that every script shares, and how a script ends when the user made a mistake.
+"""Options: those that every training has, what a mistake in one raises, and files that are written whole or not at all.
 
-A script declares its options as a frozen dataclass (a sentence under each field becomes its help text), parses
-them with :func:`parse` and runs its ``main(options)`` through :func:`run_script`. A mistake of the user is raised
-as :class:`UserError` anywhere below; it ends in one line on stderr and exit status 2.
+A script declares its options as a frozen dataclass, a sentence under each field being its help text; they are parsed by
+:mod:`common.command`. A mistake of the user is raised as :class:`UserError` anywhere below.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
-import inspect
-import io
 import json
 import os
 import re
-import signal
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated, Any, ClassVar, Literal, NoReturn, TypeVar, get_args, get_origin
+from typing import IO, Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from common import console, stop_at_once
-
-Options = TypeVar("Options")
 PROJECT = Path(__file__).resolve().parent.parent
 """Root of the checkout: the default ``data/``, ``runs/`` and ``weights/`` lie below it."""
 
-
-_FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-_NO_PLACE = (errno.EBUSY, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
-
-
-def _paragraphs(helptext: str) -> str:
-    """Help without the line ends of the source: one line for each paragraph."""
-    return "\n\n".join(" ".join(part.split()) for part in re.split(r"\n[ \t]*\n", helptext.strip()))
-
-
-# tyro keeps the line ends of indented lines, which every docstring of a field has.
-tyro._strings.remove_single_line_breaks = _paragraphs
 
 # Options that may be left open: their help says what happens then, so no "(default: None)" is shown.
 OptionalInt = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
@@ -143,122 +122,14 @@ def choice(*names: str) -> Any:
     return tyro.conf.arg(metavar="{" + ",".join(names) + "}", help_behavior_hint="")
 
 
-def parse(options: type[Options], arguments: Sequence[str] | None = None, description: str | None = None) -> Options:
-    """Parse the command line into ``options``; hyphens and underscores are the same.
-
-    With ``--preset`` an option that is not given is what the preset says, see :mod:`common.presets`; with ``--resume
-    --run-dir FOLDER`` it is what it was when the run was started, whatever the preset says now.
-
-    Raises:
-        UserError: an option is unknown, lacks its value or has a value that is not allowed, here or in the preset.
-        SystemExit: after ``--help``.
-    """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    command = 1 if arguments and not arguments[0].startswith("-") else 0  # of a script with several, it comes first
-    found = _parse_with_preset(options, arguments[:command], arguments[command:], description)
-    if not isinstance(found, TrainingOptions) or not found.resume or found.run_dir is None:
-        return found
-    from common.rundir import arguments_of_run  # that module needs this one
-
-    started = arguments_of_run(found.run_dir, found)
-    try:
-        # Of an option given twice the last value counts.
-        return _parse(options, [*arguments[:command], *started, *arguments[command:]], description)
-    except UserError as error:
-        raise UserError(f"--resume, with the options in {found.run_dir / 'options.json'}: {error}") from None
-
-
-def _parse_with_preset(
-    options: type[Options], command: Sequence[str], arguments: Sequence[str], description: str | None
-) -> Options:
-    from common.presets import as_arguments, options_of, preset_in  # that module needs this one
-
-    preset = preset_in(arguments) if _are_of_training(options) else None
-    if preset is None:
-        return _parse(options, [*command, *arguments], description)
-    chosen = [*command, *as_arguments(options_of(preset, getattr(options, "presets", {})))]
-    try:
-        return _parse(options, [*chosen, *arguments], description)
-    except UserError as error:
-        try:
-            _parse(options, chosen, description)
-        except UserError as alone:
-            if str(alone) == str(error):  # so it is not what stands on the command line
-                raise UserError(f"--preset {preset}: {error}") from None
-        raise
-
-
-def _are_of_training(options: Any) -> bool:
-    """Whether these, or any of several commands' options, have ``--preset``."""
-    kinds = [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in get_args(options) or (options,)]
-    return any(isinstance(kind, type) and issubclass(kind, TrainingOptions) for kind in kinds)
-
-
-def _parse(options: type[Options], arguments: Sequence[str], description: str | None) -> Options:
-    printed = io.StringIO()
-    about = _paragraphs(inspect.cleandoc(description)) if description else None
-    try:
-        with contextlib.redirect_stderr(printed):
-            return tyro.cli(options, args=arguments, description=about)
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        told: BaseException | None = stop  # what the options themselves refuse, tyro wraps in words of its own
-        while told is not None and not isinstance(told, UserError):
-            told = told.__context__
-        if told is not None:
-            raise told from None
-        # tyro draws a box, of ASCII characters where it must; its text up to the first rule is the message.
-        lines = [line.strip("│╭╮╰╯|+ \n") for line in printed.getvalue().splitlines()[1:]]
-        text = " ".join(line for line in lines if not set(line) <= {"─", "-"}).split("Argument helptext:")[0]
-        text = re.split(r"For full helptext| Got errors:", text)[0].strip()
-        raise UserError(f"{text} (see --help)") from None
-
-
-def run_script(main: Callable[[Options], object], options: type[Options]) -> None:
-    """Run ``main`` on the parsed command line; mistakes of the user end in one line and exit status 2.
-
-    The folder that ``--run-dir`` names is claimed at once, before TensorFlow is imported and data are prepared.
-    """
-    from common import rundir  # that module needs this one
-
-    if signal.getsignal(signal.SIGINT) is stop_at_once:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # from now on Ctrl-C is told below
-    try:
-        chosen = parse(options, description=main.__doc__)
-        with rundir.claimed(chosen):
-            main(chosen)
-    except UserError as error:
-        _end(" ".join(str(error).split()))
-    except BrokenPipeError:  # nobody reads on, as after "| head": what is printed is of no use any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at the end
-        sys.exit(1)
-    except OSError as error:
-        if error.errno not in _FULL_OR_CLOSED + _NO_PLACE and not _is_short(error):
-            raise  # a fault of the program, not of the place it writes to
-        _end(f"{error.filename or 'writing'}: {reason_of(error)}; what was whole before is kept")
-    except UnicodeEncodeError as error:
-        if not any(0xD800 <= ord(character) <= 0xDFFF for character in error.object):
-            raise
-        _end(f"{error.object}: is not text in {sys.getfilesystemencoding()}; give that file or folder another name")
-    except KeyboardInterrupt as stop:  # its text, if any, says what is kept and how to go on
-        console.notify(f"interrupted; {stop}" if str(stop) else "interrupted")
-        sys.exit(130)
-
-
-def _end(message: str) -> NoReturn:
-    console.notify(f"error: {message}")
-    sys.exit(2)
-
-
-def _is_short(error: OSError) -> bool:
+def is_short(error: OSError) -> bool:
     """Whether NumPy could not write a whole array, of which the system tells nothing."""
     return error.errno is None and " requested and " in str(error)
 
 
 def reason_of(error: OSError) -> str:
     """What went wrong with a file, in the words of the system, for a message that names the file."""
-    return error.strerror or ("the disk is full" if _is_short(error) else str(error))
+    return error.strerror or ("the disk is full" if is_short(error) else str(error))
 
 
 @contextlib.contextmanager

@@ -33,7 +33,8 @@ from pathlib import Path
 from typing import Any
 
 from common import console
-from common.options import PROJECT, UserError, replacing, require, run_script
+from common.command import run_script
+from common.options import PROJECT, UserError, replacing, require
 from common.reporting.figures import DASH, Figure, Files, fill
 
 TABLE = re.compile(r"(<!-- table: (\w+)/([\w-]+) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)

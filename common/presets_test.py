@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from common.options import TrainingOptions, UserError, parse
+from common.command import parse
+from common.options import TrainingOptions, UserError
 from common.presets import preset_in
 from common.rundir import open_run
 

@@ -6,117 +6,40 @@
     model.recommend(["t1", "t7"], k=10)             # a data frame: rank, item, score
     model.save("runs/mine"); GRU4Rec.load("runs/mine")
 
-A paper writes a subclass with what is particular to it, and no more: which data it learns from, its networks, how they
-are trained, and what is measured of them. The order of a run is that of :mod:`common.experiment`.
+A paper writes a subclass with what is particular to it, and no more: the methods of :class:`common.paper.Paper`. The
+order of a run is that of :mod:`common.experiment`.
 """
 
 from __future__ import annotations
 
-import abc
 import contextlib
 import dataclasses
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from common import console
 from common.options import TrainingOptions, UserError, require
 from common.options_by_name import options_by_name
+from common.paper import Data, Description, Options, Paper, Told
 from common.presets import options_of
 from common.row_counts import RowCounts
-from common.rundir import read_run
-from common.sources import Dataset
+from common.rundir import claimed, read_run
 
 if TYPE_CHECKING:  # imported late: whoever makes or loads a model need not wait for TensorFlow
-    import keras
+    from common.evaluation import Evaluation
 
-    from common.checkpoint import Progress
-    from common.evaluation import Evaluation, Figures, Measured
-    from common.report import Part
-
-WEIGHTS = "model.weights.h5"
 OF_A_RUN = ("data_dir", "run_dir", "resume")
 """Options that are arguments of ``fit`` in Python."""
 NOT_OF_A_MODEL = (*OF_A_RUN, "preset", "weights")
 """Options that a model that is loaded does not take over from its run."""
-Options = TypeVar("Options", bound=TrainingOptions)
-Data = TypeVar("Data", bound="Read")
+
+__all__ = ["Description", "Recommender", "Told"]  # what a paper imports for its own
 
 
-class Read(Protocol):
-    """What the data of every paper have."""
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256, the same for the same data."""
-
-    @property
-    def rows(self) -> dict[str, Any]:
-        """Rows of each file, used and left out; see :meth:`common.row_counts.RowCounts.as_json`."""
-
-    @property
-    def notes(self) -> list[str]:
-        """What was recognised in the files, a sentence each."""
-
-
-@dataclass(frozen=True)
-class Description:
-    """What reports tell of a paper, whatever the run.
-
-    Attributes:
-        folder: of the paper: where its runs lie below ``runs/``.
-        title: of its models in headlines.
-        citation: name of the model, authors, year and identifier of the paper.
-        columns: figures that tables show, the most important one first.
-        ranking: what is ranked for whom, in words.
-        split: how training and test data are told apart, in words.
-        ties: how equal scores count, in words.
-        protocol: if it is not that of the options.
-        tested: one of what the test part is counted in.
-    """
-
-    folder: str
-    title: str
-    citation: str
-    columns: Sequence[str]
-    split: str
-    ranking: str
-    ties: str = "expected rank"
-    protocol: str = ""
-    tested: str = "test event"
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a run's report tells besides figures, intervals and tests.
-
-    Attributes:
-        details: below ``details`` in ``metrics.json``.
-        task: of the paper's tasks the one of this run, if there are several.
-        deviations: names of single deviations from the corrected protocol that were asked for.
-        published: rows of the table that were not measured here: name -> figure -> value.
-        more_columns: of the table, behind those of the description.
-        notes: sentences below the table.
-        parts: further tables.
-        warnings: why the figures say little, besides what the rows of the files tell.
-        following: the command that is of use next: a script and its arguments.
-    """
-
-    details: Mapping[str, Any] = field(default_factory=dict)
-    task: str | None = None
-    deviations: Sequence[str] = ()
-    published: Mapping[str, Figures] = field(default_factory=dict)
-    more_columns: Sequence[str] = ()
-    notes: Sequence[str] = ()
-    parts: Sequence[Part] = ()
-    warnings: Sequence[str] = ()
-    following: Sequence[object] = ()
-
-
-class Recommender(abc.ABC, Generic[Options, Data]):
+class Recommender(Paper[Options, Data]):
     """A model that learns from data, is measured on later data, recommends, and is kept in a folder.
 
     Args:
@@ -125,17 +48,7 @@ class Recommender(abc.ABC, Generic[Options, Data]):
 
     Raises:
         UserError: there is no such option, or its value is of a wrong type or out of bounds.
-
-    Attributes:
-        options: as given, what is left open being None.
-        settings: the same, filled in by the data; None before :meth:`fit` or :meth:`load`.
-        data: what was learnt from; of a loaded model perhaps without the training part, until that is needed.
-        dataset: its name, and where it lies.
-        progress: what the training has reached.
-        recorded: what ``options.json`` tells of the run besides its options.
     """
-
-    options_type: ClassVar[type[TrainingOptions]]
 
     def __init__(self, **options: Any) -> None:
         kind = self.options_type
@@ -145,14 +58,11 @@ class Recommender(abc.ABC, Generic[Options, Data]):
         if preset is not None:
             options = dict(options_of(str(preset), kind.presets)) | options
         try:
-            self.options: Options = options_by_name(kind, options, type(self).__name__)  # type: ignore[assignment]
+            self.options = options_by_name(kind, options, type(self).__name__)  # type: ignore[assignment]
         except UserError as error:
             raise UserError(in_python(str(error), kind)) from None
-        self.settings: Options | None = None
-        self.data: Data | None = None
-        self.dataset: Dataset | None = None
-        self.progress: Progress | None = None
-        self.recorded: dict[str, Any] = {}
+        self.settings = self.data = self.dataset = self.progress = None
+        self.recorded = {}
 
     @classmethod
     def of(cls, options: TrainingOptions) -> Self:
@@ -164,7 +74,7 @@ class Recommender(abc.ABC, Generic[Options, Data]):
     def run(self) -> dict[str, Any]:
         """What ``train.py`` does: fit, evaluate, and write the run directory; returns what ``metrics.json`` holds."""
         options, dataset, data = self.read(self.options, None, None, {})
-        # Imported late: a mistake in the options or the data is told without waiting for TensorFlow.
+        # Imported late, here and below: mistakes in the options or the data are told without waiting for TensorFlow.
         from common import experiment
 
         return experiment.run(self, options, dataset, data)
@@ -177,11 +87,6 @@ class Recommender(abc.ABC, Generic[Options, Data]):
             if (value := getattr(self.options, f.name)) != getattr(defaults, f.name)
         }
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in set_here.items())})"
-
-    @property
-    @abc.abstractmethod
-    def description(self) -> Description:
-        """What reports tell of the paper."""
 
     # The verbs. A subclass names what else fit and evaluate take, such as columns of tables, and writes recommend.
 
@@ -218,7 +123,6 @@ class Recommender(abc.ABC, Generic[Options, Data]):
             options = dataclasses.replace(self.options, run_dir=place, resume=resume)
             options, dataset, found = self.read(options, data, validation, reading)
             from common import experiment
-            from common.rundir import claimed
 
             if verbose:
                 sizes = ", ".join(f"{name.replace('_', ' ')} {size:,}" for name, size in self.counts(found).items())
@@ -297,106 +201,6 @@ class Recommender(abc.ABC, Generic[Options, Data]):
     def require_fitted(self) -> None:
         """Refuse what needs a model that has learnt."""
         require(self.settings is not None, f"this {type(self).__name__} has learnt nothing yet; call fit() first")
-
-    # What a paper writes: its data, ...
-
-    @abc.abstractmethod
-    def read(
-        self, options: Options, data: Any, validation: Any, reading: Mapping[str, Any]
-    ) -> tuple[Options, Dataset, Data]:
-        """The data to learn from, see :meth:`fit`, and the options with what is known of them by then."""
-
-    @abc.abstractmethod
-    def tested_on(self, data: Data, table: Any, reading: Mapping[str, Any]) -> Data:
-        """``data`` with a table in the place of their test part."""
-
-    @abc.abstractmethod
-    def training_data(self, whole: bool) -> Data:
-        """What the model learnt from; of a loaded model without its training part, unless it is needed (``whole``)."""
-
-    @abc.abstractmethod
-    def counts(self, data: Data) -> dict[str, int]:
-        """Sizes of the data by name."""
-
-    @abc.abstractmethod
-    def tests(self, data: Data) -> int:
-        """What is measured of the test part: the number of events, pairs, ..."""
-
-    @abc.abstractmethod
-    def require_tested(self, data: Data) -> None:
-        """Refuse data without a test part."""
-
-    # ... its networks and their training, ...
-
-    def completed(self, options: Options, dataset: Dataset, data: Data) -> Options:
-        """The options, filled in."""
-        return options.completed(dataset.synthetic)  # type: ignore[attr-defined, no-any-return]
-
-    @abc.abstractmethod
-    def build(self, data: Data, weights: Path | None) -> None:
-        """Make the networks that the settings describe: new ones, or those of a file."""
-
-    @property
-    @abc.abstractmethod
-    def network(self) -> keras.Model | dict[str, keras.Model]:
-        """The functional network, or several views of one set of weights by name."""
-
-    @property
-    def kept(self) -> Any:
-        """The Keras model that has all weights."""
-        return self.network
-
-    @abc.abstractmethod
-    def train(self, data: Data, run_dir: Path | None) -> Progress:
-        """Fit the networks."""
-
-    # ... what is measured of them, ...
-
-    @property
-    def columns(self) -> Sequence[str]:
-        """The figures that tables show, the most important one first."""
-        return self.description.columns
-
-    @abc.abstractmethod
-    def measure(self, data: Data) -> Measured:
-        """The figures of the model on the test part."""
-
-    def measure_models(self, data: Data) -> dict[str, Measured]:
-        """The same by name: of the model, then of further ``--weights`` that it is compared with."""
-        return {self.title(): self.measure(data)}
-
-    @abc.abstractmethod
-    def measure_baselines(self, data: Data) -> dict[str, Measured]:
-        """The figures of what it has to beat."""
-
-    # ... and what is kept and told of a run.
-
-    @abc.abstractmethod
-    def facts(self, data: Data) -> dict[str, Any]:
-        """What ``options.json`` tells besides options and dataset: what the networks were made of."""
-
-    @abc.abstractmethod
-    def keep(self, folder: Path) -> None:
-        """Write what the weights are of no use without."""
-
-    @abc.abstractmethod
-    def restore(self, folder: Path, data_dir: str | None) -> None:
-        """Read it again, and the weights."""
-
-    @abc.abstractmethod
-    def title(self) -> str:
-        """Name of the model's row in tables."""
-
-    def name_of_run(self, dataset: Dataset) -> str:
-        """Of its default folder, and in headlines."""
-        return dataset.name
-
-    def keep_predictions(self, folder: Path, data: Data) -> None:
-        """Write what was predicted of the test part, by which runs can be compared."""
-
-    def told(self, data: Data, folder: Path, found: Evaluation) -> Told:
-        """What the report tells besides; ``found`` is what was measured."""
-        return Told()
 
 
 def in_python(message: str, kind: type[TrainingOptions]) -> str:

@@ -6,11 +6,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from common import report
 from common.checkpoint import Progress
 from common.evaluation import Measured, Sample, evaluation
 from common.options import TrainingOptions
-from common.report import ACCENT, About, Part, finish, plot_comparison
+from common.report import About, Part, finish
+from common.reporting import charts
+from common.reporting.charts import ACCENT, plot_comparison
 from common.reporting.schema import dataset_facts, faults
 from common.testing import metrics_of
 
@@ -26,7 +27,7 @@ ROWS = {
 def figures(monkeypatch):
     """The figures that are drawn, instead of files."""
     made = []
-    monkeypatch.setattr(report, "_save", lambda figure, path: made.append(figure))
+    monkeypatch.setattr(charts, "_save", lambda figure, path: made.append(figure))
     yield made
     plt.close("all")
 

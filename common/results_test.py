@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from common import results
-from common.options import PROJECT, UserError, parse, write_json
+from common.command import parse
+from common.options import PROJECT, UserError, write_json
 from common.pages import declared
 from common.results import ResultsOptions, finished, main, shown
 from common.testing import run_result

@@ -16,14 +16,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from common import console
 from common.console import counted
 from common.options import require
-
-if TYPE_CHECKING:
-    from common.tables import Table
 
 FEWEST_TESTED = 100
 """Test events below which a figure says little."""
@@ -31,6 +28,30 @@ UNNEEDED = "of tracks that are not needed"
 """Why rows of a catalogue are left out; no warning tells of it, as catalogues are larger than what is played."""
 MOST_LISTED = 6
 """Files with a line of their own; more are told as one."""
+
+
+class FileOfTable(Protocol):
+    """A file that was read as a table, or as a part of one; see :class:`common.tables.TableFile`."""
+
+    @property
+    def name(self) -> str:
+        """The path, and the member of an archive."""
+
+    @property
+    def rows(self) -> int:
+        """Rows without the header."""
+
+    @property
+    def blanks(self) -> int:
+        """Blank lines, which are no rows."""
+
+
+class ReadTable(Protocol):
+    """What is counted of a :class:`common.tables.Table`."""
+
+    @property
+    def files(self) -> Sequence[FileOfTable]:
+        """All files of it."""
 
 
 @dataclass
@@ -46,7 +67,7 @@ class RowCounts:
     parts: dict[str, Any] = field(default_factory=dict)
     """What the rows became: part (train, validation, test) -> what -> how many."""
 
-    def add(self, table: Table) -> None:
+    def add(self, table: ReadTable) -> None:
         """Count the files of a table, by their names without folders."""
         for file in table.files:
             self.add_file(file.name, file.rows, file.blanks)

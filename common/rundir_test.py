@@ -1,5 +1,6 @@
-"""One run directory, one run: several processes that want it at once."""
+"""Run directories: one run in each, whoever wants it at once; resumed with the same options and data alone."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from common.options import PROJECT, TrainingOptions, UserError
-from common.rundir import claim, claimed, release
+from common.rundir import claim, claimed, open_run, read_run, release, same_data
 
 ROUNDS = 40
 RIVAL = """
@@ -35,7 +36,8 @@ time.sleep(60)
 """
 SCRIPT = """
 import time
-from common.options import TrainingOptions, run_script
+from common.command import run_script
+from common.options import TrainingOptions
 
 def main(options):
     print("mine", flush=True)
@@ -137,3 +139,54 @@ def test_a_tf_config_that_does_not_tell_is_refused_before_tensorflow_is_imported
     ):
         pytest.fail("the command would begin")
     assert not (tmp_path / "run").exists()
+
+
+FACTS = {"sizes": (2, 3), "dataset": {"fingerprint": "abc"}}
+
+
+def test_weights_of_other_data_are_refused(tmp_path):
+    open_run(
+        "seer", "x", TrainingOptions(run_dir=tmp_path / "run"), {"dataset": {"name": "sample", "fingerprint": "1"}}
+    )
+    same_data(tmp_path / "run", "1", "--weights W")
+    with pytest.raises(UserError, match="--weights W: was trained on the dataset sample, which is another one"):
+        same_data(tmp_path / "run", "2", "--weights W")
+    open_run("seer", "x", TrainingOptions(run_dir=tmp_path / "odd"), {"dataset": 3})
+    with pytest.raises(UserError, match="--bert B: was trained on the dataset None"):
+        same_data(tmp_path / "odd", "2", "--bert B")
+
+
+def test_a_run_is_opened_once_and_resumed_with_the_same_options(tmp_path):
+    folder = tmp_path / "run"
+    options = TrainingOptions(run_dir=folder, epochs=3)
+    assert open_run("seer", "x", options, FACTS) == folder
+    assert read_run(folder)["options"]["epochs"] == 3 and read_run(folder)["sizes"] == [2, 3]
+    with pytest.raises(UserError, match="is not empty; choose another folder, or add --resume"):
+        open_run("seer", "x", options, FACTS)
+    (folder / ".checkpoint.npz.abcdefgh").write_bytes(b"half")
+    resumed = dataclasses.replace(options, resume=True, epochs=5, data_dir=Path("elsewhere"))
+    assert open_run("seer", "x", resumed, FACTS) == folder
+    assert [path.name for path in folder.iterdir()] == ["options.json"]
+    with pytest.raises(UserError, match=r"was started with learning_rate = None, not 0\.1"):
+        open_run("seer", "x", dataclasses.replace(resumed, learning_rate=0.1), FACTS)
+    with pytest.raises(UserError, match="--resume: dataset differs from that of the run"):
+        open_run("seer", "x", resumed, FACTS | {"dataset": {"fingerprint": "xyz"}})
+
+
+def test_a_folder_without_a_run_cannot_be_resumed(tmp_path):
+    with pytest.raises(UserError, match=r"holds no run \(no options\.json\)"):
+        open_run("seer", "x", TrainingOptions(run_dir=tmp_path, resume=True), FACTS)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"options": 3}', "{}", "\0", "[" * 100_000])
+def test_damaged_options_of_a_run_are_told(content, tmp_path):
+    (tmp_path / "options.json").write_text(content)
+    with pytest.raises(UserError, match=r"options\.json: "):
+        open_run("seer", "x", TrainingOptions(run_dir=tmp_path, resume=True), FACTS)
+
+
+def test_a_run_directory_that_cannot_be_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nothing")):
+        with pytest.raises(UserError, match=f"--run-dir {folder}: "):
+            open_run("seer", "x", TrainingOptions(run_dir=folder), FACTS)

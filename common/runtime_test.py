@@ -25,7 +25,7 @@ def float32():
 @pytest.mark.parametrize("backend", ["foo", "jax", "torch"])
 def test_another_backend_is_one_line(backend):
     environment = os.environ | {"KERAS_BACKEND": backend}
-    code = "from common.options import TrainingOptions, run_script\n"
+    code = "from common.command import run_script\nfrom common.options import TrainingOptions\n"
     code += "def main(options):\n import common.runtime\nrun_script(main, TrainingOptions)"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr

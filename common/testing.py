@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.arrays import META, read_sealed, seal, write_sealed
+from common.command import run_script
 from common.epochs import SPEED, TENSORBOARD
-from common.options import run_script
 from common.reporting.schema import SCHEMA, dataset_facts
 
 if TYPE_CHECKING:

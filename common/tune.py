@@ -20,7 +20,8 @@ from typing import IO, Annotated, Any
 import tyro
 
 from common import console
-from common.options import PROJECT, OptionalInt, OptionalPath, UserError, flag, require, run_script
+from common.command import run_script
+from common.options import PROJECT, OptionalInt, OptionalPath, UserError, flag, require
 from common.tuning.search_space import Space, load_space
 from common.tuning.study import done, finish, open_study, readable, search
 from common.tuning.trials import Trials, given_options, unvalidated

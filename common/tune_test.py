@@ -16,7 +16,8 @@ import pytest
 import common.tune
 import common.tuning.search_space
 import common.tuning.trials
-from common.options import PROJECT, parse
+from common.command import parse
+from common.options import PROJECT
 from common.testing import in_process
 from common.tune import TuneOptions, main
 from common.tuning.search_space import FILE, read_tables

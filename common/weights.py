@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import h5py
 import numpy as np
@@ -30,8 +30,8 @@ from common.sources import open_text_or_zip
 if TYPE_CHECKING:
     import keras
 
-    from common.layers import GateActivation
-
+GateActivation = Literal["hard_sigmoid", "sigmoid", "keras3_hard_sigmoid"]
+"""Of recurrent layers: Keras 1 and 2's hard_sigmoid, sigmoid, or Keras 3's hard_sigmoid, which is another function."""
 Weights = dict[str, dict[str, np.ndarray]]
 """Layer name -> weight name (kernel, bias, ...) -> array."""
 

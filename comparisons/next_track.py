@@ -25,8 +25,9 @@ import tyro
 from numpy.typing import NDArray
 
 from common import console
-from common.options import PROJECT, OptionalInt, OptionalPath, require, run_script, write_json
-from common.report import plot_comparison, print_table
+from common.command import run_script
+from common.options import PROJECT, OptionalInt, OptionalPath, require, write_json
+from common.reporting.charts import plot_comparison, print_table
 from common.reporting.schema import versions
 from common.significance import holm, paired_test
 from gru4rec.kinds import LossName

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from common.options import parse
+from common.command import parse
 from common.tables import Column, open_table
 from conftest import GOLDEN
 from dtnmr.evaluation import RELEASED_ACCURACY, make_task, point_values

@@ -15,7 +15,7 @@ from common.checkpoint import Progress
 from common.epochs import Monitor
 from common.options import require
 from common.replicas import check_rows
-from common.report import plot_curves
+from common.reporting.charts import plot_curves
 from common.reporting.schema import dataset_facts
 from common.rundir import open_run, resumable
 from common.sources import Dataset

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from common.options import parse
+from common.command import parse
 from dtnmr import baselines
 from dtnmr.data_options import DataOptions
 from dtnmr.experiment import architecture_of, train

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.options import parse
+from common.command import parse
 from dtnmr import baselines
 from dtnmr.evaluation import evaluate, make_task
 from dtnmr.experiment import architecture_of, recommender, train

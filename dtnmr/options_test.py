@@ -2,7 +2,8 @@
 
 import pytest
 
-from common.options import UserError, parse
+from common.command import parse
+from common.options import UserError
 from dtnmr.options import DtnmrOptions
 
 

@@ -15,7 +15,8 @@ import tyro
 
 from common import console
 from common.arrays import DAMAGE, META, Recipe, array_set, digests, open_set, read_sealed
-from common.options import OptionalPath, UserError, reason_of, require, run_script
+from common.command import run_script
+from common.options import OptionalPath, UserError, reason_of, require
 from common.row_counts import print_json
 from common.sources import Dataset, data_root, dataset_folder, find_file
 from dtnmr.arrays import ARRAYS, FILES, opened, save

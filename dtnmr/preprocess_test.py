@@ -16,7 +16,8 @@ import pytest
 
 import dtnmr.preprocess as preprocess
 from common.arrays import META
-from common.options import PROJECT, UserError, parse
+from common.command import parse
+from common.options import PROJECT, UserError
 from dtnmr.data_options import DataOptions
 from dtnmr.encoding import encode_user
 from dtnmr.evaluation import make_task

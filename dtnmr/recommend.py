@@ -16,7 +16,8 @@ import numpy as np
 import tyro
 
 from common import console
-from common.options import OptionalInt, OptionalPath, require, run_script
+from common.command import run_script
+from common.options import OptionalInt, OptionalPath, require
 from common.tables import open_table
 from dtnmr.dataset import SONG_FEATURES, Integers, KkboxData, Rows
 from dtnmr.encoding import encode_song, encode_user, make_rows, unknown_values

@@ -7,7 +7,8 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from common.options import UserError, parse
+from common.command import parse
+from common.options import UserError
 from common.row_counts import UNNEEDED, RowCounts
 from common.testing import reseal
 from common.vocabulary import digest

@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from common.options import PROJECT, parse
+from common.command import parse
+from common.options import PROJECT
 from common.testing import arrays_of
 from dtnmr.options import DtnmrOptions
 from dtnmr.sample import KkboxSampleOptions, write_sample

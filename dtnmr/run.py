@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.options import run_script
+from common.command import run_script
 from dtnmr.options import DtnmrOptions
 from dtnmr.train import main
 

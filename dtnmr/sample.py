@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from common import console
-from common.options import replacing, require, run_script
+from common.command import run_script
+from common.options import replacing, require
 from common.sources import mark_synthetic
 from dtnmr.sample_names import artist_names, writer_names
 from dtnmr.sample_world import GENRES, TABS, TEST_FROM, Played, World, draw_plays, draw_world

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.options import run_script
+from common.command import run_script
 from dtnmr.options import DtnmrOptions
 from dtnmr.preprocess import load_dataset
 

@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from common.options import PROJECT, parse
+from common.command import parse
+from common.options import PROJECT
 from common.testing import NOISE, in_process, metrics_of
 from conftest import GOLDEN
 from dtnmr.architecture import Architecture

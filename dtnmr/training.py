@@ -20,7 +20,7 @@ from tqdm import tqdm
 from common import console
 from common.checkpoint import Progress
 from common.dropout import drop
-from common.epochs import EpochLoop, Monitor, Trained, counted
+from common.epochs import EpochLoop, Monitor, Trained, advancing
 from common.optimizers import RowOptimizer
 from common.options import require
 from common.replicas import said_if_a_worker_is_gone
@@ -201,7 +201,7 @@ def fit(
 
     def train(epoch: int, bar: tqdm) -> Trained:
         with said_if_a_worker_is_gone(trainer.strategy):
-            done = trainer.epoch(counted(bar, batches.epoch(epoch)), epoch)
+            done = trainer.epoch(advancing(bar, batches.epoch(epoch)), epoch)
         if done.examples and not done.figures["units_alive"]:
             bar.close()
             console.notify(f"warning: {description}epoch {epoch + 1}/{epochs}: {DEAD}")

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from common.options import require, run_script
+from common.command import run_script
+from common.options import require
 from faults import results
 from faults.trainers import TRAINERS, Trainer
 

@@ -127,7 +127,7 @@ def _write_options(folder: Path) -> list[Path]:
 
 
 def _read_options(folder: Path, _: Path) -> Any:
-    from common.options import parse
+    from common.command import parse
     from common.rundir import open_run
     from gru4rec.options import GruOptions
 
@@ -178,7 +178,7 @@ def _write_preset(folder: Path) -> list[Path]:
 
 
 def _read_preset(folder: Path, _: Path) -> Any:
-    from common.options import parse
+    from common.command import parse
     from gru4rec.options import GruOptions
 
     return parse(GruOptions, ["--preset", str(folder / "preset.json")])

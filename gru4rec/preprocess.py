@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from common import console
 from common.arrays import Array, ArraySet, Recipe, array_set
+from common.command import run_script
 from common.console import counted
 from common.mssd.files import FEATURES, find_released
-from common.options import OptionalPath, UserError, require, run_script
+from common.options import OptionalPath, UserError, require
 from common.row_counts import RowCounts, tell_preparation
 from common.sessions import Sessions
 from common.sources import Dataset, data_root, dataset_folder, sample_dataset

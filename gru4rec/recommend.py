@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import tyro
 
 from common import console
-from common.options import OptionalPath, require, run_script
+from common.command import run_script
+from common.options import OptionalPath, require
 from common.session_text import read_session_texts
 from gru4rec.recommender import GRU4Rec
 

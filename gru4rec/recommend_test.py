@@ -9,7 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from common.options import UserError, parse
+from common.command import parse
+from common.options import UserError
 from common.vocabulary import digest, save_vocabulary
 from gru4rec.evaluation import next_scores
 from gru4rec.model import Architecture, Networks

@@ -15,7 +15,8 @@ from common import console
 from common.arrays import DAMAGE
 from common.checkpoint import read_npz
 from common.options import UserError, replacing, require
-from common.recommender import WEIGHTS, Description, Recommender, Told, as_in_python
+from common.paper import WEIGHTS
+from common.recommender import Description, Recommender, Told, as_in_python
 from common.sessions import Sessions
 from common.sources import Dataset
 from common.vocabulary import digest, read_vocabulary, save_vocabulary
@@ -272,7 +273,7 @@ class GRU4Rec(Recommender[GruOptions, SessionData]):
     def train(self, data: SessionData, run_dir: Path | None) -> Progress:
         """Train epoch after epoch; with a validation part the weights of the best epoch stay, else the last one's."""
         from common import runtime
-        from common.epochs import EpochLoop, Monitor, Trained, counted
+        from common.epochs import EpochLoop, Monitor, Trained, advancing
         from common.negatives import Negatives
         from common.optimizers import RowAdagrad, RowAdam, RowOptimizer
         from common.replicas import said_if_a_worker_is_gone
@@ -308,7 +309,7 @@ class GRU4Rec(Recommender[GruOptions, SessionData]):
         def train(epoch: int, bar: Any) -> Trained:
             work = training.chunks(data.train, size, negatives.epoch(epoch))
             with said_if_a_worker_is_gone(strategy):
-                losses, live = trainer.epoch(counted(bar, work), epoch)
+                losses, live = trainer.epoch(advancing(bar, work), epoch)
             return Trained(float(np.sum(losses) * size / live.sum()), float(live.sum()))
 
         def validate(epoch: int) -> dict[str, float]:

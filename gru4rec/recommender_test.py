@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.options import PROJECT, UserError, parse
+from common.command import parse
+from common.options import PROJECT, UserError
 from common.testing import metrics_of
 from gru4rec import GRU4Rec
 from gru4rec.options import GruOptions

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.options import PROJECT, parse
+from common.command import parse
+from common.options import PROJECT
 from common.testing import arrays_of
 from conftest import GOLDEN
 from gru4rec import training

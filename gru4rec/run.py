@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.options import run_script
+from common.command import run_script
 from gru4rec.options import GruOptions
 from gru4rec.train import main
 

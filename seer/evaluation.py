@@ -14,6 +14,7 @@ from common.options import require
 from common.ranking import catalogue_ranking
 from seer.baselines import Recommender
 from seer.batches import Ratings
+from seer.released_metrics import map_released, map_v2, ndcg_released
 
 CUTOFFS = (5, 10, 100, 500)
 """The released code prints its MAP and NDCG at these ranks."""
@@ -79,9 +80,9 @@ def released_sample(test: Ratings, predicted: np.ndarray, threshold: float) -> S
     """The released code's figures of ranking each user's test rows."""
     rows, found = (test.users, test.values, predicted), dict[str, np.ndarray]()
     for name, values in (
-        ("map@{}_released", metrics.map_released(*rows, CUTOFFS, threshold, per_user=True)),
-        ("ndcg@{}_released", metrics.ndcg_released(*rows, CUTOFFS, per_user=True)),
-        ("map@{}_v2", metrics.map_v2(*rows, CUTOFFS, threshold, per_user=True)),
+        ("map@{}_released", map_released(*rows, CUTOFFS, threshold, per_user=True)),
+        ("ndcg@{}_released", ndcg_released(*rows, CUTOFFS, per_user=True)),
+        ("map@{}_v2", map_v2(*rows, CUTOFFS, threshold, per_user=True)),
     ):
         found |= {name.format(k): np.asarray(of_users) for k, of_users in zip(CUTOFFS, values, strict=True)}
     return Sample(found, "users")

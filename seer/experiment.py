@@ -10,12 +10,11 @@ from typing import Any
 from common import runtime
 from common.checkpoint import Progress
 from common.evaluation import Measured, evaluation
-from common.layers import GateActivation
 from common.options import UserError, flag, require
-from common.report import plot_curves
+from common.reporting.charts import plot_curves
 from common.rundir import open_run, read_run, resumable
 from common.sources import Dataset
-from common.weights import is_keras_layout, load_own_weights, save_own_weights
+from common.weights import GateActivation, is_keras_layout, load_own_weights, save_own_weights
 from seer import baselines
 from seer.baselines import Recommender
 from seer.batches import Ratings

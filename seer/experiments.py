@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from common.options import run_script
+from common.command import run_script
 from common.sources import dataset_folder
 from seer.preprocess import REQUIRED, prepare
 from seer.sample import write_sample

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.options import parse
+from common.command import parse
 from common.testing import in_process
 from seer import baselines, train
 from seer.experiments import Command, main

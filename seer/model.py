@@ -21,7 +21,8 @@ import numpy as np
 from keras import layers, ops
 
 from common.dropout import Dropout
-from common.layers import Cell, GateActivation, recurrent
+from common.weights import GateActivation
+from seer.layers import Cell, recurrent
 
 Variant = Literal["concat", "dot"]
 FEATURES_PER_CHANNEL = 2  # note and velocity

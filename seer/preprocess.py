@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from common import console
 from common.arrays import Array, ArraySet, Recipe, array_set
-from common.options import OptionalPath, UserError, require, run_script, write_json
+from common.command import run_script
+from common.options import OptionalPath, UserError, require, write_json
 from common.row_counts import RowCounts, tell_preparation
 from common.sources import dataset_folder, find_file
 from seer.building.from_midi import FromMidiOptions, build_dataset

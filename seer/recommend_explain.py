@@ -5,113 +5,22 @@ from __future__ import annotations
 import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow in one line)
 
 # isort: split
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Any
 
 from common import console
-from common.options import (
-    PROJECT,
-    OptionalFloat,
-    OptionalInt,
-    OptionalPath,
-    require,
-    run_script,
-)
+from common.command import run_script
+from common.options import PROJECT, require
 from common.rundir import read_run
 from common.sources import Dataset, dataset_folder, sample_dataset
 from common.weights import is_keras_layout
+from seer.options import RecommendOptions
 from seer.preprocess import REQUIRED, prepare
 from seer.presentation.output import replaceable
 from seer.sample import write_sample
 
 SHIPPED = PROJECT / "weights" / "seer_sample"
 """Folders ``dot`` and ``concat``: small runs on the synthetic sample that come with the project."""
-
-
-@dataclass(frozen=True)
-class RecommendOptions:
-    """Options of this script."""
-
-    user_number: OptionalInt = None
-    """User to recommend to, by number (0 up). Default: 0, or nobody of the dataset with --ratings."""
-    ratings: OptionalPath = None
-    """csv file with the columns song_id and rating (1..5): recommend to the one who wrote it, instead of a user of the
-    dataset."""
-    top_k: int = 5
-    """Songs to recommend (released code: 5)."""
-    section_seconds: float = 10
-    """Length of the explaining section in seconds (paper: 10)."""
-    exclude_rated: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Leave out the songs that the user has rated. Default in the corrected protocol."""
-    include_rated: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Recommend songs that the user has rated, too. Default in the released protocol."""
-    whole_song: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Look for sections in the whole song, not only in the part that the model read in training (the released protocol
-    always does)."""
-    run_dir: OptionalPath = None
-    """Folder of a finished run of seer/train.py: its weights and its dataset. Default: small weights that come with the
-    project, and the synthetic sample."""
-    weights: OptionalPath = None
-    """Weights instead of a run: .h5 of the released code (or a .zip of it), or model.weights.h5 of a run."""
-    gate_activation: Annotated[
-        Literal["hard_sigmoid", "sigmoid", "keras3_hard_sigmoid"] | None,
-        tyro.conf.arg(metavar="{hard_sigmoid,sigmoid,keras3_hard_sigmoid}", help_behavior_hint=""),
-    ] = None
-    """With released --weights: gates of the RNN. Default: what the file says of itself."""
-    data_dir: OptionalPath = None
-    """Folder with the dataset in the released formats. Default: the run's; for released weights the released files
-    below data/seer."""
-    variant: Annotated[
-        Literal["dot", "concat"] | None, tyro.conf.arg(metavar="{dot,concat}", help_behavior_hint="")
-    ] = None
-    """dot ranks differently for every user, concat alike for all. Default: that of the weights; dot without any."""
-    protocol: Literal["corrected", "released"] = "corrected"
-    """released: sections as the released code finds and scores them, step by step."""
-    ridge: OptionalFloat = None
-    """With --ratings: weight of the pull towards the average user. Default: estimated from the trained users."""
-    midi_dir: OptionalPath = None
-    """Folder with <song number>.mid, for pictures and sound. Default: midi/ in the dataset; songs without a file are
-    reconstructed from the dataset's array."""
-    soundfont: OptionalPath = None
-    """Soundfont (.sf2) for fluidsynth. Default: one that is installed; without fluidsynth a built-in tone."""
-    audio: bool = True
-    """Make sound; --no-audio leaves it out."""
-    output: OptionalPath = None
-    """Folder to write; recommendations that it holds are replaced. Default: runs/seer/for-<user>-<model>."""
-
-    def __post_init__(self) -> None:
-        require(
-            self.user_number is None or self.ratings is None,
-            "--user_number is a user of the dataset, --ratings a new one; give one of them",
-        )
-        require(self.top_k >= 1, f"--top-k is {self.top_k}; it must be 1 or more")
-        seconds = self.section_seconds
-        require(0.5 <= seconds <= 600, f"--section-seconds is {seconds:g}; it must lie in 0.5..600")
-        require(
-            not (self.exclude_rated and self.include_rated), "--exclude-rated and --include-rated exclude each other"
-        )
-        require(
-            not (self.run_dir and self.weights), "--run-dir names a run with its weights; leave out --weights or it"
-        )
-        require(
-            self.gate_activation is None or self.weights is not None, "--gate-activation belongs to --weights of others"
-        )
-        require(self.ridge is None or self.ratings is not None, "--ridge belongs to --ratings")
-        ridge = self.ridge
-        require(
-            ridge is None or 0 <= ridge < float("inf"), f"--ridge is {ridge}; it must be a finite number, 0 or more"
-        )
-        for flag, folder in (("--midi-dir", self.midi_dir), ("--run-dir", self.run_dir)):
-            require(folder is None or folder.is_dir(), f"{flag} {folder}: no such folder")
-        require(self.weights is None or self.weights.is_file(), f"--weights {self.weights}: no such file")
-
-    @property
-    def leave_out_rated(self) -> bool:
-        """Whether songs that the user has rated are no candidates."""
-        return self.exclude_rated or (self.protocol == "corrected" and not self.include_rated)
 
 
 def find_model(options: RecommendOptions) -> tuple[Path, Dataset]:

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.options import PROJECT, parse, run_script
+from common.command import parse, run_script
+from common.options import PROJECT
 from seer import train
 from seer.explain import Explanation, Windows
 from seer.new_user import SongRatings
-from seer.options import SeerOptions
+from seer.options import RecommendOptions, SeerOptions
 from seer.presentation.answer import personal_note, print_recommendations
-from seer.recommend_explain import RecommendOptions, main
+from seer.recommend_explain import main
 from seer.recommending import Person, Recommended
 
 NOISE = ("WARNING", "absl", "cuda", "Traceback", "Warning", "oneDNN")

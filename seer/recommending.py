@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,10 +11,8 @@ from common.options import require
 from seer.explain import Explainer, Explanation
 from seer.model import SeER
 from seer.new_user import SongRatings, default_ridge, fold_in, read_ratings
+from seer.options import RecommendOptions
 from seer.preprocess import SeerData
-
-if TYPE_CHECKING:
-    from seer.recommend_explain import RecommendOptions
 
 _OTHERS = 200  # users with whom the request's user is compared
 

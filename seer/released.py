@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common.layers import Cell, GateActivation
 from common.options import UserError, require
-from common.weights import KerasFile, read_weights
+from common.weights import GateActivation, KerasFile, read_weights
+from seer.layers import Cell
 from seer.model import FEATURES_PER_CHANNEL, Architecture, SeER
 
 MIDI_LAYER = "flat_song_feature_input"

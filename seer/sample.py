@@ -24,7 +24,8 @@ import numpy as np
 import pandas as pd
 
 from common import console
-from common.options import UserError, reason_of, require, run_script
+from common.command import run_script
+from common.options import UserError, reason_of, require
 from common.sources import mark_synthetic
 from seer.midi import midi_to_array
 from seer.sample_music import STYLES, compose, encode_midi

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.options import run_script
+from common.command import run_script
 from common.sources import dataset_folder
 from seer.options import SeerOptions
 from seer.preprocess import REQUIRED, prepare

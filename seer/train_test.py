@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.options import PROJECT, run_script
+from common.command import run_script
+from common.options import PROJECT
 from common.rundir import read_run
 from common.testing import NOISE, arrays_of, history_of, in_process, metrics_of
 from seer.options import SeerOptions

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import common.layers
 from common.optimizers import make_optimizer
 from common.options import UserError
 from common.training import BlockPredictor, Trainer
 from common.weights import load_weights
+from seer import layers
 from seer.batches import PairBatches, Ratings, SongBatches
 from seer.evaluation import corrected_split, released_split
 from seer.experiment import Evaluator, model_input
@@ -248,7 +248,7 @@ def test_released_training_trajectory(variant, cell, golden_seer, seer_golden_da
         return max(error for name, error in error_of(seer, end).items() if name != "LSTM_1/kernel")
 
     with monkeypatch.context() as patched:
-        patched.setattr(common.layers.ops, "tanh", tanh_of_tensorflow_1)  # what the written-out LSTM calls
+        patched.setattr(layers.ops, "tanh", tanh_of_tensorflow_1)  # what the written-out LSTM calls
         seer = fresh(tanh_of_tensorflow_1)
         steps = Steps(seer, batches, info["epochs"], info["lr"])
         in_one = [steps.in_one_order(order) for order in steps.orders]

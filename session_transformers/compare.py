@@ -19,9 +19,10 @@ import numpy as np
 import tyro
 
 from common import console
+from common.command import run_script
 from common.mssd.sample import SessionSampleOptions
-from common.options import PROJECT, OptionalInt, OptionalPath, UserError, replacing, require, run_script, write_json
-from common.report import plot_histories
+from common.options import PROJECT, OptionalInt, OptionalPath, UserError, replacing, require, write_json
+from common.reporting.charts import plot_histories
 from common.reporting.schema import check
 from session_transformers.baselines.ceiling import ceiling_figures
 from session_transformers.kinds import AnyModel, Task

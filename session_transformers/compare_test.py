@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from common.options import UserError, parse
+from common.command import parse
+from common.options import UserError
 from common.testing import paired_result, run_result
 from session_transformers import compare
 from session_transformers.compare import MODELS, CompareOptions, main

@@ -13,7 +13,8 @@ from common import runtime
 from common.checkpoint import Progress
 from common.evaluation import Evaluation, Measured, evaluation
 from common.options import require
-from common.report import About, Part, finish, plot_curves
+from common.report import About, Part, finish
+from common.reporting.charts import plot_curves
 from common.reporting.run_metrics import deviation_words
 from common.reporting.schema import dataset_facts
 from common.rundir import open_run, resumable

@@ -6,7 +6,7 @@ Each dataset is made here so that its best possible figures are known.
 import numpy as np
 import pytest
 
-from common.options import parse
+from common.command import parse
 from session_transformers import testing
 from session_transformers.baselines.comparison import skip_results, track_results
 from session_transformers.fitting import fit

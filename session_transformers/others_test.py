@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from common import report
+from common.command import parse, run_script
 from common.mssd.sample import SessionSampleOptions, write_sample
-from common.options import UserError, parse, run_script
+from common.options import UserError
 from common.reporting.comparison import ReportOptions
 from common.reporting.comparison import main as compare_runs
 from common.reporting.schema import faults

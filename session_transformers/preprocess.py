@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 
 from common import console
 from common.arrays import Array, ArraySet, Recipe, array_set
+from common.command import run_script
 from common.console import counted
 from common.mssd.files import MssdFiles, find_mssd, find_released
-from common.options import OptionalPath, require, run_script
+from common.options import OptionalPath, require
 from common.row_counts import RowCounts, tell_preparation
 from common.sources import MARKER, Dataset, data_root, dataset_folder, sample_dataset
 from session_transformers.data_options import ENGINE_OPTIONS, DataOptions

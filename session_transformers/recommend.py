@@ -14,7 +14,8 @@ import numpy as np
 import tyro
 
 from common import console
-from common.options import OptionalPath, UserError, require, run_script
+from common.command import run_script
+from common.options import OptionalPath, UserError, require
 from common.session_text import read_session_texts
 from common.vocabulary import read_vocabulary
 from session_transformers.heard import EXPECTED, SKIPPED, Heard, from_log, from_texts

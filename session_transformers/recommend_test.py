@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from common.options import UserError, parse
+from common.command import parse
+from common.options import UserError
 from common.vocabulary import digest, save_vocabulary
 from session_transformers.architecture import RELEASED, Architecture
 from session_transformers.kinds import RELEASED_IDS

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.command import parse
 from common.mssd.sample import SessionSampleOptions, write_sample
-from common.options import PROJECT, UserError, parse
+from common.options import PROJECT, UserError
 from common.testing import arrays_of, history_of
 from session_transformers import fitting
 from session_transformers.options import SessionOptions

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import pytest
 
+from common.command import parse
 from common.mssd.sample import SessionSampleOptions, write_sample
-from common.options import parse
 from common.testing import NOISE, in_process, metrics_of
 from session_transformers.architecture import CORRECTED, DEFAULTS, RELEASED, Switches
 from session_transformers.options import SessionOptions

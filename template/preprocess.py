@@ -12,7 +12,8 @@ import pandas as pd
 import tyro
 
 from common.arrays import DAMAGE
-from common.options import OptionalPath, UserError, require, run_script, write_json
+from common.command import run_script
+from common.options import OptionalPath, UserError, require, write_json
 from common.row_counts import RowCounts, tell_preparation
 from common.sources import Dataset, dataset_folder
 from common.tables import Column, open_table

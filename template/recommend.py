@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from common import console
-from common.options import OptionalPath, require, run_script
+from common.command import run_script
+from common.options import OptionalPath, require
 from template.recommender import Template
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from common.options import require
-from common.recommender import WEIGHTS, Description, Recommender, Told
+from common.paper import WEIGHTS
+from common.recommender import Description, Recommender, Told
 from common.rundir import same_data
 from common.sources import Dataset
 from template.options import TemplateOptions

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.options import UserError, parse
+from common.command import parse
+from common.options import UserError
 from template.model import Architecture, build, score_matrix
 from template.options import TemplateOptions
 from template.preprocess import PreprocessOptions, split_of

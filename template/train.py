@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.options import run_script
+from common.command import run_script
 from template.options import TemplateOptions
 from template.recommender import Template
 

@@ -24,7 +24,8 @@ import keras
 import pytest
 import tensorflow as tf
 
-from common.options import PROJECT, UserError, parse
+from common.command import parse
+from common.options import PROJECT, UserError
 from conftest import GOLDEN
 from tests.contract_test import NOISE
 from tests.page_commands import MAKEFILE, Command, all_commands

@@ -25,8 +25,9 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from common.command import run_script
 from common.epochs import SPEED
-from common.options import PROJECT, TrainingOptions, run_script
+from common.options import PROJECT, TrainingOptions
 from common.reporting.schema import faults
 from common.testing import arrays_of, events_of, history_of, metrics_of
 from tests.tiny_datasets import DATASETS

@@ -21,11 +21,11 @@ import os
 import sys
 import typing
 
-import common.report
 import common.runtime
-from common.options import run_script
+from common.command import run_script
+from common.reporting import charts
 
-common.report._save = lambda figure, path: None  # drawing takes as long as training
+charts._save = lambda figure, path: None  # drawing takes as long as training
 runs, dies = json.loads(sys.argv[1]), os.environ["DIES"] == "yes"
 epochs = itertools.count()
 

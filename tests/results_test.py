@@ -5,7 +5,8 @@ import shlex
 import pytest
 
 from audiotext.options import AudioTextOptions
-from common.options import PROJECT, parse
+from common.command import parse
+from common.options import PROJECT
 from common.pages import declared
 from comparisons.next_track import NextTrackOptions
 from dtnmr.options import DtnmrOptions

@@ -3,7 +3,8 @@
 import pytest
 
 from audiotext.options import AudioTextOptions
-from common.options import PROJECT, parse
+from common.command import parse
+from common.options import PROJECT
 from common.presets import as_arguments
 from common.tuning.search_space import FILE, load_space, papers, read_tables
 from dtnmr.options import DtnmrOptions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
@@ -12,12 +12,19 @@ from audiotext.matrices import DAMAGED
 from common.checkpoint import check_unpacked_size
 from common.options import UserError, replacing, require
 
-if TYPE_CHECKING:
-    from audiotext.rows import Selected
-
 RELEASED_ROWS = 10_000
 """The released code fits its scaler to the first block of the training file only."""
 BLOCK = 256
+
+
+class Selectable(Protocol):
+    """An array (n, frames, bins), or rows of one that are read when they are asked for."""
+
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Scaler:
     deviation: np.ndarray
 
     @classmethod
-    def fit(cls, patches: np.ndarray | Selected, rows: np.ndarray | None = None) -> Scaler:
+    def fit(cls, patches: np.ndarray | Selectable, rows: np.ndarray | None = None) -> Scaler:
         """The scale of ``patches[rows]`` (all without ``rows``), in one pass over blocks of them.
 
         Raises:

@@ -4,14 +4,13 @@ Ranking metrics work on a :class:`Ranking`. They are exact under ties: each is i
 of the tied candidates, equally likely, so a constant model scores as random and row order never matters.
 The mean runs over the users for which the metric is defined (at least one relevant item) and is NaN if there
 are none; ``per_user=True`` returns the array (users,), NaN where undefined. Arguments that do not fit raise
-ValueError. The metrics of the released SeER code are kept for comparison, faults included.
+ValueError.
 """
 
 from common.metrics._arrays import Flags, Floats, Integers, Score
 from common.metrics.intervals import bootstrap_interval
 from common.metrics.ranking import Ranking, TieGroups
 from common.metrics.ratings import mae, rmse
-from common.metrics.released_seer import map_released, map_v2, ndcg_released
 from common.metrics.sequences import accuracy_by_position, mean_average_accuracy
 from common.metrics.top_k import (
     auc,
@@ -37,11 +36,8 @@ __all__ = [
     "bootstrap_interval",
     "hit_rate_at",
     "mae",
-    "map_released",
-    "map_v2",
     "mean_average_accuracy",
     "ndcg_at",
-    "ndcg_released",
     "precision_at",
     "recall_at",
     "reciprocal_rank_at",

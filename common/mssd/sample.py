@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtr
 
 from common import console
+from common.command import run_script
 from common.mssd.files import FEATURE_COLUMNS, LOG_COLUMNS
 from common.mssd.world import CONTEXTS, ENDS, LATENT, Play, World, choose, draw_ids, draw_sessions, draw_world
-from common.options import replacing, require, run_script
+from common.options import replacing, require
 from common.sources import mark_synthetic
 
 # From the same two sources of aggregates as in common/mssd/world.py, where they are named.

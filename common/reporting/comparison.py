@@ -19,7 +19,7 @@ import tyro
 
 from common import console
 from common.options import OptionalPath, replacing, require
-from common.report import Cells, markdown_table, plot_comparison, print_table, which_is_better
+from common.reporting.charts import Cells, markdown_table, plot_comparison, print_table, which_is_better
 from common.reporting.figures import Figure
 from common.reporting.paired import TEST_COLUMNS, paired_tests
 from common.reporting.runs import Group, baselines_of, figures_of, grouped, intervals_of, means, published, read_runs

@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from common.options import PROJECT, UserError, parse
+from common.command import parse
+from common.options import PROJECT, UserError
 from common.reporting.comparison import ReportOptions, differences, main, table_of
 from common.reporting.paired import between, paired_tests
 from common.reporting.runs import baselines_of, grouped, published, read_runs

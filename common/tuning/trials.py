@@ -17,7 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from common.options import PROJECT, TrainingOptions, UserError, parse, require
+from common.command import parse
+from common.options import PROJECT, TrainingOptions, UserError, require
 from common.presets import as_arguments
 from common.tuning.search_space import Parameter, Space
 

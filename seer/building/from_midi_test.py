@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.options import PROJECT, UserError, run_script
+from common.command import run_script
+from common.options import PROJECT, UserError
 from common.row_counts import UNNEEDED
 from common.sources import MARKER
 from seer.building.from_midi import FromMidiOptions, build_dataset

@@ -17,6 +17,7 @@ from common.training import BlockPredictor
 from seer.experiment import Loaded, load
 from seer.explain import SECOND, TIE, Explainer
 from seer.fitting import model_input
+from seer.options import RecommendOptions
 from seer.preprocess import SeerData
 from seer.presentation import page
 from seer.presentation.notes import clock, song_notes
@@ -27,8 +28,6 @@ from seer.recommending import Person, Recommended, find_person, personal_facts, 
 
 if TYPE_CHECKING:
     import pretty_midi
-
-    from seer.recommend_explain import RecommendOptions
 
 _NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 _SHOWN = 5  # of the user's own ratings

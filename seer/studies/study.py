@@ -15,6 +15,7 @@ from common.sources import Dataset
 from seer.experiment import make_split
 from seer.fitting import fit
 from seer.preprocess import SeerData
+from seer.released_metrics import map_v2
 from seer.studies.options import Study
 from seer.studies.report import Experiment
 
@@ -81,7 +82,7 @@ def _figures(options: Study, setting: Setting, dataset: Dataset, data: SeerData,
         held_out = split.validation
         predicted = fitted.recommender.rate(held_out.users, held_out.songs)
         rows = (held_out.users, held_out.values, predicted)
-        rank = metrics.map_v2(*rows, 10, options.interaction_threshold)
+        rank = map_v2(*rows, 10, options.interaction_threshold)
         found.append((rank, metrics.rmse(held_out.values, predicted)))
     mean = np.mean(found, axis=0)
     figures = {"map@10_v2": float(mean[0]), "rmse": float(mean[1]), "parameters": fitted.seer.model.count_params()}

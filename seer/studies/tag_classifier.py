@@ -12,11 +12,11 @@ from keras import layers, ops
 
 from common.dropout import Dropout
 from common.epochs import Monitor, epoch_order
-from common.layers import recurrent
 from common.optimizers import make_optimizer
 from common.options import require
 from common.training import Batch, BlockPredictor, Trainer, padded
 from seer.explain import song_length
+from seer.layers import recurrent
 from seer.preprocess import SeerData
 from seer.tables import read_table
 

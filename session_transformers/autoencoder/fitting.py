@@ -11,7 +11,7 @@ from keras import ops
 from tqdm import tqdm
 
 from common.checkpoint import Progress
-from common.epochs import EpochLoop, Trained, counted
+from common.epochs import EpochLoop, Trained, advancing
 from common.negatives import Negatives
 from common.optimizers import RowAdagrad
 from common.options import require
@@ -66,7 +66,7 @@ def fit_autoencoder(
 
     def train(epoch: int, bar: tqdm) -> Trained:
         negatives, losses = sampler.epoch(epoch), []
-        for (batches,) in counted(bar, session_batches((tracks,), options.batch_size, options.seed, epoch)):
+        for (batches,) in advancing(bar, session_batches((tracks,), options.batch_size, options.seed, epoch)):
             losses.append(trainer(batches.astype(np.int32), negatives.take(len(batches))))
         return Trained(sum(map(float, losses)) / len(tracks), len(tracks))
 

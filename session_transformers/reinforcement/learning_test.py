@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.options import UserError, parse
+from common.command import parse
+from common.options import UserError
 from common.testing import history_of
 from session_transformers.baselines.of_skips import all_skip, session_majority
 from session_transformers.evaluation import skip_outcome

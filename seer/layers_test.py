@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from common.dropout import drop
-from common.layers import HardSigmoidLSTM, hard_sigmoid, recurrent
+from seer.layers import HardSigmoidLSTM, hard_sigmoid, recurrent
 
 UNITS, FEATURES, STEPS, BATCH = 7, 6, 23, 5
 

@@ -1,4 +1,4 @@
-"""Layers and activations that weights written by Keras 1 and 2 need, in ``keras.ops`` only.
+"""Recurrent layers with the semantics of Keras 1 and 2, which old weights need, in ``keras.ops`` only.
 
 Keras 2's recurrent layers default to a gate activation that Keras 3 no longer has under that name, draw one
 dropout mask per gate, and (GRU) apply the reset gate before the recurrent product. :func:`recurrent` builds layers
@@ -13,9 +13,9 @@ import keras
 from keras import ops
 
 from common.dropout import drop
+from common.weights import GateActivation
 
 Cell = Literal["lstm", "gru", "gru_reset_after", "rnn"]
-GateActivation = Literal["hard_sigmoid", "sigmoid", "keras3_hard_sigmoid"]
 
 
 @keras.saving.register_keras_serializable("encore")

@@ -16,7 +16,8 @@ from common.command import run_script
 from common.reporting.record import recording
 from common.sessions import Sessions
 from gru4rec.evaluation import Evaluator
-from gru4rec.model import Architecture, Networks
+from gru4rec.model import Networks
+from gru4rec.options import Architecture
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ from common.optimizers import RowAdagrad  # noqa: E402
 from common.reporting.record import recording  # noqa: E402
 from common.sessions import Sessions  # noqa: E402
 from gru4rec.losses import make_loss  # noqa: E402
-from gru4rec.model import Architecture, Networks  # noqa: E402
+from gru4rec.model import Networks  # noqa: E402
+from gru4rec.options import Architecture  # noqa: E402
 from gru4rec.training import CHUNK, Chunk, SessionTrainer, chunks  # noqa: E402
 
 UNITS, NEGATIVES, RATE, ALPHA = 100, 2048, 0.05, 0.5

@@ -30,7 +30,7 @@ from common.options import PROJECT, OptionalInt, OptionalPath, require, write_js
 from common.reporting.charts import plot_comparison, print_table
 from common.reporting.schema import versions
 from common.significance import holm, paired_test
-from gru4rec.kinds import LossName
+from gru4rec.options import LossName
 from gru4rec.preprocess import SessionData
 from session_transformers.baselines.of_tracks import sessions_of
 from session_transformers.compare import CompareOptions, finished
@@ -159,10 +159,11 @@ def of_transformers(options: NextTrackOptions, data: SequenceData) -> dict[str, 
 def of_gru4rec(options: NextTrackOptions, dataset: Any, data: SequenceData) -> dict[str, Standing]:
     """GRU4Rec with both losses, trained on the same sessions."""
     from common import experiment
+    from common.paper import WEIGHTS
     from gru4rec import GRU4Rec
     from gru4rec.evaluation import Evaluator
     from gru4rec.options import GruOptions
-    from gru4rec.stored import WEIGHTS, load_model
+    from gru4rec.weights import load_model
 
     sessions = as_session_data(data)
     found: dict[str, Standing] = {}

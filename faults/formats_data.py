@@ -183,7 +183,7 @@ def _mssd(packing: str, part: str) -> Callable[[Path], list[Path]]:
 
 
 def _read_mssd(folder: Path, scratch: Path) -> Any:
-    from gru4rec.data_options import DataOptions
+    from gru4rec.options import DataOptions
     from gru4rec.preprocess import prepare
 
     return _without_fingerprint(prepare(folder, scratch / "prepared", DataOptions(kind="mssd")))
@@ -198,7 +198,7 @@ def _write_events(folder: Path) -> list[Path]:
 
 
 def _read_events(folder: Path, _: Path) -> Any:
-    from gru4rec.tables import read_clicks, read_events
+    from gru4rec.sessions import read_clicks, read_events
 
     tables = [read_events(folder / "events.tsv", "SessionId", "ItemId", "Time"), read_clicks(folder / "clicks.dat")]
     return [(table.events, table.item_ids) for table in tables]

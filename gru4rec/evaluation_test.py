@@ -14,7 +14,7 @@ from gru4rec.batches import session_parallel
 from gru4rec.evaluation import Evaluator, NextItemRanks, evaluate, seed_reciprocal_rank
 from gru4rec.golden_test import FOLDER, TORCH, load, part, sessions_of
 from gru4rec.model import Architecture, Networks
-from gru4rec.official import build, from_official
+from gru4rec.weights import build, from_official
 
 
 def made_up(count, items, seed=0, longest=9):

@@ -14,8 +14,8 @@ from common.sessions import Sessions
 from conftest import GOLDEN
 from gru4rec.batches import session_parallel
 from gru4rec.losses import make_loss
-from gru4rec.official import build, from_official, to_official
 from gru4rec.training import SessionTrainer, chunks
+from gru4rec.weights import build, from_official, to_official
 
 pytestmark = pytest.mark.golden
 FOLDER = GOLDEN / "gru4rec"

@@ -17,7 +17,7 @@ from typing import Any
 
 from keras import ops
 
-from gru4rec.kinds import LossName
+from gru4rec.options import LossName
 
 SMALL = 1e-24
 """Added before a logarithm, as in the official code."""

@@ -19,78 +19,13 @@ and its middle, ``core`` (input row, states -> states), which training and evalu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from common.options import UserError
-from common.rundir import read_run
-from gru4rec.kinds import GruKind, InputKind
-
-MLP_UNITS = 64
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What fixes the shapes and equations of a model."""
-
-    num_items: int
-    layers: tuple[int, ...] = (100,)
-    inputs: InputKind = "shared"
-    embedding: int = 64
-    """Size of the separate embedding; of no effect otherwise."""
-    features: int = 29
-    """Features of a track for the content inputs."""
-    gru: GruKind = "original"
-
-    @property
-    def input_table(self) -> str | None:
-        """Name of the table whose rows are the inputs; None for the content inputs."""
-        return {"shared": "Wy", "separate": "E", "one-hot": "Wx0"}.get(self.inputs)
-
-    @property
-    def width(self) -> int:
-        """Numbers in an input row: of the input table, or features."""
-        widths = {"shared": self.layers[-1], "separate": self.embedding, "one-hot": 3 * self.layers[0]}
-        return widths.get(self.inputs, self.features)
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name -> shape of every weight; tables with a row per item are Wy, By, E and (one-hot) Wx0."""
-        shapes: dict[str, tuple[int, ...]] = {"Wy": (self.num_items, self.layers[-1]), "By": (self.num_items, 1)}
-        width = MLP_UNITS if self.inputs == "content-mlp" else self.width
-        if self.inputs == "separate":
-            shapes["E"] = (self.num_items, self.embedding)
-        if self.inputs == "content-mlp":
-            shapes |= {"D0": (self.features, MLP_UNITS), "d0": (MLP_UNITS,)}
-            shapes |= {"D1": (MLP_UNITS, MLP_UNITS), "d1": (MLP_UNITS,)}
-        for i, units in enumerate(self.layers):
-            first = self.num_items if i == 0 and self.inputs == "one-hot" else width
-            shapes |= {f"Wx{i}": (first, 3 * units), f"Bx{i}": (3 * units,)}
-            if self.gru == "original":
-                shapes |= {f"Wrz{i}": (units, 2 * units), f"Wh{i}": (units, units)}
-            else:
-                shapes |= {f"Wh{i}": (units, 3 * units), f"Bh{i}": (3 * units,)}
-            width = units
-        return shapes
-
-
-def architecture_of_run(folder: Path) -> Architecture:
-    """The architecture that the ``options.json`` of a run describes.
-
-    Raises:
-        UserError: it is missing, or not of a training run of GRU4Rec.
-    """
-    try:
-        described = dict(read_run(folder)["architecture"])
-        return Architecture(**(described | {"layers": tuple(described["layers"])}))
-    except UserError:
-        raise
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{folder / 'options.json'}: not of a training run of gru4rec/train.py") from None
+from gru4rec.options import MLP_UNITS, Architecture, GruKind
 
 
 @keras.saving.register_keras_serializable("encore")

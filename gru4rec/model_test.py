@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from common.paper import WEIGHTS
 from common.weights import save_own_weights
-from gru4rec.model import Architecture, Core, Networks
+from gru4rec.model import Core, Networks
+from gru4rec.options import Architecture
 from gru4rec.recommend_test import name_items
-from gru4rec.stored import WEIGHTS, load_model
+from gru4rec.weights import load_model
 
 ITEMS, ROWS = 12, 3
 KINDS = ("shared", "separate", "one-hot", "content", "content-mlp")

@@ -1,4 +1,4 @@
-"""From logs of MSSD of any size to sessions, in tasks on parts of them: the result of memory, bit for bit.
+"""Sessions from logs of MSSD larger than memory, out of core: the result equals the in-memory one bit for bit.
 
 Each step is a map over the parts of the logs (:class:`common.mssd.logs.LogPart`) and a sum of small results:
 
@@ -14,8 +14,9 @@ A task has a part of the logs or a range of starts in memory (some four million 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,13 @@ from numpy.typing import NDArray
 from common.mssd.engines import check_distinct, open_logs
 from common.mssd.files import read_features
 from common.mssd.logs import LogPart
-from common.mssd.tasks import Tally, Tasks, add_tallies
+from common.mssd.tasks import BLOCK, Tally, Tasks, add_tallies, join_arrays, join_offsets, save_array
 from common.mssd.track_numbers import number_tracks, track_numbers
 from common.row_counts import RowCounts
-from common.sessions import Events, drop_repeats, drop_short, first_appearance
-from gru4rec.built import (
+from common.sessions import DAY, Events, drop_repeats, drop_short, first_appearance
+from gru4rec.options import DataOptions, SessionFiles
+from gru4rec.sessions import (
+    ARRAYS,
     FEATURELESS,
     PARTS,
     RARE,
@@ -42,9 +45,80 @@ from gru4rec.built import (
     standardised,
     unknown_items,
 )
-from gru4rec.data_options import DataOptions, SessionFiles
-from gru4rec.edges import NEVER, Edge, Starts, last_dates, last_share
-from gru4rec.merging import Piece, merge, write_piece
+
+# Where the newest sessions begin, found from how many start when: none need be in memory for it.
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The first of the newest sessions, in the order of (time of the first event, session id)."""
+
+    start: float
+    id: bytes = b""
+
+    def newer(self, events: Events) -> NDArray[np.bool_]:
+        """Mask (sessions,) of the sessions from this one on."""
+        starts = events.starts
+        return (starts > self.start) | ((starts == self.start) & (events.ids >= self.id))
+
+
+NEVER = Edge(float("inf"))
+"""No session is so new."""
+
+
+@dataclass(frozen=True)
+class Starts:
+    """How many sessions start at each time."""
+
+    times: NDArray[np.float64]
+    """(times,) distinct, ascending, seconds."""
+    sessions: NDArray[np.int64]
+    """(times,)"""
+
+    @classmethod
+    def of(cls, times: NDArray[np.float64], sessions: NDArray[np.int64]) -> Starts:
+        """From times in any order, a time perhaps more than once."""
+        distinct, places = np.unique(times, return_inverse=True)
+        counts = np.zeros(len(distinct), np.int64)
+        np.add.at(counts, places, sessions)
+        return cls(distinct, counts)
+
+    def before(self, edge: Edge, at_edge: int) -> Starts:
+        """Without the sessions from ``edge`` on, of which ``at_edge`` start at its very time."""
+        older = self.times < edge.start
+        counts = np.where(older, self.sessions, 0)
+        counts[self.times == edge.start] = self.sessions[self.times == edge.start] - at_edge
+        return Starts(self.times[counts > 0], counts[counts > 0])
+
+
+def last_dates(starts: Starts, days: float) -> tuple[Edge, Starts]:
+    """The edge of :func:`common.sessions.newest_dates`, and the sessions before it."""
+    dates = np.floor(starts.times / DAY)
+    newest = np.flatnonzero(dates > dates.max(initial=-np.inf) - days) if len(dates) else dates[:0]
+    if not len(newest):
+        return NEVER, starts
+    edge = Edge(float(starts.times[newest[0]]))
+    return edge, starts.before(edge, int(starts.sessions[newest[0]]))
+
+
+def last_share(starts: Starts, share: float, ids_at: Callable[[float], NDArray[np.bytes_]]) -> tuple[Edge, Starts]:
+    """The edge of :func:`common.sessions.newest_share`, and the sessions before it.
+
+    Args:
+        ids_at: the ids of the sessions of ``starts`` that start at a time.
+    """
+    count = round(share * int(starts.sessions.sum()))
+    if not count:
+        return NEVER, starts
+    newer = np.cumsum(starts.sessions[::-1])[::-1]
+    place = int(np.flatnonzero(newer >= count)[-1])
+    at_edge = count - int(newer[place] - starts.sessions[place])
+    time = float(starts.times[place])
+    edge = Edge(time, np.sort(ids_at(time))[-at_edge])
+    return edge, starts.before(edge, at_edge)
+
+
+# The steps.
 
 
 @dataclass(frozen=True)
@@ -64,7 +138,7 @@ class Plan:
 
 
 def build_out_of_core(files: SessionFiles, options: DataOptions, folder: Path) -> Built:
-    """As :func:`gru4rec.building.build`, for logs of MSSD."""
+    """As :func:`gru4rec.sessions.build_in_memory`, for logs of MSSD."""
     require_features(files, options)
     with (
         open_logs(files.events, folder, options.engine, options.dask_scheduler) as (parts, tasks),
@@ -236,3 +310,82 @@ def _write_pieces(part: LogPart, plan: Plan, number: int) -> tuple[Piece, ...]:
         write_piece(events.renumbered(numbers), before, plan.folder / f"{name}_{number:06}")
         for name, (before, events) in zip(PARTS, left, strict=True)
     )
+
+
+# Merging: sessions written piece by piece, each in order, are brought into one order by ranges of their starts.
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The sessions of one part of the logs that belong to train, validation or test, written in order."""
+
+    stem: Path
+    before: int
+    """Events before the items unknown in training and the sessions too short were dropped."""
+    starts: NDArray[np.float64]
+    """(times,) distinct, ascending."""
+    events: NDArray[np.int64]
+    """(times,) of the sessions that start then."""
+
+
+def write_piece(events: Events, before: int, stem: Path) -> Piece:
+    """Write the sessions in the order of (start, session id) to files whose names begin with ``stem``.
+
+    Args:
+        before: see :class:`Piece`.
+    """
+    save_array(_array(stem, "ids"), events.ids[np.lexsort((events.ids, events.starts))])
+    sessions = events.sessions()
+    for array in ARRAYS:
+        save_array(_array(stem, array), getattr(sessions, array))
+    times, places = np.unique(events.starts, return_inverse=True)
+    return Piece(stem, before, times, np.bincount(places, events.lengths).astype(np.int64))
+
+
+def merge(pieces: Sequence[Piece], tasks: Tasks, scratch: Path, out: Path) -> None:
+    """Write the sessions of all ``pieces`` in their order to files whose names begin with ``out``.
+
+    Args:
+        scratch: an empty folder for the sessions of each range of starts.
+    """
+    events = Starts.of(*(np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("starts", "events")))
+    ranges = np.cumsum(events.sessions) // BLOCK
+    edges = np.flatnonzero(np.diff(ranges, prepend=-1, append=-1)) if len(ranges) else np.array([0, 0])
+    jobs: list[tuple[list[Path], float, float, Path]] = []
+    for first, last in pairwise(edges):
+        times = events.times[first:last]
+        stems = [
+            piece.stem
+            for piece in pieces
+            if not len(times) or (len(piece.starts) and piece.starts[0] <= times[-1] and piece.starts[-1] >= times[0])
+        ]
+        bounds = (times[0], times[-1]) if len(times) else (0.0, 0.0)
+        jobs.append((stems, *bounds, scratch / f"{len(jobs):06}"))
+    tasks.map(_merge_range, jobs)
+    for array in ARRAYS:
+        join = join_offsets if array == "offsets" else join_arrays
+        join([_array(job[3], array) for job in jobs], _array(out, array))
+
+
+def _array(stem: Path, name: str) -> Path:
+    return stem.with_name(f"{stem.name}_{name}.npy")
+
+
+def _merge_range(stems: Sequence[Path], low: float, high: float, out: Path) -> None:
+    """All sessions that start in ``low..high``, in order; the lengths of the sessions in place of the offsets."""
+    items, lengths, starts, ids = [], [], [], []
+    for stem in stems:
+        times = np.load(_array(stem, "starts"), mmap_mode="r")
+        first, last = np.searchsorted(times, low, "left"), np.searchsorted(times, high, "right")
+        offsets = np.load(_array(stem, "offsets"), mmap_mode="r")[first : last + 1]
+        items.append(np.load(_array(stem, "items"), mmap_mode="r")[offsets[0] : offsets[-1]])
+        lengths.append(np.diff(offsets))
+        starts.append(times[first:last])
+        ids.append(np.load(_array(stem, "ids"), mmap_mode="r")[first:last])
+    counts = np.concatenate(lengths)
+    together = np.concatenate(items)
+    times = np.repeat(np.concatenate(starts), counts)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    sessions = Events(together, times, np.zeros(0, np.int64), offsets, np.concatenate(ids)).sessions()
+    for name, array in (("items", sessions.items), ("offsets", np.diff(sessions.offsets)), ("starts", sessions.starts)):
+        save_array(_array(out, name), array)

@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-import gru4rec.merging as merging
 from common.mssd import engines
 from common.mssd.conversion import converted_logs
 from common.mssd.files import read_features
@@ -16,11 +15,10 @@ from common.mssd.logs import join_logs
 from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import UserError
 from common.row_counts import RowCounts
-from gru4rec.building import Parts, build_from
-from gru4rec.built import ARRAYS, FEATURELESS, PARTS, log_events, require_features
-from gru4rec.data_options import DataOptions, find_session_files
-from gru4rec.edges import NEVER, Edge, Starts, last_dates, last_share
-from gru4rec.out_of_core import build_out_of_core
+from gru4rec import out_of_core
+from gru4rec.options import DataOptions, find_session_files
+from gru4rec.out_of_core import NEVER, Edge, Starts, build_out_of_core, last_dates, last_share
+from gru4rec.sessions import ARRAYS, FEATURELESS, PARTS, Parts, build_from, log_events, require_features
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +79,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_as_in_memory(name, sample, tmp_path, monkeypatch):
-    for module in (merging, engines):
+    for module in (out_of_core, engines):
         monkeypatch.setattr(module, "BLOCK", 700)  # many ranges
     options = DataOptions(drop_featureless=True, **OPTIONS[name])
     expected = outcome(build_in_memory, sample, tmp_path / "memory", options)

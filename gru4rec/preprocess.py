@@ -30,10 +30,18 @@ from common.options import OptionalPath, UserError, require
 from common.row_counts import RowCounts, tell_preparation
 from common.sessions import Sessions
 from common.sources import Dataset, data_root, dataset_folder, sample_dataset
-from gru4rec.building import build, build_from, parts_of_tables
-from gru4rec.built import ARRAYS, PARTS, Built, unknown_items
-from gru4rec.data_options import ENGINE_OPTIONS, DataOptions, Kind, SessionFiles, expected_files, find_session_files
-from gru4rec.tables import read_events
+from gru4rec.options import ENGINE_OPTIONS, DataOptions, Kind, SessionFiles, expected_files, find_session_files
+from gru4rec.out_of_core import build_out_of_core
+from gru4rec.sessions import (
+    ARRAYS,
+    PARTS,
+    Built,
+    build_from,
+    build_in_memory,
+    parts_of_tables,
+    read_events,
+    unknown_items,
+)
 
 VERSION = 2
 """Of the prepared arrays; raise it when other arrays are made of the same files."""
@@ -118,7 +126,7 @@ def prepare_tables(train: Any, validation: Any, options: DataOptions) -> Session
     """The sessions of tables, all of which are learnt from: there is no test part; see :func:`prepare`.
 
     Args:
-        train: a table, see :func:`gru4rec.tables.read_events`.
+        train: a table, see :func:`gru4rec.sessions.read_events`.
         validation: a table to choose the best epoch by; None: what the options split off.
 
     Raises:
@@ -187,6 +195,15 @@ def _opened(found: ArraySet) -> SessionData:
         notes=found.meta["notes"],
         fingerprint=found.fingerprint,
     )
+
+
+def build(files: SessionFiles, options: DataOptions, folder: Path) -> Built:
+    """Make the sessions of files, logs of MSSD out of core, and write their arrays to a folder.
+
+    Raises:
+        UserError: a file is wrong, the filters leave no training or test session, or a track has no features.
+    """
+    return (build_out_of_core if files.kind == "mssd" else build_in_memory)(files, options, folder)
 
 
 def _write(files: SessionFiles, options: DataOptions, folder: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from common.mssd.files import FEATURES, LOG_COLUMNS, NUMERIC_FEATURES
 from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import PROJECT, UserError
 from common.sessions import Sessions
-from gru4rec.data_options import DataOptions
+from gru4rec.options import DataOptions
 from gru4rec.preprocess import load_dataset, prepare
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR") or PROJECT / "tests" / "golden") / "gru4rec"

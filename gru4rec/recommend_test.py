@@ -11,11 +11,13 @@ import pytest
 
 from common.command import parse
 from common.options import UserError
+from common.paper import WEIGHTS
 from common.vocabulary import digest, save_vocabulary
 from gru4rec.evaluation import next_scores
-from gru4rec.model import Architecture, Networks
+from gru4rec.model import Networks
+from gru4rec.options import Architecture
 from gru4rec.recommend import RecommendOptions, main
-from gru4rec.stored import WEIGHTS, load_model
+from gru4rec.weights import load_model
 
 ITEMS = 30
 

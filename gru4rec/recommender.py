@@ -20,16 +20,15 @@ from common.recommender import Description, Recommender, Told, as_in_python
 from common.sessions import Sessions
 from common.sources import Dataset
 from common.vocabulary import digest, read_vocabulary, save_vocabulary
-from gru4rec.data_options import find_session_files
-from gru4rec.options import GruOptions
+from gru4rec.options import Architecture, GruOptions, find_session_files
 from gru4rec.preprocess import SessionData, load_dataset, load_sample, prepare_tables, tested_events, tested_on
-from gru4rec.tables import USUAL_NAMES, read_events
+from gru4rec.sessions import USUAL_NAMES, read_events
 
 if TYPE_CHECKING:  # imported late: whoever makes or loads a model need not wait for TensorFlow
     from common.checkpoint import Progress
     from common.evaluation import Evaluation, Measured
     from gru4rec.evaluation import Ties
-    from gru4rec.model import Architecture, Networks
+    from gru4rec.model import Networks
 
 TRAINING = "training.npz"
 """The sessions that a model learnt from, where they are in no dataset: the baselines learn from them, too."""
@@ -102,7 +101,7 @@ class GRU4Rec(Recommender[GruOptions, SessionData]):
             validation: see there.
             run_dir: see there.
             resume: see there.
-            session: name of the column of session ids, if it is none of :data:`gru4rec.tables.USUAL_NAMES`.
+            session: name of the column of session ids, if it is none of :data:`gru4rec.sessions.USUAL_NAMES`.
             item: of item ids.
             time: of times: seconds or smaller units, ISO 8601 texts, or times of pandas.
             verbose: print what was read, and the figures of each epoch.
@@ -239,7 +238,7 @@ class GRU4Rec(Recommender[GruOptions, SessionData]):
     def networks(self) -> Networks:
         """The networks; those of a loaded model are read when they are needed, as that takes Keras."""
         if self._networks is None:
-            from gru4rec.stored import load_model
+            from gru4rec.weights import load_model
 
             assert self._weights is not None
             self._networks = load_model(self._weights, len(self.training_data(whole=False).item_ids))
@@ -266,7 +265,9 @@ class GRU4Rec(Recommender[GruOptions, SessionData]):
         if weights:
             self._networks = load_weights(weights, data)
             return
-        architecture = architecture_of(self.settings, data)
+        architecture = self.settings.architecture(
+            len(data.item_ids), None if data.features is None else data.features.shape[1]
+        )
         features = np.asarray(data.features, np.float32) if architecture.input_table is None else None
         self._networks = Networks(architecture, features, self.settings.seed)
 
@@ -364,6 +365,7 @@ class GRU4Rec(Recommender[GruOptions, SessionData]):
     def restore(self, folder: Path, data_dir: str | None) -> None:
         assert self.settings is not None
         ids, self._weights = read_vocabulary(folder), folder / WEIGHTS
+        Architecture.of_run(folder, len(ids))  # what is wrong with it is told without waiting for Keras
         self._integers = bool(self.recorded.get("integer_items"))
         described = self.recorded.get("dataset", {})
         if data_dir:
@@ -397,25 +399,6 @@ class GRU4Rec(Recommender[GruOptions, SessionData]):
             notes=[*([] if len(self._ranks) else [NOTHING]), NOTE],
             following=["gru4rec/recommend.py", "--run-dir", folder, "ID", "ID"],
         )
-
-
-def architecture_of(options: GruOptions, data: SessionData) -> Architecture:
-    """The architecture that complete options describe.
-
-    Raises:
-        UserError: a content input is asked for, but the dataset has no features.
-    """
-    from gru4rec.model import Architecture
-
-    assert options.inputs and options.gru and options.embedding
-    content = options.inputs.startswith("content")
-    require(
-        not content or data.features is not None,
-        f"--inputs {options.inputs} reads the tracks' features, but this dataset has none; MSSD's tf_*.csv hold them",
-    )
-    sizes = {"features": data.features.shape[1]} if content and data.features is not None else {}
-    layers = tuple(options.layers)
-    return Architecture(len(data.item_ids), layers, options.inputs, options.embedding, gru=options.gru, **sizes)
 
 
 def has_next(sessions: Sessions) -> bool:

@@ -98,8 +98,8 @@ class Checkout:
             self._make("common/tune.py", paper, "--out", str(Path(word).parent))
         elif word == "official_state_dict.npz":
             self._make("gru4rec/train.py", "--data-dir", "given/gru4rec", "--run-dir", "made/official")
-            from gru4rec.official import to_official
-            from gru4rec.stored import load_model as load_gru
+            from gru4rec.weights import load_model as load_gru
+            from gru4rec.weights import to_official
 
             run_dir = Path("made/official")
             gru = load_gru(run_dir / "model.weights.h5", len(read_vocabulary(run_dir)))

@@ -19,11 +19,11 @@ from dtnmr import losses as dtnmr_losses
 from dtnmr.architecture import Architecture as DtnmrArchitecture
 from dtnmr.architecture import Rating
 from dtnmr.model import DTNMR, Inputs
-from gru4rec.kinds import GruKind, LossName
 from gru4rec.losses import make_loss
-from gru4rec.model import Architecture as Gru4RecArchitecture
 from gru4rec.model import Networks as Gru4RecNetworks
 from gru4rec.model import score
+from gru4rec.options import Architecture as Gru4RecArchitecture
+from gru4rec.options import GruKind, LossName
 from seer.model import Architecture as SeerArchitecture
 from seer.model import SeER, Variant
 from session_transformers.architecture import default_architecture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import gru4rec.data_options
+import gru4rec.options
 import gru4rec.preprocess
 import session_transformers.data_options
 import session_transformers.preprocess
@@ -47,7 +47,7 @@ def sample(tmp_path_factory):
 def prepared(sample, folder, engine, scheduler):
     """The fingerprints of all arrays of both papers."""
     chosen = {"engine": engine, "dask_scheduler": scheduler}
-    ours = gru4rec.data_options.DataOptions(min_support=4, test_share=0.25, collapse_repeats=True, **chosen)
+    ours = gru4rec.options.DataOptions(min_support=4, test_share=0.25, collapse_repeats=True, **chosen)
     theirs = session_transformers.data_options.DataOptions(min_plays=5, any_length=True, **chosen)
     data = [
         gru4rec.preprocess.prepare(sample, folder / "gru4rec", ours),
@@ -103,7 +103,7 @@ def test_lost_workers_change_nothing(sample, expected, scheduler, tmp_path, monk
             yield deadly[-1]
 
     monkeypatch.setattr(dask_engine, "connected", losing)
-    options = gru4rec.data_options.DataOptions(
+    options = gru4rec.options.DataOptions(
         min_support=4, test_share=0.25, collapse_repeats=True, engine="dask", dask_scheduler=scheduler
     )
     data = gru4rec.preprocess.prepare(sample, tmp_path / "gru4rec", options)
@@ -116,7 +116,7 @@ def test_lost_workers_change_nothing(sample, expected, scheduler, tmp_path, monk
 
 def mistake(raw, folder, **options):
     with pytest.raises(UserError) as caught:
-        gru4rec.preprocess.prepare(raw, folder, gru4rec.data_options.DataOptions(**options))
+        gru4rec.preprocess.prepare(raw, folder, gru4rec.options.DataOptions(**options))
     assert not folder.exists() and "\n" not in str(caught.value)
     return str(caught.value)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from common.options import UserError
-from gru4rec.tables import join_items, read_clicks, read_events
+from gru4rec.sessions import join_items, read_clicks, read_events
 
 KEYS = ("SessionId", "ItemId", "Time")
 HEADER = "SessionId\tItemId\tTime\n"

@@ -17,12 +17,12 @@ import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets Ten
 import keras
 import numpy as np
 
-from common import layers
 from common.command import run_script
 from common.optimizers import make_optimizer
 from common.reporting.record import recording
 from common.sources import dataset_folder
 from common.training import CPU_PARTS, Trainer
+from seer import layers
 from seer.batches import PairBatches, Ratings, SongBatches
 from seer.evaluation import released_split
 from seer.experiment import Evaluator

@@ -1,11 +1,10 @@
-"""Scores of users and songs from vectors learnt for each: s(u, i) = p_u' q_i + b_i.
+"""Matrix factorisation: scores of users and songs from vectors learnt for each, s(u, i) = p_u' q_i + b_i.
 
 Here stands the paper: authors, title, venue, year; and its equations, each beside the lines that compute it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -13,23 +12,14 @@ import numpy as np
 from keras import layers, ops
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """Sizes of the model."""
-
-    users: int
-    songs: int
-    factors: int
-
-
-def build(a: Architecture, seed: int = 1) -> keras.Model:
-    """The model: inputs ``user`` and ``song`` (B,) numbers, output (B,) scores."""
+def build(users: int, songs: int, factors: int, seed: int = 1) -> keras.Model:
+    """The model: inputs ``user`` and ``item`` (B,) numbers, output (B,) scores."""
     normal = keras.initializers.RandomNormal(stddev=0.1, seed=seed)
-    user, song = keras.Input((), dtype="int32", name="user"), keras.Input((), dtype="int32", name="song")
-    p = layers.Embedding(a.users, a.factors, embeddings_initializer=normal, name="p")(user)  # (B, factors)
-    q = layers.Embedding(a.songs, a.factors, embeddings_initializer=normal.clone(), name="q")(song)  # (B, factors)
-    b = layers.Embedding(a.songs, 1, embeddings_initializer="zeros", name="b")(song)  # (B, 1)
-    return keras.Model({"user": user, "song": song}, ops.sum(p * q, axis=-1) + ops.squeeze(b, -1))
+    user, item = keras.Input((), dtype="int32", name="user"), keras.Input((), dtype="int32", name="item")
+    p = layers.Embedding(users, factors, embeddings_initializer=normal, name="p")(user)  # (B, factors)
+    q = layers.Embedding(songs, factors, embeddings_initializer=normal.clone(), name="q")(item)  # (B, factors)
+    b = layers.Embedding(songs, 1, embeddings_initializer="zeros", name="b")(item)  # (B, 1)
+    return keras.Model({"user": user, "item": item}, ops.sum(p * q, axis=-1) + ops.squeeze(b, -1))
 
 
 def score_matrix(model: keras.Model, users: np.ndarray) -> np.ndarray:

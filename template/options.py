@@ -1,11 +1,11 @@
-"""Options of the template."""
+"""Options of the template, and their defaults."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
 
-from common.options import OptionalInt, TrainingOptions, require
+from common.options import OptionalInt, TrainingOptions, require, require_between
 
 DEFAULTS: dict[str, Any] = {"epochs": 20, "batch_size": 1024, "learning_rate": 0.001, "factors": 64}
 SAMPLE: dict[str, Any] = {"epochs": 10, "batch_size": 128, "learning_rate": 0.03, "factors": 4}
@@ -17,17 +17,16 @@ class TemplateOptions(TrainingOptions):
     """Options of the template; say of each what the paper used."""
 
     factors: OptionalInt = None
-    """Size of the vectors of users and songs (paper: 64). Default: 64, on synthetic data 4, or that of --weights."""
+    """Size of the vectors of users and songs (paper: 64). Default: 64, on synthetic data 4."""
     baselines: bool = True
     """Evaluate the baselines too."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.factors is None or 1 <= self.factors <= 4096, f"--factors is {self.factors}; it must be 1..4096")
+        require_between(self, factors=(1, 4096))
         require(self.distribute == "none", f"--distribute {self.distribute}: the template trains on one device")
         require(self.protocol == "corrected", "--protocol released: there is no released code of the template")
         require(len(self.weights) <= 1, "--weights names several files; name one")
-        require(self.epochs != 0 or bool(self.weights), "--epochs 0 evaluates weights: name them with --weights FILE")
 
     def completed(self, synthetic: bool) -> TemplateOptions:
         """These options with everything filled in."""

@@ -1,6 +1,5 @@
 """What the template learns, refuses and recommends; the command itself is under tests/contract_test.py."""
 
-import json
 from typing import ClassVar
 
 import numpy as np
@@ -8,15 +7,13 @@ import pandas as pd
 import pytest
 
 from common.command import parse
+from common.interactions import RecommendOptions, split_of
 from common.options import UserError
-from template.model import Architecture, build, score_matrix
+from template.model import build, score_matrix
 from template.options import TemplateOptions
-from template.preprocess import PreprocessOptions, split_of
-from template.preprocess import main as preprocess
-from template.recommend import RecommendOptions
+from template.preprocess import write_sample
 from template.recommend import main as recommend
-from template.recommender import Template, measured
-from template.sample import write_sample
+from template.recommender import Template
 from template.train import main as train
 from tests.recommender_contract import RecommenderContract
 
@@ -60,7 +57,7 @@ def test_it_learns_taste_and_recommends_by_it(raw, tmp_path):
     assert found["metrics"]["recall@10"] > found["baselines"]["popularity"]["recall@10"] + 0.2
     best = recommend(RecommendOptions("u0002", tmp_path / "run", top_k=5))["item"]
     data = split_of(raw / "plays.csv")
-    played = {data.song_ids[song] for user, song in zip(*data.train, strict=True) if user == 2}
+    played = {data.item_ids[song] for user, song in zip(*data.train, strict=True) if user == 2}
     assert len(best) == 5 and not played & set(best)
     assert sum(int(song[1:]) % 4 == 2 for song in best) >= 3  # of the user's own style
     with pytest.raises(UserError, match="not in the data"):
@@ -72,32 +69,7 @@ def test_it_learns_nothing_from_noise(tmp_path):
     assert fitted(tmp_path, tmp_path / "run")["metrics"]["auc"] < 0.55
 
 
-def test_a_model_that_scores_all_alike_scores_as_chance(raw):
-    data = split_of(raw / "plays.csv")
-    alike = measured(lambda users: np.zeros((len(users), len(data.song_ids))), data)
-    assert alike.figures["auc"] == pytest.approx(0.5)
-
-
 def test_a_pair_scores_as_in_the_matrix():
-    model = build(Architecture(users=3, songs=5, factors=2))
-    pairs = {"user": np.array([0, 2]), "song": np.array([4, 1])}
+    model = build(users=3, songs=5, factors=2)
+    pairs = {"user": np.array([0, 2]), "item": np.array([4, 1])}
     np.testing.assert_allclose(model(pairs), score_matrix(model, np.arange(3))[[0, 2], [4, 1]], rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("user,song\na\n", "line 2"), ("user\na\n", "song"), ("user,song\n", "no plays"), ("user,song\na,b\n", "five")],
-)
-def test_wrong_files_are_told(tmp_path, text, message):
-    (tmp_path / "plays.csv").write_text(text)
-    with pytest.raises(UserError, match=message):
-        split_of(tmp_path / "plays.csv")
-
-
-def test_rows_are_used_or_left_out(tmp_path, capsys):
-    plays = "".join(f"u,{song}\n" for song in "abcdeaa")
-    (tmp_path / "plays.csv").write_text(f"user,song\n{plays}\n")
-    preprocess(PreprocessOptions(tmp_path, json=True))
-    found = json.loads(capsys.readouterr().out)
-    counts = {"rows": 7, "used": 5, "left_out": {"pairs that are there already": 2}, "blank_lines": 1}
-    assert found == {"files": {"plays.csv": counts}, "parts": {"train": {"pairs": 4}, "test": {"pairs": 1}}}

@@ -68,7 +68,7 @@ def copied_template(into: Path) -> Path:
 
 
 def _plays(folder: Path) -> None:
-    importlib.import_module(f"{COPY}.sample").write_sample(folder, users=40, songs=20)
+    importlib.import_module(f"{COPY}.preprocess").write_sample(folder, users=40, songs=20)
 
 
 # Paper -> what writes a tiny dataset into an empty folder, and options that make a run of it a matter of a second.

@@ -19,7 +19,7 @@ HOUSE = ("common", *PAPERS, "template", "encore", "comparisons", "benchmarks", "
 MODULES = sorted(
     path for folder in ("common", *PAPERS) for path in (PROJECT / folder).rglob("*.py") if "test" not in path.stem
 )
-OF_ONE_PAPER: dict[str, str] = {}
+OF_ONE_PAPER = {"common.interactions": "the template: what a new paper of users and items starts from"}
 """Modules of common that serve one paper alone -> why they stay there all the same."""
 
 

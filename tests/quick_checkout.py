@@ -27,7 +27,7 @@ from common.vocabulary import read_vocabulary
 from seer import sample
 from seer.building.from_midi_test import write_sources
 from seer.preprocess import prepare
-from template.sample import write_sample
+from template.preprocess import write_sample
 from tests.contract_test import TINY
 from tests.page_commands import Command
 from tests.quick_scripts import FILLED, QUICK, SMALL, TRAINERS, quickened

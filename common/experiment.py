@@ -46,6 +46,8 @@ def run(model: AnyPaper, options: TrainingOptions, dataset: Dataset, data: Any) 
         model.keep_predictions(folder, data)
         told = model.told(data, folder, found)
     details = dict(told.details)
+    if found.against:
+        details["tests"] = found.against
     if len(found.models) > 1:
         details["comparison"] = {name: found.rows[name] for name in found.models}
     dataset_of = model.recorded["dataset"]
@@ -128,13 +130,21 @@ def evaluate(model: AnyPaper, data: Any, baselines: bool) -> Evaluation:
     with runtime.applied(model.settings):
         models = model.measure_models(data)
         rows = models | (model.measure_baselines(data) if baselines else {})
-    return evaluation(rows, model.columns, model.settings.seed, list(models))
+    about = model.description
+    return evaluation(rows, model.columns, model.settings.seed, list(models), about.bounds, about.against_all)
 
 
 def described(model: AnyPaper, dataset: Dataset, data: Any) -> dict[str, Any]:
     """What ``options.json`` and ``metrics.json`` tell of a dataset."""
-    counts = model.counts(data)
-    return dataset_facts(dataset.name, dataset.synthetic, counts, data.fingerprint, data.rows, data.notes)
+    return dataset_facts(
+        dataset.name,
+        dataset.synthetic,
+        model.counts(data),
+        data.fingerprint,
+        data.rows,
+        data.notes,
+        model.inputs(data),
+    )
 
 
 def save(model: AnyPaper, folder: Path) -> Path:

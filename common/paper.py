@@ -62,6 +62,8 @@ class Description:
         ties: how equal scores count, in words.
         protocol: if it is not that of the options.
         tested: one of what the test part is counted in.
+        bounds: rows that no model can beat, such as an upper bound: none of them is the best baseline.
+        against_all: whether the model is tested against every other row, too: ``tests`` of the details.
     """
 
     folder: str
@@ -73,6 +75,8 @@ class Description:
     ties: str = "expected rank"
     protocol: str = ""
     tested: str = "test event"
+    bounds: Sequence[str] = ()
+    against_all: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,8 @@ class Paper(abc.ABC, Generic[Options, Data]):
     """
 
     options_type: ClassVar[type[TrainingOptions]]
+    not_of_a_model: ClassVar[tuple[str, ...]] = ()
+    """Options that a loaded model does not take over from its run, such as folders of other runs."""
     options: Options
     settings: Options | None
     data: Data | None
@@ -146,6 +152,10 @@ class Paper(abc.ABC, Generic[Options, Data]):
     @abc.abstractmethod
     def counts(self, data: Data) -> dict[str, int]:
         """Sizes of the data by name."""
+
+    def inputs(self, data: Data) -> dict[str, str]:
+        """What else is read than what the fingerprint of the data tells, such as texts or sound -> its SHA-256."""
+        return {}
 
     @abc.abstractmethod
     def tests(self, data: Data) -> int:

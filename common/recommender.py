@@ -186,11 +186,12 @@ class Recommender(Paper[Options, Data]):
         place = Path(folder)
         require(place.is_dir(), f"{place}: no such folder")
         started = read_run(place)
+        left = (*NOT_OF_A_MODEL, *cls.not_of_a_model)
         with as_in_python(cls.options_type, verbose=False):
             values = {
                 name: value
                 for name, value in started["options"].items()
-                if value is not None and name not in NOT_OF_A_MODEL and (name, value) != ("epochs", 0)
+                if value is not None and name not in left and (name, value) != ("epochs", 0)
             }
             model = cls.of(options_by_name(cls.options_type, values, f"{place / 'options.json'}: {cls.__name__}"))
             model.settings = model.options

@@ -111,7 +111,9 @@ class RecommenderContract:
     def test_recommendations_are_ranked(self, fitted):
         found = fitted.recommend(self.asked[0], k=3)
         assert list(found["rank"]) == [1, 2, 3] and found["item"].is_unique
-        assert found["score"].is_monotonic_decreasing and {"rank", "item", "score"} == set(found.columns)
+        assert found["score"].is_monotonic_decreasing
+        assert list(found.columns[:3]) == ["rank", "item", "score"]
+        assert set(found.columns[3:]) <= {"title", "artist", "name"}
 
     def test_several_questions_at_once_are_answered_as_one_by_one(self, fitted):
         together = fitted.recommend(self.asked, k=3)
@@ -140,11 +142,11 @@ class RecommenderContract:
         folder = fitted.save(tmp_path / "kept")
         with pytest.raises(UserError, match="no such folder"):
             self.kind.load(tmp_path / "none")
-        for file in sorted(folder.iterdir()):
-            content = file.read_bytes()
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            content, named = file.read_bytes(), file.relative_to(folder).parts[0]
             for damaged in (content[: len(content) // 2], b""):
                 file.write_bytes(damaged)
-                with pytest.raises(UserError, match=file.name):
+                with pytest.raises(UserError, match=named):
                     self.kind.load(folder).evaluate(self.tables()[1], **self.columns)
             file.write_bytes(content)
         self.kind.load(folder).recommend(self.asked[0])

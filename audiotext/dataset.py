@@ -107,12 +107,12 @@ def read_items(layout: Layout, kind: ItemSet) -> Items:
     Raises:
         UserError: a file is missing, damaged or does not fit the others.
     """
-    factors, plays = layout.loadfactors_in(kind), layout.load_matrix_test(kind)
+    factors, plays = layout.load_factors(kind), layout.load_matrix_test(kind)
     train, test = (_ids(layout, split, kind, len(rows)) for split, rows in _splits(factors, plays))
     names = [layout.factors_name(kind), layout.user_factors_name(kind), layout.matrix_test_name(kind), USERS]
     files = [layout.find(name) for name in (*names, *(layout.index_name(split, kind) for split in ("train", "test")))]
     files += [layout.artists_of_songs, layout.names_path(SONGS)] if kind == SONGS else [layout.names_path(ARTISTS)]
-    users = layout.load_userfactors_in(kind)
+    users = layout.load_user_factors(kind)
     artists = [_artists(layout, kind, ids) for ids in (train, test)]
     return Items(kind, train, test, factors, users, plays, artists[0], artists[1], layout.fingerprint(files))
 

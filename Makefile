@@ -91,7 +91,7 @@ bench: venv ## measure the claims about speed and memory (benchmarks/*.py)
 	@set -eu; for script in benchmarks/*.py; do \
 		set -- "$$script"; \
 		case "$$script" in \
-			*/seer_pop909.py | */gpu.py) continue;; \
+			*/seer_pop909.py | */gpu.py | */measuring.py) continue;; \
 			*/seer_full_size.py) set -- "$$script" --folder data/seer/full_size;; \
 			*/seer_batching.py) set -- "$$script" --seconds 60;; \
 			*/dtnmr_preprocess.py) set -- "$$script" --rows 7377418 --folder data/kkbox/full_size;; \

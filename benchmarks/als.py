@@ -7,11 +7,11 @@ losses after the sweeps are compared too.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from measuring import measure, recording
 from numpy.typing import NDArray
 from scipy import sparse
 from threadpoolctl import threadpool_limits
@@ -20,7 +20,6 @@ from audiotext import als
 from audiotext.factors import FactorOptions, solve_plays
 from common.command import run_script
 from common.options import require
-from common.reporting.record import recording
 
 
 @dataclass(frozen=True)
@@ -95,12 +94,8 @@ def main(options: Options) -> dict[str, float]:
         excess = als.excess_confidence(plays, model)
         seconds, losses = {}, {}
         for name, way in ways.items():
-            times = []
-            for _ in range(options.repeats):
-                started = time.perf_counter()
-                users, items = way()
-                times.append((time.perf_counter() - started) / options.sweeps)
-            seconds[name], losses[name] = min(times), als.loss(excess, users, items, model)
+            taken = measure(way, options.repeats)
+            seconds[name], losses[name] = taken.best / options.sweeps, als.loss(excess, *taken.result, model)
         for name in ways:
             apart = abs(losses[name] / losses["ours"] - 1)
             print(

@@ -7,18 +7,17 @@ in the same run: decoding and resampling alone, without which no spectrogram can
 from __future__ import annotations
 
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from measuring import measure, recording, show
 
 from audiotext.audio.decode import read_wave
 from audiotext.audio.features import log_cqt
 from audiotext.audio.patches import PatchOptions, extract_all, patch_of
 from common.command import run_script
-from common.reporting.record import recording
 
 RATE, SECONDS = 44_100, 30
 
@@ -54,30 +53,20 @@ def main(options: Options) -> dict[str, float]:
         folder = Path(temporary)
         files = write_clips(folder, min(options.different, options.clips))
         paths = {f"track{n}": files[n % len(files)] for n in range(options.clips)}
-        started = time.perf_counter()
-        log_cqt(files[0])
-        found = {"first_clip_seconds": time.perf_counter() - started}
-        started = time.perf_counter()
-        waves = [read_wave(path) for path in files]
-        decoding = (time.perf_counter() - started) / len(files)
-        started = time.perf_counter()
-        for wave in waves:
-            patch_of(log_cqt(wave), "track", PatchOptions())
-        found |= {"decode_and_resample_ms": 1e3 * decoding}
-        found |= {"log_cqt_ms": 1e3 * (time.perf_counter() - started) / len(files)}
-        started, cpu = time.perf_counter(), time.process_time()
-        extract_all(paths, folder / "patches", jobs=options.jobs)
-        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+        found = {"first_clip_seconds": measure(lambda: log_cqt(files[0])).best}
+        decoded = measure(lambda: [read_wave(path) for path in files])
+        decoding = decoded.best / len(files)
+        patched = measure(lambda: [patch_of(log_cqt(wave), "track", PatchOptions()) for wave in decoded.result])
+        found |= {"decode_and_resample_ms": 1e3 * decoding, "log_cqt_ms": 1e3 * patched.best / len(files)}
+        taken = measure(lambda: extract_all(paths, folder / "patches", jobs=options.jobs))
+        seconds = taken.best
         found |= {"clips_per_second": options.clips / seconds, "per_core": options.clips / seconds / options.jobs}
         if options.jobs == 1:  # the time of other processes is not counted
-            found["clips_per_cpu_second"] = options.clips / cpu
+            found["clips_per_cpu_second"] = options.clips / taken.processor
         found |= {"ratio_to_decoding": seconds * options.jobs / options.clips / decoding}
-        started = time.perf_counter()
-        extract_all(paths, folder / "patches", jobs=options.jobs)
-        found["resumed_when_done_seconds"] = time.perf_counter() - started
-    for name, value in found.items():
-        print(f"{name:28s} {value:10.2f}")
-    return found
+        again = measure(lambda: extract_all(paths, folder / "patches", jobs=options.jobs))
+        found["resumed_when_done_seconds"] = again.best
+    return show(found)
 
 
 if __name__ == "__main__":

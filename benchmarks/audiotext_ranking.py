@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import resource
-import time
 from dataclasses import dataclass
 
 import numpy as np
+from measuring import measure, peak_megabytes, recording, show
 from scipy import sparse
 
 from audiotext.evaluation import (
@@ -19,7 +18,6 @@ from audiotext.evaluation import (
     unit_rows,
 )
 from common.command import run_script
-from common.reporting.record import recording
 
 
 @dataclass(frozen=True)
@@ -58,24 +56,20 @@ def main(options: Options) -> dict[str, float]:
     counts = np.ones(pairs, np.int32), (songs, rng.integers(0, options.users, pairs))
     plays = sparse.csr_matrix(counts, shape=(options.items, options.users))
 
-    started = time.perf_counter()
-    ranked = rank_items(factor_scores(user_factors, vectors), plays)
-    found = {"ranking_seconds": time.perf_counter() - started}
-    blocks = released_average_precision(ranked, 500)
-    figures(ranked)
-    found["all_figures_seconds"] = time.perf_counter() - started
-    found["peak_memory_megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    ranking = measure(lambda: rank_items(factor_scores(user_factors, vectors), plays))
+    ranked = ranking.result
+    evaluation = measure(lambda: (released_average_precision(ranked, 500), figures(ranked)))
+    blocks, _ = evaluation.result
+    found = {"ranking_seconds": ranking.best, "all_figures_seconds": ranking.best + evaluation.best}
+    found["peak_memory_megabytes"] = peak_megabytes()
 
     some = min(options.loop_users, options.users)
-    started = time.perf_counter()
-    loop = user_by_user(user_factors[:some], vectors, plays[:, :some])
-    found["loop_seconds"] = (time.perf_counter() - started) * options.users / some
+    loop = measure(lambda: user_by_user(user_factors[:some], vectors, plays[:, :some]))
+    found["loop_seconds"] = loop.best * options.users / some
     found["loop_ratio"] = found["loop_seconds"] / found["all_figures_seconds"]
-    found["largest_difference"] = float(np.abs(blocks[:some] - loop).max())
+    found["largest_difference"] = float(np.abs(blocks[:some] - loop.result).max())
     print(f"{options.users:,} users x {options.items:,} songs, {options.factors} factors, {os.cpu_count()} cores")
-    for name, value in found.items():
-        print(f"{name:24s} {value:12,.6g}")
-    return found
+    return show(found)
 
 
 if __name__ == "__main__":

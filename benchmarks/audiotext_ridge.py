@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
 import numpy as np
+from measuring import measure, recording, show
 from scipy import sparse
 
 from audiotext import baselines
 from common.command import run_script
-from common.reporting.record import recording
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,8 @@ def main(options: Options) -> dict[str, float]:
 
     def regressed(x: Any) -> tuple[Any, float, float]:
         """The vectors, the penalty, and the seconds of processor time."""
-        started = time.process_time()
-        vectors, penalty = baselines.ridge(x, factors, fitted, held_out, x)
-        return vectors, penalty, time.process_time() - started
+        taken = measure(lambda: baselines.ridge(x, factors, fitted, held_out, x))
+        return *taken.result, taken.processor
 
     one = sparse.csr_matrix(sparse.hstack([text, sparse.csr_matrix(sound)]))
     found: dict[str, float] = {}
@@ -58,9 +56,7 @@ def main(options: Options) -> dict[str, float]:
         found[f"{name}_cpu_seconds"], found[f"{name}_gradients_cpu_seconds"] = seconds, others
         found[f"{name}_ratio"] = others / seconds
         found[f"{name}_largest_difference"] = float(np.abs(exact - descended).max())
-    for name, value in found.items():
-        print(f"{name:28s} {value:12,.6g}")
-    return found
+    return show(found)
 
 
 if __name__ == "__main__":

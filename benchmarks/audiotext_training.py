@@ -6,13 +6,13 @@ at the speed of NumPy's matrix product, and the same step compiled with XLA.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets TensorFlow)
 import keras
 import numpy as np
 import scipy.sparse as sp
+from measuring import measure, recording, sgemm_rate, show
 
 from audiotext.architecture import Architecture, architecture
 from audiotext.audio.scaler import Scaler
@@ -22,7 +22,6 @@ from audiotext.rows import Patches
 from audiotext.training import FitOptions, check_rows, make_batches
 from common.command import run_script
 from common.optimizers import make_optimizer
-from common.reporting.record import recording
 from common.training import CPU_PARTS, Trainer
 
 SONGS, ARTISTS, ITEMS, WORDS = 264_344, 19_000, 8192, 120
@@ -76,16 +75,6 @@ def products(a: Architecture) -> float:
     return count
 
 
-def sgemm_rate() -> float:
-    """Operations per second of NumPy's matrix product."""
-    square = np.random.default_rng(0).random((2000, 2000), np.float32)
-    square @ square
-    started = time.perf_counter()
-    for _ in range(5):
-        square @ square
-    return 5 * 2 * 2000**3 / (time.perf_counter() - started)
-
-
 def seconds_per_item(a: Architecture, batch_size: int, steps: int, jit: bool) -> tuple[float, float]:
     """Wall and CPU seconds of training."""
     items = min(ITEMS, (steps + 2) * batch_size) if a.reads_patches else ITEMS
@@ -97,14 +86,13 @@ def seconds_per_item(a: Architecture, batch_size: int, steps: int, jit: bool) ->
     # The first steps, which trace and compile, do not count.
     trainer.fit(make_batches(inputs, targets, chosen[: 2 * batch_size], settings, CPU_PARTS), 1, quiet=True)
     timed = make_batches(inputs, targets, chosen, settings, CPU_PARTS)
-    wall, cpu = time.perf_counter(), time.process_time()
-    trainer.fit(timed, 2, quiet=True)
-    return (time.perf_counter() - wall) / len(chosen), (time.process_time() - cpu) / len(chosen)
+    taken = measure(lambda: trainer.fit(timed, 2, quiet=True))
+    return taken.best / len(chosen), taken.processor / len(chosen)
 
 
 def main(options: Options) -> dict[str, float]:
     """Time training steps."""
-    rate = sgemm_rate()
+    rate = sgemm_rate(2000, 5)
     found = {"gflops_of_sgemm": rate / 1e9}
     for name, batch_size, rows in NETWORKS:
         if name in options.models:
@@ -116,9 +104,7 @@ def main(options: Options) -> dict[str, float]:
             if options.xla:
                 _, compiled = seconds_per_item(a, batch_size, options.steps, jit=True)
                 found[f"{key}_xla_cpu_ratio"] = compiled / cpu
-    for label, value in found.items():
-        print(f"{label:36s} {value:10.2f}")
-    return found
+    return show(found)
 
 
 if __name__ == "__main__":

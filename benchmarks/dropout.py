@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +10,10 @@ import common.runtime  # noqa: F401  # isort: skip
 import keras
 import numpy as np
 import tensorflow as tf
+from measuring import measure, recording, show
 
 from common.command import run_script
 from common.dropout import Dropout
-from common.reporting.record import recording
 
 
 @dataclass(frozen=True)
@@ -29,15 +28,9 @@ class Options:
     """Calls; the fastest counts."""
 
 
-def seconds(function: Callable[[Any], Any], x: Any, repeats: int) -> float:
-    """The fastest of some calls."""
-    function(x)
-    best = float("inf")
-    for _ in range(repeats):
-        started = time.perf_counter()
-        np.asarray(function(x)[0, 0])
-        best = min(best, time.perf_counter() - started)
-    return best
+def milliseconds(function: Callable[[Any], Any], x: Any, repeats: int) -> float:
+    """Of the fastest of some calls, until a value of the result is there."""
+    return 1e3 * measure(lambda: np.asarray(function(x)[0, 0]), repeats, warm=1).best
 
 
 def main(options: Options) -> dict[str, float]:
@@ -50,13 +43,11 @@ def main(options: Options) -> dict[str, float]:
         for name, layer in layers.items():
             layer(x)
             call = tf.function(lambda x, layer=layer: layer(x, training=True), jit_compile=jit)
-            found[f"{word}, {name}: ms"] = 1e3 * seconds(call, x, options.repeats)
+            found[f"{word}, {name}: ms"] = milliseconds(call, x, options.repeats)
         found[f"{word}, ratio"] = found[f"{word}, Keras: ms"] / found[f"{word}, Encore: ms"]
         product = tf.function(lambda x: tf.matmul(x, kernel), jit_compile=jit)
-        found[f"{word}, product of 256 inputs: ms"] = 1e3 * seconds(product, before, options.repeats)
-    for name, value in found.items():
-        print(f"{name:40s} {value:10.2f}")
-    return found
+        found[f"{word}, product of 256 inputs: ms"] = milliseconds(product, before, options.repeats)
+    return show(found)
 
 
 if __name__ == "__main__":

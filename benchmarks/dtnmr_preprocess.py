@@ -10,22 +10,20 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring import measure, measure_command, recording
 from numpy.typing import NDArray
 
 from common.command import run_script
 from common.folders import replacing_folder
-from common.options import PROJECT, OptionalPath, UserError, replacing, require
-from common.reporting.record import recording
+from common.options import PROJECT, OptionalPath, replacing, require
 from common.sources import MARKER, mark_synthetic
 
 TRAIN_ROWS, TEST_ROWS = 7_377_418, 2_556_790
@@ -59,30 +57,24 @@ def main(options: BenchmarkOptions) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         raw = (options.folder or Path(scratch)) / f"kkbox-{options.rows}"
         if not (raw / MARKER).is_file():
-            started = time.perf_counter()
             with replacing_folder(raw, lambda folder: (folder / MARKER).is_file()) as beside:
-                write_files(beside, options.rows)
-            print(f"Written in {time.perf_counter() - started:.1f} s")
+                written = measure(lambda: write_files(beside, options.rows))
+            print(f"Written in {written.best:.1f} s")
         size = sum(path.stat().st_size for path in raw.iterdir())
         print(f"{options.rows:,} training plays, {size / 1e9:.2f} GB of text, {os.cpu_count()} cores")
         found: dict[str, Any] = {"rows": options.rows, "bytes": size}
         for protocol in ("corrected", "released"):
             cache = Path(scratch) / protocol
-            command = [str(PROJECT / "dtnmr/preprocess.py"), "--db", str(raw), "--cache", str(cache)]
-            seconds, busy, peak = _measured([*command, "--protocol", protocol])
-            again, _, _ = _measured([*command, "--protocol", protocol])
+            command = [sys.executable, str(PROJECT / "dtnmr/preprocess.py"), "--db", str(raw), "--cache", str(cache)]
+            taken, again = (measure_command([*command, "--protocol", protocol], silent=True) for _ in range(2))
             meta = json.loads((cache / "meta.json").read_text("utf-8"))["meta"]
-            found[protocol] = {
-                "seconds": seconds,
-                "processor_seconds": busy,
-                "peak_megabytes": peak,
-                "second_start_seconds": again,
-            }
+            found[protocol] = asdict(taken) | {"second_start_seconds": again.seconds}
             arrays = sum(path.stat().st_size for path in cache.iterdir()) / 1e6
             print(
-                f"{protocol}: prepared in {seconds:.1f} s ({busy:.1f} s of processor time), peak "
-                f"{peak:,.0f} MB; {arrays:,.0f} MB of arrays; a second start, which compares the files with those "
-                f"that the arrays were made of, takes {again:.1f} s. {meta['counts']['train: plays']:,} plays read."
+                f"{protocol}: prepared in {taken.seconds:.1f} s ({taken.processor_seconds:.1f} s of processor time), "
+                f"peak {taken.peak_megabytes:,.0f} MB; {arrays:,.0f} MB of arrays; a second start, which compares the "
+                f"files with those that the arrays were made of, takes {again.seconds:.1f} s. "
+                f"{meta['counts']['train: plays']:,} plays read."
             )
         return found
 
@@ -160,19 +152,6 @@ def _write_songs(path: Path, ids: list[str], rng: np.random.Generator) -> None:
             name = f'"Band {artist}, The"' if artist % 50 == 0 else f"Band Number {artist}"
             composer = "" if place % 3 == 0 else f"Writer {artist}| Writer {artist // 3}"
             file.write(f"{song},{length},{genre},{name},{composer},,{place % 10}.0\n")
-
-
-def _measured(arguments: list[str]) -> tuple[float, float, float]:
-    """Wall seconds and processor seconds of a Python command, and the most resident memory (MB) of its process."""
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *arguments], env=os.environ | {"PYTHONPATH": str(PROJECT)}, stdout=subprocess.DEVNULL
-    )
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise UserError(f"{' '.join(arguments)} failed, see above")
-    return time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
 if __name__ == "__main__":

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import resource
-import time
 from dataclasses import dataclass
 from typing import Literal
 
 import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets TensorFlow)
 import numpy as np
+from measuring import measure, peak_megabytes, recording, show
 
 from common.command import run_script
-from common.reporting.record import recording
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES, KkboxData, Points, Rows
 from dtnmr.evaluation import make_task, means, rank_users, user_values
 from dtnmr.experiment import recommender
@@ -86,21 +84,21 @@ def main(options: Options) -> dict[str, float]:
     found: dict[str, float] = {}
     for rating in options.ratings:
         model = DTNMR(Architecture(data.song_width, data.user_width, 8, rating=rating))
-        begun, cpu = time.perf_counter(), time.process_time()
-        scores = recommender(Scorer(model, data))
-        for start in range(0, len(task.users), 500):
-            scores(task.users.take(np.arange(start, min(start + 500, len(task.users)))))
-        found[f"{rating}: scores, seconds"] = time.perf_counter() - begun
-        found[f"{rating}: scores, CPU seconds"] = time.process_time() - cpu
-        begun, cpu = time.perf_counter(), time.process_time()
-        figures = means(user_values(rank_users(recommender(Scorer(model, data)), task)))
-        found[f"{rating}: full ranking, seconds"] = time.perf_counter() - begun
-        found[f"{rating}: full ranking, CPU seconds"] = time.process_time() - cpu
-        assert 0.45 < figures["auc"] < 0.55, figures  # weights and plays are random
-    found["peak memory, MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    for name, value in found.items():
-        print(f"{name:34s} {value:10.2f}")
-    return found
+
+        def score(model: DTNMR = model) -> None:
+            scores = recommender(Scorer(model, data))
+            for start in range(0, len(task.users), 500):
+                scores(task.users.take(np.arange(start, min(start + 500, len(task.users)))))
+
+        def rank(model: DTNMR = model) -> dict[str, float]:
+            return means(user_values(rank_users(recommender(Scorer(model, data)), task)))
+
+        scored, ranked = measure(score), measure(rank)
+        for name, taken in (("scores", scored), ("full ranking", ranked)):
+            found |= {f"{rating}: {name}, seconds": taken.best, f"{rating}: {name}, CPU seconds": taken.processor}
+        assert 0.45 < ranked.result["auc"] < 0.55, ranked.result  # weights and plays are random
+    found["peak memory, MB"] = peak_megabytes()
+    return show(found)
 
 
 if __name__ == "__main__":

@@ -9,23 +9,20 @@ Both sides get the same number of threads, SGD 0.1 and dropout 0.3.
 
 from __future__ import annotations
 
-import os
-import sys
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
+
+from measuring import measure, recording, show, threads_given
 
 from common.command import run_script
 from common.options import require
 
-THREADS = sys.argv[sys.argv.index("--threads") + 1] if "--threads" in sys.argv else "2"
-for variable in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):  # read when the libraries are imported
-    os.environ[variable] = THREADS
+THREADS = threads_given()  # before the libraries that read it are imported
 
 import common.runtime  # noqa: F401, E402  # isort: skip
 import numpy as np  # noqa: E402
 
-from common.reporting.record import recording  # noqa: E402
 from dtnmr.architecture import Architecture, Rating  # noqa: E402
 from dtnmr.dataset import KkboxData, Points, Rows  # noqa: E402
 from dtnmr.losses import make_loss  # noqa: E402
@@ -109,7 +106,7 @@ def of_torch(data: KkboxData, batch: int, at_once: bool) -> tuple[float, float]:
     import torch
     from torch import nn
 
-    torch.set_num_threads(int(THREADS))
+    torch.set_num_threads(THREADS)
     torch.manual_seed(1)
     songs = data.song_width + 1
 
@@ -183,29 +180,25 @@ def _some(data: KkboxData, batch: int, count: int) -> list[Batch]:
 def scoring(data: KkboxData, rating: Rating, users: int) -> float:
     """Seconds to score all songs for ``users``, in blocks of 1,000, from their histories on."""
     model = DTNMR(architecture_of(data, rating))
-    started = time.perf_counter()
-    scorer, played = Scorer(model, data), data.songs_played
-    for _ in range(0, users, 1000):
-        indptr = played.indptr[:1001]
-        histories, how = (Rows(indptr, rows.values[: indptr[-1]]) for rows in (played, data.behaviours))
-        scorer.scores(histories, how, Rows(data.user_bits.indptr[:1001], data.user_bits.values[:3000]))
-    return time.perf_counter() - started
+
+    def score() -> None:
+        scorer, played = Scorer(model, data), data.songs_played
+        for _ in range(0, users, 1000):
+            indptr = played.indptr[:1001]
+            histories, how = (Rows(indptr, rows.values[: indptr[-1]]) for rows in (played, data.behaviours))
+            scorer.scores(histories, how, Rows(data.user_bits.indptr[:1001], data.user_bits.values[:3000]))
+
+    return measure(score).best
 
 
-def best(call: Any, times: int = 3) -> float:
-    """Wall seconds of the fastest of several calls, after one that does not count."""
-    call()
-    seconds = []
-    for _ in range(times):
-        started = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
+def best(call: Callable[[], object]) -> float:
+    """Wall seconds of the fastest of three calls, after one that does not count."""
+    return measure(call, 3, warm=1).best
 
 
 def main(options: Options) -> dict[str, float]:
     """Time training and scoring of DTNMR and of a dense PyTorch network."""
-    require(str(options.threads) == THREADS, "--threads must be given as two words: --threads 2")
+    require(options.threads == THREADS, "--threads must be given as two words: --threads 2")
     require(options.users % 1000 == 0, f"--users is {options.users}; it must be a multiple of 1000")
     result: dict[str, float] = {}
     for batch in options.batch_sizes:
@@ -228,9 +221,7 @@ def main(options: Options) -> dict[str, float]:
         seconds = scoring(data, rating, options.users)
         result[f"{rating}: seconds to score {SONGS} songs for {options.users} users"] = seconds
         result[f"{rating}: users/s"] = options.users / seconds
-    for key, value in result.items():
-        print(f"{key:70s} {value:12,.2f}")
-    return result
+    return show(result)
 
 
 if __name__ == "__main__":

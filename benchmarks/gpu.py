@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +25,12 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import keras
 import numpy as np
 from keras import ops
+from measuring import measure, record
 from tasks import FLOAT32_ONLY, TASKS, Sized, Task
 
 from common.command import run_script
 from common.options import UserError, require
-from common.reporting.record import machine, record
+from common.reporting.figures import machine
 
 LARGEST_ERROR = {"float32": 2e-3, "mixed_float16": 3e-2}
 """Largest relative differences of losses from those of the processor in float32: GPUs multiply float32 matrices with
@@ -127,16 +127,14 @@ def steps_per_second(make: Callable[[Sized], Task], scale: float, seconds: float
                 yield (task.batch,)
 
         def run(steps: int) -> float:
-            started = time.perf_counter()
-            trained.fit(batches(), steps_per_epoch=steps, shuffle=False, verbose=0)
-            return time.perf_counter() - started
+            return measure(lambda: trained.fit(batches(), steps_per_epoch=steps, shuffle=False, verbose=0)).best
 
         run(2)
         count = int(np.clip(seconds / (run(3) / 3), 3, 2000))
         return count / run(count)
 
 
-def measure(name: str, device: str, options: Options) -> tuple[dict[str, float | str], list[str]]:
+def figures_of(name: str, device: str, options: Options) -> tuple[dict[str, float | str], list[str]]:
     """The figures of a network, and what is wrong with them."""
     make = TASKS[name]
     reference = losses(make, options.scale, options.steps, processor(), "float32")
@@ -160,19 +158,25 @@ def main(options: Options) -> dict[str, dict[str, float | str]]:
     require(options.steps >= 1, f"--steps is {options.steps}; it must be 1 or more")
     require(options.seconds > 0, f"--seconds is {options.seconds}; it must be above 0")
     require(0 < options.scale <= 1, f"--scale is {options.scale}; it must lie in 0..1, 0 excluded")
-    device, started = accelerator(), time.perf_counter()
+    device = accelerator()
     print(f"{keras.backend.backend()} on {device}", flush=True)
-    figures, failed = {}, []
-    for name in chosen:
-        figures[name], wrong = measure(name, device, options)
-        failed += [f"{name}: {what}" for what in wrong]
-        print(name, *(f"  {key} {value:.4g}" for key, value in figures[name].items() if key != "device"), flush=True)
+    figures: dict[str, dict[str, float | str]] = {}
+    failed: list[str] = []
+
+    def run_all() -> None:
+        for name in chosen:
+            figures[name], wrong = figures_of(name, device, options)
+            failed.extend(f"{name}: {what}" for what in wrong)
+            told = (f"  {key} {value:.4g}" for key, value in figures[name].items() if key != "device")
+            print(name, *told, flush=True)
+
+    taken = measure(run_all)
     if failed:
         raise UserError("; ".join(failed))
     if device == processor() or options != Options():
         print("Not recorded: only all networks at their papers' sizes on a GPU are.")
     else:
-        record(Path(__file__).stem, options, figures, machine(), time.perf_counter() - started)
+        record(Path(__file__).stem, options, figures, machine(), taken.best)
     return figures
 
 

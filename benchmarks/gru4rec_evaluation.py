@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets TensorFlow)
 import numpy as np
 import tensorflow as tf
+from measuring import recording
 
 from common.command import run_script
-from common.reporting.record import recording
 from common.sessions import Sessions
 from gru4rec.evaluation import Evaluator
 from gru4rec.model import Networks

@@ -25,10 +25,10 @@ for variable in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):  # read when the 
 
 import common.runtime  # noqa: F401, E402  # isort: skip
 import numpy as np  # noqa: E402
+from measuring import recording  # noqa: E402
 
 from common.negatives import Negatives  # noqa: E402
 from common.optimizers import RowAdagrad  # noqa: E402
-from common.reporting.record import recording  # noqa: E402
 from common.sessions import Sessions  # noqa: E402
 from gru4rec.losses import make_loss  # noqa: E402
 from gru4rec.model import Networks  # noqa: E402

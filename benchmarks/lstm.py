@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +9,9 @@ import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets Ten
 import keras
 import numpy as np
 import tensorflow as tf
+from measuring import measure, recording, show
 
 from common.command import run_script
-from common.reporting.record import recording
 from seer.layers import HardSigmoidLSTM, hard_sigmoid
 
 
@@ -36,12 +35,13 @@ def seconds(layer: keras.layers.Layer, songs: int, steps: int) -> float:
             loss = tf.reduce_sum(layer(x, training=True) ** 2)
         return tape.gradient(loss, [v.value for v in layer.trainable_variables])
 
+    def run() -> None:
+        for _ in range(steps):
+            last = step(x)
+        last[0].numpy()
+
     step(x)
-    started = time.perf_counter()
-    for _ in range(steps):
-        last = step(x)
-    last[0].numpy()
-    return (time.perf_counter() - started) / steps
+    return measure(run).best / steps
 
 
 def main(options: Options) -> dict[str, float]:
@@ -55,9 +55,7 @@ def main(options: Options) -> dict[str, float]:
             layer.build((None, 500, 32))
             found[f"{name}_dropout_{dropout}"] = seconds(layer, options.songs, options.steps)
         found[f"ratio_dropout_{dropout}"] = found[f"traced_dropout_{dropout}"] / found[f"written_out_dropout_{dropout}"]
-    for name, value in found.items():
-        print(f"{name:30s} {value:8.3f}")
-    return found
+    return show(found)
 
 
 if __name__ == "__main__":

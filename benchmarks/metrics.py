@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets TensorFlow)
 import numpy as np
+from measuring import measure, recording, show
 
 from common.command import run_script
-from common.reporting.record import recording
 from seer.batches import Ratings
 from seer.evaluation import released_metrics
 
@@ -27,13 +26,7 @@ def main(options: Options) -> dict[str, float]:
     rng = np.random.default_rng(0)
     users, values = rng.integers(0, 32_180, 188_209), rng.integers(1, 6, 188_209).astype(np.float32)
     test, predicted = Ratings(users, users, values), rng.random(188_209)
-    times = []
-    for _ in range(options.repeats):
-        started = time.perf_counter()
-        released_metrics(test, predicted, 3)
-        times.append(time.perf_counter() - started)
-    print(f"all released figures: {min(times):.2f} s")
-    return {"seconds": min(times)}
+    return show({"seconds": measure(lambda: released_metrics(test, predicted, 3), options.repeats).best})
 
 
 if __name__ == "__main__":

@@ -14,20 +14,18 @@ import dataclasses
 import json
 import math
 import os
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from measuring import Command, measure_command, recording
+
 from common.command import run_script
 from common.mssd.conversion import available_cores
 from common.options import PROJECT, UserError, require
-from common.reporting.record import recording
 
 ROWS_PER_SESSION = 16.58
 WHOLE_ROWS, WHOLE_BYTES, WHOLE_FILES = 2_000_000_000, 350e9, 660
@@ -139,18 +137,13 @@ def _control_group(megabytes: int) -> Iterator[Path]:
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What a command took."""
+class Taken(Command):
+    """What a command took; its peak is the resident memory of it and its children together, mapped files among it."""
 
-    seconds: float
-    processor_seconds: float
-    """Of it and its children."""
     own_processor_seconds: float
     """Without its children."""
-    peak_megabytes: float
-    """Resident memory of it and its children together, pages of mapped files and shared ones among them."""
     private_megabytes: float
-    """Without the pages of files, which the system takes back when it needs them."""
+    """The peak without the pages of files, which the system takes back when it needs them."""
 
 
 def _write_logs(folder: Path, rows: int, options: BenchmarkOptions) -> int:
@@ -202,25 +195,21 @@ def _whole(found: dict[str, Any]) -> dict[str, float]:
 
 def _measured(arguments: list[str], data: str, group: Path | None = None) -> Taken:
     """Run a Python command, in a control group if one is given, and measure it."""
-    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = os.environ | {"PYTHONPATH": str(PROJECT), "ENCORE_DATA": data}
-    environment.pop("DASK_SCHEDULER_ADDRESS", None)
+    peak = private = own = 0.0
+
+    def watch(process: int) -> None:
+        nonlocal peak, private, own
+        memory = [_memory(pid) for pid in _family(process)]
+        peak = max(peak, sum(resident for resident, _ in memory))
+        private = max(private, sum(anonymous for _, anonymous in memory))
+        own = max(own, _processor_seconds(process))
+
+    os.environ.pop("DASK_SCHEDULER_ADDRESS", None)
     command = [sys.executable, *arguments]
     if group:  # the shell enters it and becomes the command
         command = ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh", *command]
-    process = subprocess.Popen(command, env=environment)
-    peak = private = own = 0.0
-    while process.poll() is None:
-        memory = [_memory(pid) for pid in _family(process.pid)]
-        peak = max(peak, sum(resident for resident, _ in memory))
-        private = max(private, sum(anonymous for _, anonymous in memory))
-        own = max(own, _processor_seconds(process.pid))
-        time.sleep(0.05)
-    if process.returncode:
-        raise UserError(f"{' '.join(arguments)} failed, see above")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Taken(time.perf_counter() - started, used, own, peak, private)
+    taken = measure_command(command, {"ENCORE_DATA": data}, watch)
+    return Taken(taken.seconds, taken.processor_seconds, peak, own, private)
 
 
 def _family(pid: int) -> Iterator[int]:

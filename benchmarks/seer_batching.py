@@ -6,7 +6,6 @@ some of them. Same model, same initial weights, same data; each way with a few l
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets Ten
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+from measuring import measure, recording
 
 from common.command import run_script
 from common.optimizers import make_optimizer
 from common.options import replacing
-from common.reporting.record import recording
 from common.training import Trainer
 from seer.batches import PairBatches, Ratings, SongBatches
 from seer.evaluation import corrected_split
@@ -72,9 +71,7 @@ def curve(kind: str, size: int, learning_rate: float, seconds: float) -> list[di
     evaluator, spent = Evaluator(seer, midi, jit=True), 0.0
     points: list[dict[str, float]] = []
     while spent < seconds:
-        started = time.perf_counter()
-        trainer.fit(batches, len(points) + 2, quiet=True)
-        spent += time.perf_counter() - started
+        spent += measure(lambda: trainer.fit(batches, len(points) + 2, quiet=True)).best
         error = evaluator.recommender().rate(split.validation.users, split.validation.songs) - split.validation.values
         points.append({"epoch": len(points) + 1.0, "seconds": spent, "val_rmse": float(np.sqrt(np.mean(error**2)))})
     return points

@@ -6,8 +6,6 @@ Made-up data of the released sizes: songs of 236 s and 2,600 steps (the medians 
 
 from __future__ import annotations
 
-import resource
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,9 +13,9 @@ import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets Ten
 import keras
 import numpy as np
 import pandas as pd
+from measuring import measure, peak_megabytes, recording, show
 
 from common.command import run_script
-from common.reporting.record import recording
 from seer.explain import Explainer, Protocol
 from seer.model import Architecture, SeER
 from seer.preprocess import SeerData
@@ -46,10 +44,7 @@ def made_up(songs: int) -> SeerData:
 
 def seconds(work: Callable[[], object]) -> float:
     """Wall seconds of a call, after one that compiles."""
-    work()
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    return measure(work, warm=1).best
 
 
 def main(options: Options) -> dict[str, float]:
@@ -85,10 +80,8 @@ def main(options: Options) -> dict[str, float]:
                 np.take_along_axis(best, np.argsort(-np.take_along_axis(scores, best, 1), axis=1), 1)
 
         result[f"top5_of_all_users_{variant}_seconds"] = seconds(rank_all)
-    result["peak_memory_gigabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    for name, value in result.items():
-        print(f"{name:42s} {value:10.2f}")
-    return result
+    result["peak_memory_gigabytes"] = peak_megabytes() / 1024
+    return show(result)
 
 
 if __name__ == "__main__":

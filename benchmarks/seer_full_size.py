@@ -11,20 +11,18 @@ import json
 import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from measuring import measure, measure_command, recording
 from numpy.typing import NDArray
 
 from common.command import run_script
 from common.folders import replacing_folder
-from common.options import PROJECT, UserError, require
-from common.reporting.record import recording
+from common.options import PROJECT, require
 from common.sources import MARKER, dataset_folder, missing_files
 from seer.json_arrays import FEATURES
 from seer.preprocess import REQUIRED
@@ -160,19 +158,23 @@ def main(options: FullSizeOptions) -> dict[str, float]:
     """Measure the conversion of SeER's files at their full size."""
     if not _complete(options.folder):
         require(not options.folder.exists(), f"--folder {options.folder}: exists, and is not of this benchmark")
-        started = time.perf_counter()
         # In a process of its own, so that its memory is not taken for that of the conversion.
         writer = multiprocessing.get_context("spawn").Process(target=write_full_size, args=(options.folder,))
-        writer.start()
-        writer.join()
+
+        def write() -> None:
+            writer.start()
+            writer.join()
+
+        writing = measure(write)
         require(writer.exitcode == 0, f"{options.folder}: could not be written, see above")
-        print(f"written in {time.perf_counter() - started:.0f} s")
+        print(f"written in {writing.best:.0f} s")
     dataset = dataset_folder("seer", options.folder, list(REQUIRED.values()), write_full_size)
     require(dataset.synthetic, f"--folder {options.folder}: holds real data")
     if dataset.prepared.exists():
         shutil.rmtree(dataset.prepared)
-    seconds, megabytes = _measured(options.folder)
-    loading, _ = _measured(options.folder)
+    command = [sys.executable, str(PROJECT / "seer/preprocess.py"), "--data-dir", str(options.folder)]
+    taken, again = measure_command(command), measure_command(command)
+    seconds, megabytes, loading = taken.seconds, taken.peak_megabytes, again.seconds
     numbers = SONGS * STEPS * FEATURES
     result = {
         "conversion_seconds": round(seconds, 1),
@@ -187,19 +189,6 @@ def main(options: FullSizeOptions) -> dict[str, float]:
         f"peak memory {megabytes:.0f} MB; a second start takes {loading:.1f} s"
     )
     return result
-
-
-def _measured(folder: Path) -> tuple[float, float]:
-    """Wall seconds and peak resident memory (MB) of ``seer/preprocess.py`` on ``folder``."""
-    started = time.perf_counter()
-    command = [sys.executable, str(PROJECT / "seer/preprocess.py"), "--data-dir", str(folder)]
-    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(PROJECT)})
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise UserError(f"seer/preprocess.py failed on {folder}, see above")
-    kilobytes = usage.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
-    return time.perf_counter() - started, kilobytes / 1024
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ of 4,000 x 4,000 float32 matrices, and a training step through ``keras.layers.LS
 
 from __future__ import annotations
 
-import resource
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
@@ -16,10 +14,10 @@ from unittest.mock import patch
 import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets TensorFlow)
 import keras
 import numpy as np
+from measuring import measure, peak_megabytes, recording, sgemm_rate, show
 
 from common.command import run_script
 from common.optimizers import make_optimizer
-from common.reporting.record import recording
 from common.sources import dataset_folder
 from common.training import CPU_PARTS, Trainer
 from seer import layers
@@ -81,12 +79,7 @@ def first(batches: PairBatches | SongBatches, count: int) -> list[list]:
 def main(options: Options) -> dict[str, float]:
     """Time training and prediction of SeER at the released sizes."""
     ratings, midi = converted(options.folder) if options.folder else made_up()
-    square = np.random.default_rng(0).random((4000, 4000), dtype=np.float32)
-    square @ square
-    started = time.perf_counter()
-    for _ in range(3):
-        square @ square
-    rate = 3 * 2 * 4000**3 / (time.perf_counter() - started)
+    rate = sgemm_rate(4000, 3)
     alone = SONGS * STEPS * PRODUCTS / rate
     result = {"gflops_of_sgemm": rate / 1e9, "products_alone_seconds": alone}
 
@@ -97,9 +90,8 @@ def main(options: Options) -> dict[str, float]:
 
     def seconds_per_1000(kind: Trainer, batches: list[list]) -> tuple[float, float]:
         kind.fit(lambda epoch: batches[:1], 1, quiet=True)
-        wall, cpu = time.perf_counter(), time.process_time()
-        kind.fit(lambda epoch: batches, 2, quiet=True)
-        return (time.perf_counter() - wall) / len(batches), (time.process_time() - cpu) / len(batches)
+        taken = measure(lambda: kind.fit(lambda epoch: batches, 2, quiet=True))
+        return taken.best / len(batches), taken.processor / len(batches)
 
     for name, distinct in (("pairs", True), ("pairs_released_dropout", False)):
         batches = first(
@@ -113,26 +105,19 @@ def main(options: Options) -> dict[str, float]:
     seer, fast = trainer()
     whole = SongBatches(ratings, midi, options.songs_per_batch, seed=1, parts=CPU_PARTS)
     fast.fit(whole, 1)  # compiles
-    wall, cpu = time.perf_counter(), time.process_time()
-    fast.fit(whole, 2)
-    result["songs_epoch_wall_seconds"] = time.perf_counter() - wall
-    result["songs_epoch_cpu_seconds"] = time.process_time() - cpu
+    epoch = measure(lambda: fast.fit(whole, 2))
+    result |= {"songs_epoch_wall_seconds": epoch.best, "songs_epoch_cpu_seconds": epoch.processor}
     evaluator = Evaluator(seer, midi, jit=True)
     evaluator.recommender().rate(ratings.users[:1000], ratings.songs[:1000])
-    wall = time.perf_counter()
-    recommender = evaluator.recommender()
-    result["encode_catalogue_seconds"] = time.perf_counter() - wall
-    wall = time.perf_counter()
-    recommender.rate(ratings.users[:188_209], ratings.songs[:188_209])
-    result["rate_188209_pairs_seconds"] = time.perf_counter() - wall
+    encoding = measure(evaluator.recommender)
+    rating = measure(lambda: encoding.result.rate(ratings.users[:188_209], ratings.songs[:188_209]))
+    result |= {"encode_catalogue_seconds": encoding.best, "rate_188209_pairs_seconds": rating.best}
     result["ratio_epoch_to_products"] = result["songs_epoch_wall_seconds"] / alone
     result["ratio_traced_to_written_out"] = (
         result["traced_gradient_fit_1000_wall_seconds"] / result["pairs_released_dropout_fit_1000_wall_seconds"]
     )
-    result["peak_memory_gigabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    for name, value in result.items():
-        print(f"{name:45s} {value:10.2f}")
-    return result
+    result["peak_memory_gigabytes"] = peak_megabytes() / 1024
+    return show(result)
 
 
 if __name__ == "__main__":

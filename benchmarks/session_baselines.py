@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import resource
-import time
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+from measuring import measure, peak_megabytes, recording, show
 
 from common.command import run_script
-from common.reporting.record import recording
 from common.session_baselines import BASELINES, NEIGHBOURS, SAMPLE, UNIT, Prefixes
 from common.sessions import Sessions
 
@@ -73,24 +71,20 @@ def main(options: Options) -> dict[str, float]:
     prefixes, targets = prefixes[: options.events], targets[: options.events]
     found: dict[str, float] = {"sessions": options.sessions, "events": options.events}
     for kind in BASELINES:
-        before = time.process_time()
-        baseline = kind(train, options.items)
-        above, level = baseline.ranks(prefixes, targets)
-        found[f"{kind.name}: cpu seconds"] = time.process_time() - before
+        ranked = measure(lambda kind=kind: kind(train, options.items).ranks(prefixes, targets))  # type: ignore[misc]
+        above, level = ranked.result
+        found[f"{kind.name}: cpu seconds"] = ranked.processor
         found[f"{kind.name}: recall@20"] = float(np.clip((20 - above) / level, 0, 1).mean())
-    found["peak_memory_megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    before = time.process_time()
+    found["peak_memory_megabytes"] = peak_megabytes()
     some = slice(0, options.looped)
-    plainly = looped(train, prefixes[some], targets[some])
-    seconds = (time.process_time() - before) * options.events / options.looped
+    taken = measure(lambda: looped(train, prefixes[some], targets[some]))
+    plainly, seconds = taken.result, taken.processor * options.events / options.looped
     scored = np.array(plainly) >= 0
     assert scored.any() and (np.array(plainly) == above[some])[scored].all()
     found["loop_cpu_seconds"] = seconds
     found["session-kNN: loop_ratio"] = seconds / found["session-kNN: cpu seconds"]
     print(f"{options.sessions:,} training sessions, {options.events:,} events x {options.items:,} items")
-    for name, value in found.items():
-        print(f"{name:32s} {value:12,.3f}")
-    return found
+    return show(found)
 
 
 if __name__ == "__main__":

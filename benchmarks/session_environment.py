@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets TensorFlow)
 import numpy as np
+from measuring import measure, recording, show
 
 from common.command import run_script
-from common.reporting.record import recording
 from session_transformers.kinds import HALF, Task
 from session_transformers.reinforcement.environment import Rows, SessionEnvironment
 from session_transformers.reinforcement.learning import Learner
@@ -111,14 +111,15 @@ def learning(halves: Halves, task: Task, options: Options, walks: int) -> Callab
 
 def rate(work: Callable[[], int], options: Options) -> float:
     """Steps in a second, the fastest of several measurements."""
-    work()  # compiles
-    rates = []
-    for _ in range(options.repeats):
+
+    def burst() -> int:
         done, started = 0, time.perf_counter()
         while time.perf_counter() - started < options.seconds:
             done += work()
-        rates.append(done / (time.perf_counter() - started))
-    return max(rates)
+        return done
+
+    work()  # compiles
+    return max(taken.result / taken.best for taken in (measure(burst) for _ in range(options.repeats)))
 
 
 def main(options: Options) -> dict[str, float]:
@@ -138,9 +139,7 @@ def main(options: Options) -> dict[str, float]:
                 f"{task}, {name}, one by one: steps/s": slow,
                 f"{task}, {name}: ratio": fast / slow,
             }
-    for key, value in found.items():
-        print(f"{key:45s} {value:12,.1f}")
-    return found
+    return show(found)
 
 
 if __name__ == "__main__":

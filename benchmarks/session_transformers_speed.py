@@ -7,23 +7,20 @@ times over the whole second half. Both sides get the same number of threads and 
 
 from __future__ import annotations
 
-import os
-import sys
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from measuring import measure, recording, show, threads_given
 
 from common.command import run_script
 from common.options import require
 
-THREADS = sys.argv[sys.argv.index("--threads") + 1] if "--threads" in sys.argv else "2"
-for variable in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS"):  # read when the libraries are imported
-    os.environ[variable] = THREADS
+THREADS = threads_given()  # before the libraries that read it are imported
 
 import common.runtime  # noqa: F401, E402  # isort: skip
 import numpy as np  # noqa: E402
 
-from common.reporting.record import recording  # noqa: E402
 from session_transformers.architecture import Architecture  # noqa: E402
 from session_transformers.decoding import Search, continue_sessions  # noqa: E402
 from session_transformers.fitting import trainer_of  # noqa: E402
@@ -78,7 +75,7 @@ def of_torch(vocabulary: int, batch: int, options: Options) -> tuple[float, floa
     import torch
     from torch import nn
 
-    torch.set_num_threads(int(THREADS))
+    torch.set_num_threads(THREADS)
     torch.manual_seed(1)
     width = 282
 
@@ -128,20 +125,14 @@ def of_torch(vocabulary: int, batch: int, options: Options) -> tuple[float, floa
     return best(train) / options.steps, best(decode)
 
 
-def best(call: Any, times: int = 3) -> float:
-    """Wall seconds of the fastest of several calls, after one that does not count."""
-    call()
-    seconds = []
-    for _ in range(times):
-        started = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
+def best(call: Callable[[], object]) -> float:
+    """Wall seconds of the fastest of three calls, after one that does not count."""
+    return measure(call, 3, warm=1).best
 
 
 def main(options: Options) -> dict[str, float]:
     """Time training steps and greedy decoding of a session transformer and of torch.nn.Transformer."""
-    require(str(options.threads) == THREADS, "--threads must be given as two words: --threads 2")
+    require(options.threads == THREADS, "--threads must be given as two words: --threads 2")
     require(
         len(options.vocabularies) == len(options.batch_sizes), "--vocabularies and --batch-sizes must be equally many"
     )
@@ -157,9 +148,7 @@ def main(options: Options) -> dict[str, float]:
             f"{name}: sessions decoded/s by PyTorch": batch / theirs[1],
             f"{name}: decoding, ratio": theirs[1] / ours[1],
         }
-    for key, value in result.items():
-        print(f"{key:60s} {value:12,.2f}")
-    return result
+    return show(result)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from typing import Any
 from common import console, pages
 from common.command import run_script
 from common.options import PROJECT, OptionalPath, UserError, require, write_json
-from common.reporting.record import machine
+from common.reporting.figures import machine
 from common.reporting.run_metrics import by_seed, run_figures
 from common.reporting.schema import check
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import platform
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -144,12 +146,25 @@ def read_figures(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
+def machine() -> dict[str, Any]:
+    """Processor, its cores (those this process may use) and memory in GB."""
+    info, memory = Path("/proc/cpuinfo"), Path("/proc/meminfo")
+    lines = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line) if info.is_file() else {}
+    known = {key.strip(): value.strip() for key, value in lines.items()}
+    vector = next((name for name in ("avx512f", "avx2") if name in known.get("flags", "").split()), "")
+    name = known.get("model name") or platform.processor() or platform.machine()
+    return {
+        "processor": name + {"avx512f": " (AVX-512)", "avx2": " (AVX2)", "": ""}[vector],
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gigabytes": round(int(memory.read_text().split()[1]) / 2**20) if memory.is_file() else None,
+    }
+
+
 def measured(found: Mapping[str, Any]) -> str:
     """On what machine, and beside what, figures were measured."""
-    machine = found.get("machine", {})
-    cores = machine.get("cores")
-    parts = [machine.get("processor", "unknown machine"), f"{cores} cores" if cores else ""]
-    quiet = machine.get("quiet")
+    around = found.get("machine", {})
+    cores, quiet = around.get("cores"), around.get("quiet")
+    parts = [around.get("processor", "unknown machine"), f"{cores} cores" if cores else ""]
     return ", ".join(part for part in (*parts, "" if quiet is None or quiet else "beside other work") if part)
 
 

@@ -29,6 +29,37 @@ def invert(function: NDArray[np.float64], uniform: NDArray[np.floating]) -> NDAr
     return np.minimum(found, len(function) - 1).astype(np.int32)
 
 
+class Inverse:
+    """:func:`invert` for many numbers, several times as fast.
+
+    The numbers of [0, 1) lie in equal parts, and the item of the beginning of each part is known; from there it is
+    mostly one step or none (Chen, Asau: "On generating random variates from an empirical distribution", 1974).
+
+    Args:
+        function: (items,) from :func:`cumulative`.
+    """
+
+    STEPS = 4
+
+    def __init__(self, function: NDArray[np.float64]) -> None:
+        self.function = function
+        self.parts = 1 << min(20, 2 + (len(function) - 1).bit_length())  # a power of two: the part of a number is exact
+        self.first = invert(function, np.arange(self.parts) / self.parts)
+
+    def __call__(self, uniform: NDArray[np.floating]) -> NDArray[np.int32]:
+        """The items, in the shape of ``uniform``."""
+        flat = uniform.ravel()
+        found = self.first[(flat * self.parts).astype(np.int32)]
+        low = np.flatnonzero(self.function[found] <= flat)
+        for _ in range(self.STEPS):
+            if not len(low):
+                break
+            found[low] += 1
+            low = low[self.function[found[low]] <= flat[low]]
+        found[low] = invert(self.function, flat[low])
+        return found.reshape(uniform.shape)
+
+
 class Negatives:
     """Draws ``count`` negatives for each step; the draw of an epoch follows from (seed, epoch) alone.
 
@@ -40,7 +71,7 @@ class Negatives:
     """
 
     def __init__(self, support: NDArray[np.int64], alpha: float, count: int, seed: int) -> None:
-        self.function, self.count, self.seed = cumulative(support, alpha), count, seed
+        self.inverse, self.count, self.seed = Inverse(cumulative(support, alpha)), count, seed
 
     def epoch(self, epoch: int) -> NegativesOfEpoch:
         """The draws of an epoch, from its first step on."""
@@ -64,7 +95,7 @@ class NegativesOfEpoch:
         missing = steps - len(parts[0])
         while missing:
             rows = max(CACHE // count // 16, 1)
-            drawn = invert(self._of.function, self._rng.random(rows * count)).reshape(rows, count)
+            drawn = self._of.inverse(self._rng.random((rows, count)))
             parts.append(drawn[:missing])
             self._cache = drawn[missing:]
             missing -= len(parts[-1])

@@ -186,7 +186,8 @@ class RowAdagrad(RowOptimizer):
         weight.assign_add(self._moves[name].assign(self.momentum * self._moves[name] - step))
 
     def _step(self, gradient: Any, total: Any) -> Any:
-        return self.learning_rate * gradient * self._tf.math.rsqrt(total)
+        # Not rsqrt, which XLA computes number by number; the maximum, of no effect, keeps it from making one of this.
+        return self.learning_rate * gradient / self._tf.maximum(self._tf.sqrt(total), 1e-30)
 
 
 class RowAdam(RowOptimizer):

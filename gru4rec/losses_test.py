@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from gru4rec.losses import elu, make_loss
 
@@ -47,6 +48,41 @@ def test_losses_are_the_written_sums_over_the_columns_that_are_there(kind, live)
     np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-6)
 
 
+def gradient(kind, scores, there, upstream):
+    """The derivative of ``upstream`` times the losses by the scores."""
+    scores = tf.constant(scores)
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        value = tf.reduce_sum(make_loss(kind, BPREG, ELU)(scores, there) * upstream)
+    return tape.gradient(value, scores).numpy()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("live", [4, 3, 1])
+def test_gradients_are_the_differences_of_the_written_sums(kind, live):
+    rows, negatives, upstream, step = 4, 5, np.array([0.3, 1.0, 2.0, 0.7], np.float32), 1e-5
+    scores = np.random.default_rng(3).normal(0, 2, (rows, rows + negatives)).astype(np.float32)
+    found = gradient(kind, scores, (np.arange(rows) < live).astype(np.float32), upstream)
+    columns, expected = [*range(live), *range(rows, rows + negatives)], np.zeros(scores.shape)
+    for i in range(live):
+        for j in columns:
+            moved = [scores[i].astype(float) + sign * step * (np.arange(len(scores[i])) == j) for sign in (1, -1)]
+            above, below = (by_hand(kind, row[columns].tolist(), i) for row in moved)
+            expected[i, j] = upstream[i] * (above - below) / (2 * step)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_columns_beyond_the_targets_may_be_absent_too(kind):
+    scores, there = np.random.default_rng(6).normal(size=(3, 8)).astype(np.float32), np.ones(8, np.float32)
+    there[[2, 7]] = 0  # a row with its target, and a last column
+    loss, upstream = make_loss(kind, BPREG, ELU), np.ones(3, np.float32)
+    np.testing.assert_allclose(loss(scores, there), loss(scores[:, :7], there[:3]), rtol=1e-6)
+    found, expected = (gradient(kind, *given, upstream) for given in ((scores, there), (scores[:, :7], there[:3])))
+    np.testing.assert_allclose(found[:, :7], expected, rtol=1e-5, atol=1e-7)
+    assert not found[:, 7].any()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_that_are_gone_change_nothing(kind):
     rng = np.random.default_rng(0)
@@ -72,7 +108,9 @@ def test_some_rows_alone_have_the_losses_that_they_have_among_all(kind):
 def test_extreme_scores_stay_finite(kind):
     scores = np.zeros((2, 4), np.float32)
     scores[0, 0], scores[1, 3] = -80.0, 80.0
-    assert np.isfinite(np.asarray(make_loss(kind, BPREG, ELU)(scores, np.ones(2, np.float32)))).all()
+    there = np.ones(2, np.float32)
+    assert np.isfinite(np.asarray(make_loss(kind, BPREG, ELU)(scores, there))).all()
+    assert np.isfinite(gradient(kind, scores, there, there)).all()
 
 
 def test_elu():

@@ -161,7 +161,8 @@ class SessionTrainer:
                     masks[0] = _mask((batch_size, weights["D1"].shape[-1]), rates[0], seeds, own)
                 with keras.StatelessScope([(core.named[name], weight) for name, weight in weights.items()]):
                     after = core(rows["x"], hidden, masks)
-                scores = score(after[-1], rows["Wy"], rows["By"]) - offset
+                rest = [(0, rows["Wy"].shape[0] - offset.shape[0]), (0, 0)]
+                scores = score(after[-1], rows["Wy"], tf.pad(rows["By"] - offset[:, None], rest))
                 value = ops.sum(loss(scores, keep)) / batch_size
                 scaled = value * scale
             d_dense, d_rows = tape.gradient(scaled, (weights, rows))
@@ -175,10 +176,14 @@ class SessionTrainer:
             fresh = tf.cast(carry >= 0, tf.float32)[:, None]
             hidden = [tf.gather(h, tf.maximum(carry, 0)) * fresh for h in hidden]
             outputs = tf.concat([targets, negatives], 0)
-            asked = outputs if a_table != "Wy" else tf.concat([outputs, inputs], 0)  # one gather for both uses of Wy
-            wy = tf.gather(model.named["Wy"].value, asked)
-            rows = {"Wy": wy[: outputs.shape[0]], "By": tf.gather(model.named["By"].value, outputs)}
-            rows["x"] = wy[outputs.shape[0] :] if a_table == "Wy" else tf.gather(model.source.value, inputs)
+            keep = tf.concat([tf.cast(tf.range(batch_size) < live, tf.float32), tf.ones(negatives.shape)], 0)
+            touched = outputs
+            if a_table == "Wy":
+                # Rows of the inputs are columns as well, which do not count: so all rows of a step are one array.
+                touched, keep = tf.concat([outputs, inputs], 0), tf.concat([keep, tf.zeros(inputs.shape)], 0)
+            rows = {"Wy": tf.gather(model.named["Wy"].value, touched)}
+            rows["By"] = tf.gather(model.named["By"].value, outputs)
+            rows["x"] = tf.gather(model.source.value, inputs)
             offset = tf.zeros(outputs.shape)
             if logq:
                 of_items = tf.gather(log_support, outputs)
@@ -186,15 +191,15 @@ class SessionTrainer:
                 offset = of_items * tf.cast(drawn, tf.float32)
             weights = {name: model.named[name].value for name in dense}
             weights = {name: tf.convert_to_tensor(value) for name, value in weights.items()}
-            keep = tf.cast(tf.range(batch_size) < live, tf.float32)
             factor = tf.convert_to_tensor(optimizer.scale.factor) if optimizer.scale else 1.0
             value, d_dense, d_rows, hidden = of_batch(weights, rows, hidden, keep, offset, seeds, factor)
 
             def update(gradients: Any) -> None:
                 d_dense, d_rows = gradients
                 if a_table == "Wy":
-                    touched = tf.concat([outputs, inputs], 0)
-                    optimizer.rows("Wy", touched, _shared(tf.concat([d_rows["Wy"], d_rows["x"]], 0), again, first))
+                    places = tf.range(outputs.shape[0], touched.shape[0])[:, None]
+                    added = tf.tensor_scatter_nd_add(d_rows["Wy"], places, d_rows["x"])
+                    optimizer.rows("Wy", touched, _shared(added, again, first))
                 # Of the pairs those that end among the outputs; the others become (0, 0), which is padding.
                 inside = tf.cast(again < outputs.shape[0], tf.int32)
                 pairs = again * inside, first * inside
@@ -214,14 +219,15 @@ class SessionTrainer:
                 update((d_dense, d_rows))
             return value, hidden
 
-        @tf.function(jit_compile=jit and alone)
+        @tf.function(jit_compile=jit and alone, autograph=False)
         def run(hidden: Any, arrays: Any, steps: Any, seeds: Any) -> Any:
-            losses = tf.TensorArray(tf.float32, arrays[0].shape[0])
-            t = tf.constant(0)
-            while t < steps:  # over a tf.range XLA would compile anew for every number of steps
+            def one(t: Any, hidden: Any, losses: Any) -> Any:
                 value, hidden = step(hidden, seeds + tf.stack([0, t]), [array[t] for array in arrays])
-                losses = losses.write(t, value)
-                t += 1
+                return t + 1, hidden, losses.write(t, value)
+
+            # The number of steps is a tensor: by a number XLA would compile anew for each.
+            state = tf.constant(0), hidden, tf.TensorArray(tf.float32, arrays[0].shape[0])
+            _, hidden, losses = tf.while_loop(lambda t, *_: t < steps, one, state, parallel_iterations=1)
             return losses.stack(), hidden
 
         self._run = run

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.negatives import Negatives
+from common.negatives import Inverse, Negatives, cumulative, invert
 from common.optimizers import RowAdagrad, RowAdam
 from common.sessions import Sessions
 from gru4rec.batches import session_parallel
@@ -58,6 +58,16 @@ def test_draws_follow_popularity_and_repeat_by_seed_and_epoch():
     share = np.bincount(drawn.ravel(), minlength=4) / drawn.size
     np.testing.assert_allclose(share, np.sqrt(support) / np.sqrt(support).sum(), atol=0.02)
     assert Negatives(support, 0.5, 0, 1).epoch(0).take(3).shape == (3, 0)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("items", [1, 7, 5000])
+def test_draws_are_the_items_that_a_search_finds(alpha, items):
+    rng = np.random.default_rng(items)
+    function = cumulative(rng.integers(1, 10_000, items), alpha)
+    near = np.concatenate([function[:-1], np.nextafter(function[:-1], 0), np.nextafter(function[:-1], 1)])
+    uniform = np.concatenate([[0.0, np.nextafter(1, 0)], near, rng.random(4000)])
+    np.testing.assert_array_equal(Inverse(function)(uniform[:, None])[:, 0], invert(function, uniform))
 
 
 class Table:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from common import runtime  # isort: skip  (first of all: it quiets TensorFlow)
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from common.replicas import check_rows
 from common.report import About, Part, finish
 from common.reporting.charts import plot_curves
 from common.reporting.schema import dataset_facts
-from common.row_counts import RowCounts
 from common.rundir import open_run, resumable
 from common.sources import Dataset
 from common.weights import save_own_weights
@@ -50,10 +50,9 @@ def run(model: AnyPaper, options: TrainingOptions, dataset: Dataset, data: Any) 
         details["tests"] = found.against
     if len(found.models) > 1:
         details["comparison"] = {name: found.rows[name] for name in found.models}
-    dataset_of = model.recorded["dataset"]
     about = About(
         paper=model.description.citation,
-        dataset=dataset_of,
+        dataset=model.recorded["dataset"],
         split=model.description.split,
         ranking=model.description.ranking,
         ties=model.description.ties,
@@ -64,7 +63,6 @@ def run(model: AnyPaper, options: TrainingOptions, dataset: Dataset, data: Any) 
     )
     columns = model.columns
     table = Part({**found.rows, **told.published}, [*columns, *told.more_columns], notes=told.notes)
-    warnings = RowCounts.of_json(dataset_of["rows"]).warnings(model.tests(data), model.description.tested)
     return finish(
         folder,
         f"{model.description.title}, {model.name_of_run(dataset)}",
@@ -75,7 +73,7 @@ def run(model: AnyPaper, options: TrainingOptions, dataset: Dataset, data: Any) 
         progress=model.progress,
         started=started,
         picture=columns,
-        warned=[*warnings, *told.warnings],
+        warned=[*model.warnings(data), *told.warnings],
         following=told.following,
     )
 
@@ -106,7 +104,7 @@ def fit(
         if settings.batch_size:
             check_rows(settings.batch_size, strategy.num_replicas_in_sync)
         model.settings, model.dataset, model.data = settings, dataset, data
-        with strategy.scope():
+        with strategy.scope() if model.mirrored else contextlib.nullcontext():
             model.build(data, settings.weights[0] if settings.weights else None)
         model.recorded = model.facts(data) | {"dataset": described(model, dataset, data)}
         if not runs:

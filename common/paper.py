@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from common.options import TrainingOptions
+from common.row_counts import RowCounts
 from common.sources import Dataset
 
 if TYPE_CHECKING:  # imported late: whoever makes or loads a model need not wait for TensorFlow
@@ -121,6 +122,8 @@ class Paper(abc.ABC, Generic[Options, Data]):
     options_type: ClassVar[type[TrainingOptions]]
     not_of_a_model: ClassVar[tuple[str, ...]] = ()
     """Options that a loaded model does not take over from its run, such as folders of other runs."""
+    mirrored: ClassVar[bool] = True
+    """Whether ``--distribute`` mirrors the weights on all devices; else they are plain variables of each process."""
     options: Options
     settings: Options | None
     data: Data | None
@@ -164,6 +167,10 @@ class Paper(abc.ABC, Generic[Options, Data]):
     @abc.abstractmethod
     def require_tested(self, data: Data) -> None:
         """Refuse data without a test part."""
+
+    def warnings(self, data: Data) -> list[str]:
+        """Why figures on the test part say little, a sentence each."""
+        return RowCounts.of_json(data.rows).warnings(self.tests(data), self.description.tested)
 
     # ... its networks and their training, ...
 

@@ -161,7 +161,7 @@ class Recommender(Paper[Options, Data]):
             self.require_tested(found)
             from common import experiment
 
-            for warning in RowCounts.of_json(found.rows).warnings(self.tests(found), self.description.tested):
+            for warning in self.warnings(found):
                 console.notify(f"warning: {warning}")
             return dataclasses.replace(experiment.evaluate(self, found, baselines), data=found.rows)
 
@@ -204,7 +204,7 @@ class Recommender(Paper[Options, Data]):
         require(self.settings is not None, f"this {type(self).__name__} has learnt nothing yet; call fit() first")
 
 
-def in_python(message: str, kind: type[TrainingOptions]) -> str:
+def in_python(message: str, kind: type[Any]) -> str:
     """A message that names options as on the command line, with their names in Python.
 
     >>> in_python("--batch-size is 0; it must be 1 or more", TrainingOptions)
@@ -215,7 +215,7 @@ def in_python(message: str, kind: type[TrainingOptions]) -> str:
 
 
 @contextlib.contextmanager
-def as_in_python(kind: type[TrainingOptions], verbose: bool = False) -> Iterator[None]:
+def as_in_python(kind: type[Any], verbose: bool = False) -> Iterator[None]:
     """Name options as in Python; print only what is asked for: what the command line notes becomes a warning."""
     with contextlib.ExitStack() as stack:
         lines = [] if verbose else stack.enter_context(console.held_back())

@@ -388,6 +388,35 @@ def load_own_weights(model: keras.Model, path: Path) -> None:
         raise UserError(f"{path}: these weights do not fit the model of the run's options.json ({reason})") from None
 
 
+def load_weights_of_run(model: keras.Model, path: Path, named: Mapping[str, keras.Variable]) -> None:
+    """As :func:`load_own_weights`; also of version 0.1, which wrote one list, in the order of ``named``.
+
+    Raises:
+        UserError: see there.
+    """
+    if not _is_listed(path):
+        load_own_weights(model, path)
+        return
+    import keras
+
+    older = keras.Model(name=model.name)
+    for name, variable in named.items():
+        older.add_weight(variable.shape, name=name.replace(".", "_"))
+    older.built = True
+    load_own_weights(older, path)
+    for variable, value in zip(named.values(), older.weights, strict=True):
+        variable.assign(value)
+
+
+def _is_listed(path: Path) -> bool:
+    """Whether the weights stand in one list and not by layer."""
+    try:
+        with h5py.File(path, "r") as file:
+            return "layers" not in file and "vars" in file
+    except OSError:  # which is said when they are loaded
+        return False
+
+
 def _check_sizes(path: Path) -> None:
     """Look at what the arrays of an HDF5 file say of themselves before they are read; links are not followed.
 

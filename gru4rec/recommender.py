@@ -67,6 +67,7 @@ class GRU4Rec(Recommender[GruOptions, SessionData]):
     """
 
     options_type = GruOptions
+    mirrored = False
     description = Description(
         folder="gru4rec",
         title="GRU4Rec",

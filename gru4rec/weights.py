@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
-import keras
 import numpy as np
 
 from common import console
@@ -21,7 +19,7 @@ from common.checkpoint import read_npz
 from common.options import UserError, require
 from common.rundir import same_data
 from common.vocabulary import digest, trained_vocabulary
-from common.weights import load_own_weights
+from common.weights import load_weights_of_run
 from gru4rec.model import Networks
 from gru4rec.options import Architecture
 from gru4rec.preprocess import SessionData
@@ -91,26 +89,8 @@ def load_model(weights: Path, items: int) -> Networks:
     if architecture.input_table is None:
         features = _features(weights.with_name("features.npy"), (items, architecture.features))
     model = Networks(architecture, features)
-    if _of_version_01(weights):
-        older = keras.Model(name="gru4rec")
-        for name, variable in model.named.items():
-            older.add_weight(variable.shape, name=name)
-        older.built = True
-        load_own_weights(older, weights)
-        for variable, value in zip(model.named.values(), older.weights, strict=True):
-            variable.assign(value)
-    else:
-        load_own_weights(model.step, weights)
+    load_weights_of_run(model.step, weights, model.named)
     return model
-
-
-def _of_version_01(weights: Path) -> bool:
-    """Whether the weights stand in one list, as version 0.1 wrote them, and not by layer."""
-    try:
-        with h5py.File(weights, "r") as file:
-            return "layers" not in file and "vars" in file
-    except OSError:  # which is said when they are loaded
-        return False
 
 
 def _features(file: Path, shape: tuple[int, int]) -> np.ndarray:

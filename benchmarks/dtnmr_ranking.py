@@ -11,11 +11,11 @@ import numpy as np
 from measuring import measure, peak_megabytes, recording, show
 
 from common.command import run_script
+from dtnmr.architecture import Architecture
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES, KkboxData, Points, Rows
 from dtnmr.evaluation import make_task, means, rank_users, user_values
-from dtnmr.experiment import recommender
-from dtnmr.model import DTNMR, Architecture
-from dtnmr.scoring import Scorer
+from dtnmr.model import Networks
+from dtnmr.scoring import Scorer, recommender
 
 BITS_OF_A_SONG = 6
 
@@ -83,14 +83,14 @@ def main(options: Options) -> dict[str, float]:
     print(f"{options.users:,} users x {options.songs:,} songs, {os.cpu_count()} cores")
     found: dict[str, float] = {}
     for rating in options.ratings:
-        model = DTNMR(Architecture(data.song_width, data.user_width, 8, rating=rating))
+        model = Networks(Architecture(data.song_width, data.user_width, 8, rating=rating))
 
-        def score(model: DTNMR = model) -> None:
+        def score(model: Networks = model) -> None:
             scores = recommender(Scorer(model, data))
             for start in range(0, len(task.users), 500):
                 scores(task.users.take(np.arange(start, min(start + 500, len(task.users)))))
 
-        def rank(model: DTNMR = model) -> dict[str, float]:
+        def rank(model: Networks = model) -> dict[str, float]:
             return means(user_values(rank_users(recommender(Scorer(model, data)), task)))
 
         scored, ranked = measure(score), measure(rank)

@@ -26,7 +26,7 @@ import numpy as np  # noqa: E402
 from dtnmr.architecture import Architecture, Rating  # noqa: E402
 from dtnmr.dataset import KkboxData, Points, Rows  # noqa: E402
 from dtnmr.losses import make_loss  # noqa: E402
-from dtnmr.model import DTNMR, Inputs  # noqa: E402
+from dtnmr.model import Inputs, Networks  # noqa: E402
 from dtnmr.negatives import Negatives  # noqa: E402
 from dtnmr.row_optimizers import make_optimizer  # noqa: E402
 from dtnmr.scoring import Scorer  # noqa: E402
@@ -92,7 +92,7 @@ def of_keras(
     data: KkboxData, rating: Rating, batch: int, optimizer: str = "sgd", user_side: bool | None = None
 ) -> float:
     """Examples per second of this project's training, negatives and batches included."""
-    model = DTNMR(architecture_of(data, rating))
+    model = Networks(architecture_of(data, rating))
     rate = {"sgd": 0.1}.get(optimizer, 1e-3)
     kind: Any = optimizer
     trainer = Trainer(model, make_optimizer(kind, model.named, rate), make_loss("softmax"), user_side=user_side)
@@ -179,7 +179,7 @@ def _some(data: KkboxData, batch: int, count: int) -> list[Batch]:
 
 def scoring(data: KkboxData, rating: Rating, users: int) -> float:
     """Seconds to score all songs for ``users``, in blocks of 1,000, from their histories on."""
-    model = DTNMR(architecture_of(data, rating))
+    model = Networks(architecture_of(data, rating))
 
     def score() -> None:
         scorer, played = Scorer(model, data), data.songs_played

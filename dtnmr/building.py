@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 
 from common import console
 from common.options import require
 from dtnmr.data_options import DataOptions, Protocol
-from dtnmr.dataset import SONG_FEATURES, USER_FEATURES, KkboxData, Points, Rows
+from dtnmr.dataset import BLANKS, SONG_FEATURES, USER_FEATURES, KkboxData, Points, Rows
 from dtnmr.encoding import Encoder, scaled_length
-from dtnmr.kkbox import Raw, read_files
+from dtnmr.kkbox import Raw, Sources, read_files, read_titles, told
 from dtnmr.playlists import continued_playlists, corrected_points, released_points, separate_playlists
 from dtnmr.selection import Selected, select_corrected, select_released
-from dtnmr.tally import BLANKS
 
 TOO_SHORT = "examples with too short a history, as the song was played before"
 
 
-def build(files: dict[str, Path], options: DataOptions, protocol: Protocol, fingerprint: str) -> KkboxData:
+def build(
+    files: Sources,
+    options: DataOptions,
+    protocol: Protocol,
+    fingerprint: str,
+    named: Mapping[str, str] | None = None,
+) -> KkboxData:
     """Read the files and make everything of them.
 
     Args:
-        files: as of :func:`dtnmr.kkbox.kkbox_files`.
+        files: as of :func:`dtnmr.kkbox.kkbox_files`, or tables.
+        options: which songs, users and plays to keep.
+        protocol: of the data.
+        fingerprint: of the data.
+        named: see :func:`dtnmr.kkbox.read_files`.
 
     Raises:
         UserError: a file is broken, or the filters leave nothing to learn from.
     """
     released = protocol == "released"
-    raw = read_files(files, exact=released)
+    raw = read_files(files, released, named)
     _meet(files, raw)
     selected = select_released(raw, options) if released else select_corrected(raw, options)
     songs, counts = len(selected.song_ids), dict(selected.counts)
     counts |= {f"{part}: {BLANKS}": blanks for part, (_, blanks) in raw.files.items() if blanks}
-    require(songs > 0, f"{files['songs']}: no song is left; lower --top, or see whether it belongs to train.csv")
+    require(songs > 0, f"{told(files, 'songs')}: no song is left; lower --top, or see whether it belongs to train.csv")
     least, most = options.min_playlist_len, options.max_playlist_len
     reason = f"no user has a training playlist of more than --min-playlist-len {least} of the {songs:,} songs kept"
     if released:
@@ -57,12 +66,15 @@ def build(files: dict[str, Path], options: DataOptions, protocol: Protocol, fing
     )
     require(
         len(train) > 0,
-        f"{files['train']}: no example to learn from is left: {reason}; change these or --top",
+        f"{told(files, 'train')}: no example to learn from is left: {reason}; change these or --top",
     )
     require(
         selected.longest != 0,
-        f"{files['songs']}: no song that is popular and short enough is longer than 0 ms; lengths cannot be scaled",
+        f"{told(files, 'songs')}: no song that is popular and short enough is longer than 0 ms; lengths cannot be "
+        "scaled",
     )
+    of_songs = {"id": named["song"]} if named and "song" in named else None
+    titles = read_titles(files, set(selected.song_ids), released, counts, of_songs)
     values, behaviours = _behaviours(list(raw.names.tabs.numbers), selected, playlists.behaviours)
     return KkboxData(
         song_ids=selected.song_ids,
@@ -84,18 +96,22 @@ def build(files: dict[str, Path], options: DataOptions, protocol: Protocol, fing
         fingerprint=fingerprint,
         counts=counts,
         longest_history=most - 1,
+        titles=titles,
+        notes=raw.notes,
     )
 
 
-def _meet(files: dict[str, Path], raw: Raw) -> None:
+def _meet(files: Sources, raw: Raw) -> None:
     """Refuse files whose ids have nothing in common, with an example of each."""
     for part, what, listed, example, played in (
         ("songs", "song", raw.songs, raw.first_song, raw.names.songs),
         ("members", "user", raw.members, str(raw.members.texts.id.iloc[0]), raw.names.users),
     ):
+        if part not in files:
+            continue
         require(
             bool((listed.numbers >= 0).any()),
-            f"{files[part]}: has no entry for any {what} of {files['train']}: ids are such as "
+            f"{told(files, part)}: has no entry for any {what} of {told(files, 'train')}: ids are such as "
             f"{console.short(example)!r} here, and {console.short(next(iter(played.numbers)))!r} there",
         )
 

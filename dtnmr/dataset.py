@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.row_counts import RowCounts
+
 Integers = NDArray[np.int32]
 SONG_FEATURES = ("genre", "artist", "composer", "language")
 """Multi-hot blocks of a song's encoding, in this order, after its first column, the scaled length."""
 USER_FEATURES = ("age", "gender", "city")
 """One-hot blocks of a user's encoding, before the block of the songs heard."""
+ROWS, PLAYS, USED, BLANKS = "rows", "plays", "used", "blank lines"
+"""What is counted of each file besides the rows left out."""
+FILES = {
+    "train": "train.csv", "test": "test.csv", "songs": "songs.csv", "members": "members.csv",
+    "song_extra_info": "song_extra_info.csv",
+}  # fmt: skip
+TABLES = {
+    "train": "plays", "test": "later plays", "songs": "songs", "members": "members", "song_extra_info": "songs",
+}  # fmt: skip
+"""Part of the data -> the file or the table that it comes from."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,9 @@ class KkboxData:
         released: whether everything was made as the released code does.
         fingerprint: SHA-256 over the files and options the arrays were made of.
         counts: figures for reports (rows read, dropped and why, ...).
+        titles: song_id -> title, of the songs that have one.
+        notes: what was recognised in the files, a sentence each.
+        tables: whether it was made of tables in memory, not of KKBOX's files.
         longest_history: a history is at most that many songs, the last ones before the position: playlists are kept
             whole, so that all songs heard are known and none of them is a candidate. (Released: no history is longer.)
     """
@@ -104,6 +120,40 @@ class KkboxData:
     fingerprint: str
     counts: dict[str, Any] = field(default_factory=dict)
     longest_history: int = 2**31 - 1
+    titles: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    tables: bool = False
+
+    def row_counts(self, parts: Sequence[str] = tuple(FILES)) -> RowCounts:
+        """What became of the rows of each file, and what they became."""
+        found, names = RowCounts(), TABLES if self.tables else FILES
+        for part in parts:
+            start = f"{part}: "
+            own = {key.removeprefix(start): count for key, count in self.counts.items() if key.startswith(start)}
+            if not own:
+                continue
+            rows, used, blanks = own.pop(PLAYS, 0) + own.pop(ROWS, 0), own.pop(USED, 0), own.pop(BLANKS, 0)
+            found.add_file(names[part], rows, blanks)
+            for reason, count in own.items():
+                found.leave_out(names[part], reason, count)
+            found.check_used(names[part], used)
+        found.parts = {
+            part: {"users": len(np.unique(self.owners[points.playlists])), "examples": len(points)}
+            for part, points in (("train", self.train), ("validation", self.validation), ("test", self.test))
+        }
+        return found
+
+    @property
+    def rows(self) -> dict[str, Any]:
+        """Rows of each file, used and left out; see :meth:`common.row_counts.RowCounts.as_json`."""
+        return self.row_counts().as_json()
+
+    def warnings(self) -> list[str]:
+        """A line if most plays were left out, or if hardly anything is left to test.
+
+        Not of the songs: most of those that are listed are never played.
+        """
+        return self.row_counts(("train", "test")).warnings(len(self.test), "test example")
 
     def histories(self, points: Points) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(n,) each: where in ``songs_played.values`` the history of each example begins and where it ends (excluded).

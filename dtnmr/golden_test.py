@@ -15,13 +15,13 @@ from dtnmr.batches import touched
 from dtnmr.data_options import DataOptions
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES
 from dtnmr.losses import make_loss, softmax
-from dtnmr.model import DTNMR, Inputs, head, music, rate, recurrent, summed_rows, tower, users
+from dtnmr.model import Inputs, Networks, summed_rows
 from dtnmr.negatives import Negatives
 from dtnmr.preprocess import prepare
-from dtnmr.released import architecture_of, build, from_torch, to_torch
 from dtnmr.row_optimizers import make_optimizer
 from dtnmr.training import Trainer
 from dtnmr.training_batches import Batch, Batches
+from dtnmr.weights import architecture_of, build, from_torch, to_torch
 
 pytestmark = pytest.mark.golden
 FOLDER = GOLDEN / "dtnmr"
@@ -126,33 +126,37 @@ def close(ours, theirs):
 
 
 def test_every_layer(arrays, architecture, model, inputs):
-    weights = model.weights_now
-    first = summed_rows(weights["user.0.kernel"], inputs.user_bits, inputs.user_rows, len(inputs.history))
-    dense = arrays["in/user"] @ np.asarray(weights["user.0.kernel"])
-    np.testing.assert_allclose(np.asarray(first), dense, rtol=0, atol=1e-6)
-    static = tower(weights, "user", first, True)
-    for layer, number in zip(static, (1, 3, 5), strict=True):
+    kernel = np.asarray(model.named["user.0.kernel"])
+    first = summed_rows(kernel, inputs.user_bits, inputs.user_rows, len(inputs.history))
+    np.testing.assert_allclose(np.asarray(first), arrays["in/user"] @ kernel, rtol=0, atol=1e-6)
+    layer = first
+    for part, number in zip(model.tower["user"], (1, 3, 5), strict=True):
+        layer = part(layer)
         close(layer, arrays[f"mid/USFC/{number}_ReLU"])
-    songs = summed_rows(weights["song.0.kernel"], inputs.song_bits, inputs.song_rows, len(inputs.lengths))
-    vectors = music(architecture, weights, songs, inputs.lengths)
+    songs = summed_rows(
+        np.asarray(model.named["song.0.kernel"]), inputs.song_bits, inputs.song_rows, len(inputs.lengths)
+    )
+    vectors = model.music(songs, inputs.lengths)
     heard, candidates = (ops.take(vectors, places, axis=0) for places in (inputs.history, inputs.candidates))
     close(heard, arrays["mid/playlist_embedding_LBE"].transpose(1, 0, 2))
     close(candidates, arrays["mid/candidate_embedding_CBE"].transpose(1, 0, 2))
     x = np.concatenate([arrays["mid/playlist_embedding_LBE"], arrays["in/behaviors_LBD"]], axis=-1)
     dynamic = 0.0
     for name, length in (("long", architecture.long_length), ("short", architecture.short_length)):
-        live = np.ones((length, x.shape[1], 1), np.float32)
-        outputs = recurrent(weights, ops.convert_to_tensor(x[-length:]), ops.convert_to_tensor(live))
-        for layer, final in zip(outputs, arrays[f"mid/{name}/h_n"], strict=True):
-            close(layer[-1], final)
-        between, preference = head(weights, outputs[-1][-1], True)
+        live = ops.ones((length, x.shape[1], 1))
+        states = ops.convert_to_tensor(x[-length:])
+        for layer, final in zip(model.lstm, arrays[f"mid/{name}/h_n"], strict=True):
+            states = layer(states, live)
+            close(states[-1], final)
+        between = model.head[0](states[-1])
+        preference = model.head[1](between)
         close(between, arrays[f"mid/{name}/head/0_Linear"])
         close(preference, arrays[f"mid/{name}/head/3_ReLU"])
         dynamic = dynamic + preference
     close(dynamic, arrays["mid/user_dynamic"])
-    user = users(architecture, weights, first, vectors, inputs)
+    user = model.users(first, vectors, inputs)
     close(user, arrays["mid/user_feature"])
-    scores = rate(architecture, weights, user, candidates)
+    scores = model.rating(user, candidates)
     close(scores, arrays["out/scores_BC1"][..., 0])
     close(model(inputs), arrays["out/scores_BC1"][..., 0])
     assert abs(float(np.mean(softmax(scores, np.zeros(len(user), np.int32)))) - arrays["out/loss"]) < 1e-6
@@ -218,7 +222,7 @@ def test_users_cancel_out_of_linear_only(architecture, torch_weights, inputs, tr
     assert scores == pytest.approx(training["user_swap_max_abs_score_change"], rel=1e-3)
     assert shares < 1e-7
     for rating in ("dot", "mlp"):
-        reacting = DTNMR(replace(architecture, rating=rating))
+        reacting = Networks(replace(architecture, rating=rating))
         for name, variable in reacting.named.items():
             if name in model.named and not name.startswith("rating."):
                 variable.assign(model.named[name])

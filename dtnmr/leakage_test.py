@@ -8,13 +8,14 @@ import pytest
 from common.command import parse
 from dtnmr import baselines
 from dtnmr.data_options import DataOptions
-from dtnmr.experiment import architecture_of, train
-from dtnmr.model import DTNMR
+from dtnmr.model import Networks
 from dtnmr.options import DtnmrOptions
 from dtnmr.preprocess import prepare
 from dtnmr.queries import Queries, of_users
+from dtnmr.recommender import architecture_of
 from dtnmr.sample import KkboxSampleOptions, write_sample
 from dtnmr.testing import rows_of
+from dtnmr.training import train
 
 OPTIONS = ("--mlp", "8", "--embedding", "4", "--lstm", "4", "--lstm-layers", "1", "--dropout", "0.2", "--epochs", "1")
 OPTIONS = (*OPTIONS, "--batch-size", "512", "--deterministic", "--long-term-len", "3", "--short-term-len", "2")
@@ -60,7 +61,7 @@ def test_trained_weights_are_equal_bit_for_bit(pair, loss, tmp_path, eagerly):
     found = []
     for data in pair:
         options = parse(DtnmrOptions, [*OPTIONS, "--loss", loss]).completed(synthetic=False)
-        model = DTNMR(architecture_of(options, data), options.seed)
+        model = Networks(architecture_of(options, data), options.seed)
         progress = train(model, options, data, tmp_path)
         history = [{name: row[name] for name in ("loss", "val_next_mrr")} for row in progress.history]
         found.append((history, {name: np.asarray(variable) for name, variable in model.named.items()}))

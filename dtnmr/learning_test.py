@@ -6,12 +6,13 @@ import pytest
 from common.command import parse
 from dtnmr import baselines
 from dtnmr.evaluation import evaluate, make_task
-from dtnmr.experiment import architecture_of, recommender, train
-from dtnmr.model import DTNMR
+from dtnmr.model import Networks
 from dtnmr.options import DtnmrOptions
 from dtnmr.preprocess import prepare
+from dtnmr.recommender import architecture_of
 from dtnmr.sample import KkboxSampleOptions, write_sample
-from dtnmr.scoring import Scorer
+from dtnmr.scoring import Scorer, recommender
+from dtnmr.training import train
 
 SMALL = ("--mlp", "32", "--embedding", "16", "--lstm", "16", "--lstm-layers", "1", "--dropout", "0")
 SMALL = (*SMALL, "--loss", "full-softmax", "--learning-rate", "0.01", "--deterministic", "--epochs", "4")
@@ -32,7 +33,7 @@ def figures(data, tmp_path_factory):
     found = {}
     for rating in ("linear", "dot", "mlp"):
         options = parse(DtnmrOptions, [*SMALL, "--rating", rating]).completed(synthetic=False)
-        model = DTNMR(architecture_of(options, data), options.seed)
+        model = Networks(architecture_of(options, data), options.seed)
         train(model, options, data, tmp_path_factory.mktemp(rating))
         found[rating] = evaluate(recommender(Scorer(model, data)), task).figures()
     found["popularity"] = evaluate(baselines.popularity(data), task).figures()
@@ -54,7 +55,7 @@ def test_dot_and_mlp_beat_popularity_and_linear_does_not(figures):
 @pytest.mark.slow
 def test_linear_gives_all_users_one_order(data, tmp_path):
     options = parse(DtnmrOptions, [*SMALL[:-1], "1", "--rating", "linear"]).completed(synthetic=False)
-    model = DTNMR(architecture_of(options, data), options.seed)
+    model = Networks(architecture_of(options, data), options.seed)
     train(model, options, data, tmp_path)
     queries = make_task(data, seed=1).users
     table = recommender(Scorer(model, data))(queries).astype(np.float64)

@@ -36,8 +36,6 @@ class DtnmrOptions(TrainingOptions, DataOptions):
     data_dir: OptionalPath = None
     """Folder with train.csv, test.csv, songs.csv and members.csv as Kaggle ships them; the same as --db. Default: the
     released files below data/kkbox, else the synthetic sample, which is written on first use."""
-    precision: Literal["auto", "float32"] = "auto"
-    """Arithmetic of the layers: float32 alone."""
     epochs: OptionalInt = None
     """Passes over the training examples; 0 evaluates the given weights (seed: 1; paper: not found). Default: 10,
     released: 1."""

@@ -22,20 +22,28 @@ def shared_out(gradients: Callable[..., Any], units: int, strategy: Any, jit: bo
     """``gradients`` of a step (see :class:`dtnmr.training.Trainer`), computed by all replicas together.
 
     Args:
-        gradients: (weights, of_users, of_songs, inputs, live, whole, seeds, own) -> (loss, hits, units alive, gradients
-            of the first three). It is given one replica's examples; ``own`` picks them along an axis of all.
+        gradients: (weights, of_users, of_songs, inputs, live, whole, seeds, scale, own) -> (loss, hits, units alive,
+            gradients of the first three). It is given one replica's examples; ``own`` picks them along an axis of all.
         units: of the songs' vectors, E.
         strategy: a ``tf.distribute`` strategy. Only its sum is used: the weights are plain variables of each process.
         jit: compile what a replica computes with XLA.
 
     Returns:
-        The function of (weights, of_users, of_songs, inputs, live, whole, seeds) with the results of the whole batch,
-        whose rows are a multiple of the replicas.
+        The function of (weights, of_users, of_songs, inputs, live, whole, seeds, scale) with the results of the whole
+        batch, whose rows are a multiple of the replicas.
     """
 
     @tf.function(jit_compile=jit)
     def share(
-        replica: Any, weights: Any, of_users: Any, of_songs: Any, inputs: Any, live: Any, whole: Any, seeds: Any
+        replica: Any,
+        weights: Any,
+        of_users: Any,
+        of_songs: Any,
+        inputs: Any,
+        live: Any,
+        whole: Any,
+        seeds: Any,
+        scale: Any,
     ) -> Any:
         count = live.shape[0] // strategy.num_replicas_in_sync
         start = replica * count
@@ -44,7 +52,8 @@ def shared_out(gradients: Callable[..., Any], units: int, strategy: Any, jit: bo
             return tf.gather(values, start + tf.range(count), axis=axis)
 
         here = inputs._replace(**{name: own(getattr(inputs, name)) for name in OF_EXAMPLES})
-        value, hits, alive, found = gradients(weights, own(of_users), of_songs, here, own(live), whole, seeds, own)
+        of_inputs = (own(of_users), of_songs, here, own(live), whole, seeds, scale)
+        value, hits, alive, found = gradients(weights, *of_inputs, own)
         d_dense, d_users, d_songs = found
         d_users = tf.roll(tf.pad(d_users, [(0, live.shape[0] - count), (0, 0)]), start, 0)  # where the examples stand
         return flat((value, hits, alive, (d_dense, d_users, d_songs)))

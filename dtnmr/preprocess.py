@@ -7,6 +7,7 @@ import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow i
 # isort: split
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,16 +19,15 @@ from common.arrays import DAMAGE, META, Recipe, array_set, digests, open_set, re
 from common.command import run_script
 from common.options import OptionalPath, UserError, reason_of, require
 from common.row_counts import print_json
-from common.sources import Dataset, data_root, dataset_folder, find_file
-from dtnmr.arrays import ARRAYS, FILES, opened, save
+from common.sources import Dataset, data_root, dataset_folder, sample_dataset
+from dtnmr.arrays import ARRAYS, FILES, digest_of_arrays, opened, save
 from dtnmr.building import build
 from dtnmr.data_options import DataOptions, Protocol
 from dtnmr.dataset import KkboxData
-from dtnmr.kkbox import EXTRA, REQUIRED, kkbox_files
-from dtnmr.stored import titles_in
-from dtnmr.tally import others, rows_of, warnings_of
+from dtnmr.kkbox import REQUIRED, kkbox_files
+from dtnmr.tally import others
 
-VERSION = 3
+VERSION = 4
 """Of the prepared arrays; raise it when other arrays are made of the same files."""
 
 
@@ -46,12 +46,11 @@ def prepare(
     """
     given = options or DataOptions()
     files = kkbox_files(raw)
-    extra = find_file(raw, *EXTRA)  # the titles, which a run keeps, too
     shaping = given.shaping(protocol)
     recipe = Recipe(
         name="dtnmr",
         version=VERSION,
-        files=files | ({"song_extra_info": extra} if extra else {}),
+        files=files,
         options=shaping,
         make=lambda folder: save(build(files, given, protocol, ""), folder) | {"options": shaping},
         arrays=ARRAYS,
@@ -59,11 +58,55 @@ def prepare(
     if given.cache is not None:
         _refuse_others(given.cache, recipe, prepared, given.reload)
     data = opened(array_set(prepared, recipe, folder=given.cache, anew=given.reload))
-    require(
-        given.subset_size <= data.songs,
-        f"--subset-size is {given.subset_size}; it must be at most the number of songs kept, {data.songs}",
-    )
+    _enough_songs(data, given)
     return data
+
+
+def _enough_songs(data: KkboxData, options: DataOptions) -> None:
+    require(
+        options.subset_size <= data.songs,
+        f"--subset-size is {options.subset_size}; it must be at most the number of songs kept, {data.songs}",
+    )
+
+
+def prepare_tables(
+    plays: Any,
+    songs: Any,
+    members: Any,
+    options: DataOptions,
+    protocol: Protocol = "corrected",
+    named: Mapping[str, str] | None = None,
+) -> KkboxData:
+    """The arrays of tables, all of whose plays are learnt from: there is no test part.
+
+    Args:
+        plays: a user and a song in each row, in the order of time; see :data:`dtnmr.kkbox.USUAL_NAMES`.
+        songs: their metadata, and perhaps titles.
+        members: metadata of the users; None: nothing is known of them.
+        options: which songs, users and plays to keep.
+        protocol: of the data.
+        named: names of the columns ``user`` and ``song``.
+
+    Raises:
+        UserError: a table is wrong, or the filters leave nothing to learn from.
+    """
+    sources = {"train": plays, "songs": songs, "song_extra_info": songs}
+    sources |= {} if members is None else {"members": members}
+    data = build(sources, options, protocol, "", named)
+    counts = {
+        name: count for name, count in data.counts.items() if not name.startswith(("test: ", "song_extra_info: "))
+    }
+    data = dataclasses.replace(data, counts=counts, tables=True)
+    _enough_songs(data, options)
+    return dataclasses.replace(data, fingerprint=digest_of_arrays(data))
+
+
+def load_sample(options: DataOptions, protocol: Protocol) -> tuple[Dataset, KkboxData]:
+    """The synthetic sample, whatever else is there; see :func:`load_dataset`."""
+    from dtnmr.sample import write_sample
+
+    dataset = sample_dataset("kkbox", REQUIRED, write_sample)
+    return dataset, prepare(dataset.raw, dataset.prepared, options, protocol)
 
 
 def _refuse_others(folder: Path, recipe: Recipe, prepared: Path, reload: bool) -> None:
@@ -152,10 +195,8 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
         "bits of a song, with its length": data.song_width + 1,
         "bits of a user, with the songs heard": data.user_width + data.song_width,
     }
-    rows = rows_of(data)
-    titles_in(dataset.raw, data, rows)
-    for warning in warnings_of(data):
-        console.notify(f"warning: {warning}")
+    rows = data.row_counts()
+    console.notify(*data.notes, *(f"warning: {warning}" for warning in data.warnings()))
     found = {
         "dataset": dataclasses.asdict(dataset),
         "counts": data.counts,

@@ -23,7 +23,6 @@ from dtnmr.encoding import encode_user
 from dtnmr.evaluation import make_task
 from dtnmr.preprocess import PreprocessOptions, load_dataset, main, prepare
 from dtnmr.selection_test import table, write_adversarial
-from dtnmr.tally import rows_of
 
 TRAIN = "msno,song_id,source_system_tab,source_screen_name,source_type,target"
 TEST = "id,msno,song_id,source_system_tab,source_screen_name,source_type"
@@ -58,7 +57,7 @@ def write_kkbox(
 
 
 def files_of(data) -> dict:
-    return rows_of(data).as_json()["files"]
+    return data.rows["files"]
 
 
 def played(data) -> dict[str, str]:
@@ -266,7 +265,7 @@ def test_a_title_that_begins_with_a_quotation_mark_swallows_no_row(tmp_path):
     assert prepare(raw, tmp_path / "out", ALL).song_ids == list("abcdefghij")
 
 
-def test_ids_with_and_without_a_decimal_are_the_same(tmp_path, capsys):
+def test_ids_with_and_without_a_decimal_are_the_same(tmp_path):
     members, songs = {"1.0": "1,25,male,7,1,1"}, {str(n): "200000,1,An Artist,A Writer,,3" for n in range(5)}
     raw = write_kkbox(tmp_path / "raw", "u:01234", "u:0", songs, members)
     for name in ("train", "test"):
@@ -274,8 +273,7 @@ def test_ids_with_and_without_a_decimal_are_the_same(tmp_path, capsys):
         file.write_text(re.sub(r"u,(\d)", r"1,\1.0", file.read_text()))
     data = prepare(raw, tmp_path / "out", ALL)
     assert played(data) == {"1": "01234|"} and files_of(data)["train.csv"]["used"] == 5
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 3 and all("101.0" in line or ".0" in line for line in said), said
+    assert len(data.notes) == 3 and all("101.0" in line or ".0" in line for line in data.notes), data.notes
     with pytest.raises(UserError, match=r"has no entry for any song of .*: ids are such as '0' here, and '0\.0' there"):
         prepare(raw, tmp_path / "exact", ALL, "released")
 

@@ -2,36 +2,42 @@
 
 import gzip
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from common.command import parse
 from common.options import UserError
-from common.row_counts import UNNEEDED, RowCounts
+from common.paper import WEIGHTS
+from common.row_counts import UNNEEDED
 from common.testing import reseal
-from common.vocabulary import digest
-from dtnmr.model import DTNMR, Architecture
+from common.vocabulary import digest, save_vocabulary
+from common.weights import save_own_weights
+from dtnmr.architecture import Architecture
+from dtnmr.arrays import columns, read_data, save_data
+from dtnmr.kkbox import read_titles
+from dtnmr.model import Networks
 from dtnmr.queries import of_users
 from dtnmr.recommend import RecommendOptions, main
 from dtnmr.scoring import Scorer
-from dtnmr.stored import WEIGHTS, columns, load_model, read_data, read_titles, save_data, titles, titles_in
 from dtnmr.testing import rows_of, tiny_data
+from dtnmr.weights import load_model
 
 DATA = tiny_data()
 SONGS = "song_id,song_length,genre_ids,artist_name,composer,lyricist,language\n"
 
 
-def write_run(folder, raw=None, **settings):
+def write_run(folder, data=DATA, **settings):
     """A run directory as train.py leaves it; returns its model."""
     sizes = {"embedding": 4, "mlp": (6,), "lstm": 5, "lstm_layers": 1} | settings
     architecture = Architecture(DATA.song_width, DATA.user_width, len(DATA.values["behaviour"]), **sizes)
-    model = DTNMR(architecture, seed=3)
-    model.save_weights(folder / WEIGHTS)
+    model = Networks(architecture, seed=3)
+    save_own_weights(folder / WEIGHTS, model.whole)
     facts = {"architecture": asdict(architecture), "dataset": {"fingerprint": DATA.fingerprint}}
     (folder / "options.json").write_text(json.dumps(facts | {"options": {}, "vocabulary": digest(columns(DATA))}))
-    save_data(folder, DATA, titles_in(raw or folder, DATA))
+    save_vocabulary(folder, columns(DATA))
+    save_data(folder, data)
     return model
 
 
@@ -75,7 +81,7 @@ def test_a_user_of_the_dataset_gets_the_best_songs_not_heard_in_training(finishe
 
 def test_a_new_user(finished, capsys):
     folder, model = finished
-    found = recommend(folder, "--age", 30, "--gender", "male", "--city", 1, "--songs", "s3", "s9", "--top-k", 3)
+    found = recommend(folder, "--age", 30, "--gender", "male", "--city", 1, "--history", "s3", "s9", "--top-k", 3)
     assert listed(found) == best_by_hand(model, [3, 9], [-1, -1], [1, 5, 6], 3)
     out = capsys.readouterr().out
     assert "a new user after 2 songs" in out and "artist" in out and found["recommended"][0]["song"] in out
@@ -168,30 +174,36 @@ def test_titles_where_the_dataset_has_them(tmp_path, capsys):
     raw, run = tmp_path / "raw", tmp_path / "run"
     raw.mkdir(), run.mkdir()
     rows = "".join(f"s{song},[red]Title {song}[/],X\n" for song in range(36)) + "other,No,X\n"
-    (raw / "song_extra_info.csv").write_text("song_id,name,isrc\n" + rows)
-    write_run(run, raw)
-    assert titles(run)["s3"] == "[red]Title 3[/]" and "other" not in titles(run)
-    found = recommend(run, "--user", "u1", "--top-k", 2)
-    assert found["recommended"][0]["title"].startswith("[red]Title ") and "[red]Title " in capsys.readouterr().out
     info = raw / "song_extra_info.csv"
+    info.write_text("song_id,name,isrc\n" + rows)
+
+    def titles_of(file, songs, **options):
+        return read_titles({"song_extra_info": file}, songs, **options)
+
+    found = titles_of(info, set(DATA.song_ids))
+    assert found["s3"] == "[red]Title 3[/]" and "other" not in found
+    write_run(run, replace(DATA, titles=found))
+    best = recommend(run, "--user", "u1", "--top-k", 2)["recommended"]
+    assert best[0]["title"].startswith("[red]Title ") and "[red]Title " in capsys.readouterr().out
     info.write_text(info.read_text().replace("s5,", 's5,"').replace("s9,", 's9,"'))  # whatever comes between is lost
     with pytest.raises(UserError, match=r"song_extra_info\.csv, line 7: a quotation mark opens a value"):
-        read_titles(info, {"s3"})
+        titles_of(info, {"s3"})
     info.write_text("song_id,name,isrc\n" + rows)
     packed = raw / "song_extra_info.csv.gz"
     packed.write_bytes(gzip.compress((raw / "song_extra_info.csv").read_bytes()))
-    counts = RowCounts()
-    assert read_titles(packed, {"s3"}, counts=counts) == {"s3": "[red]Title 3[/]"}
-    assert counts.used(packed) == 1 and counts.left_out[packed.name] == {UNNEEDED: counts.rows[packed.name] - 1}
+    counts = {}
+    assert titles_of(packed, {"s3"}, counts=counts) == {"s3": "[red]Title 3[/]"}
+    part = "song_extra_info: "
+    assert counts[f"{part}used"] == 1 and counts[part + UNNEEDED] == counts[f"{part}rows"] - 1 == 36
     packed.write_bytes(b"no archive")
     with pytest.raises(UserError, match="is damaged"):
-        read_titles(packed, set())
+        titles_of(packed, set())
     info.write_text("song_id,name\n101.0,One\n7.0,Two\n")  # as pandas writes integers where others are missing
-    assert read_titles(info, {"101"}) == {"101": "One"}
-    assert read_titles(info, {"101.0"}, exact=True) == {"101.0": "One"}
-    (raw / "song_extra_info.csv").write_text("song_id,isrc\n")
+    assert titles_of(info, {"101"}) == {"101": "One"}
+    assert titles_of(info, {"101.0"}, exact=True) == {"101.0": "One"}
+    info.write_text("song_id,isrc\n")
     with pytest.raises(UserError, match="line 1: the column name is missing"):
-        read_titles(raw / "song_extra_info.csv", set())
+        titles_of(info, set())
 
 
 def test_what_a_run_keeps_is_what_it_was_trained_on(run):
@@ -247,8 +259,7 @@ def test_no_run(folder):
         ("data/texts.json", "{", "missing, damaged or of another run"),
         (WEIGHTS, None, "the run is not finished"),
         (WEIGHTS, "no weights", "do not fit"),
-        ("titles.json", "{", "cannot be read"),
-        ("titles.json", "[]", "holds no titles"),
+        ("vocabulary.json", "[]", "cannot be read"),
     ],
 )
 def test_a_run_that_is_not_whole(run, file, content, message):
@@ -291,10 +302,10 @@ def test_a_diverged_or_dead_model_says_so(run, capsys):
     folder, model = run
     for name in ("song.1.kernel", "song.1.bias"):
         model.named[name].assign(np.zeros(model.named[name].shape, np.float32))
-    model.save_weights(folder / WEIGHTS)
+    save_own_weights(folder / WEIGHTS, model.whole)
     found = recommend(folder, "--user", "u1", "--json")
     assert "all songs alike" in capsys.readouterr().err and len(found["recommended"]) == 10
     model.named["song.1.bias"].assign(np.full(4, np.nan, np.float32))
-    model.save_weights(folder / WEIGHTS)
+    save_own_weights(folder / WEIGHTS, model.whole)
     with pytest.raises(UserError, match="finite"):
         recommend(folder, "--user", "u1")

@@ -16,8 +16,6 @@ OptimizerName = Literal["sgd", "adam", "lazy-adam", "adagrad"]
 class RowSGD(RowOptimizer):
     """w -= lr g: rows that are not touched have no gradient, so this is plain SGD, exactly."""
 
-    state: dict[str, Any] = {}  # noqa: RUF012  (it has none)
-
     def rows(self, name: str, indices: Any, gradients: Any) -> None:
         """See :class:`~common.optimizers.RowOptimizer`."""
         _subtract(self.variables[name], indices, self.learning_rate * gradients)
@@ -36,10 +34,10 @@ class LazyRowAdam(RowOptimizer):
 
     BETAS, EPSILON = (0.9, 0.999), 1e-7
 
-    def __init__(self, variables: Mapping[str, keras.Variable], learning_rate: float) -> None:
+    def __init__(self, variables: Mapping[str, keras.Variable], learning_rate: float, scaled: bool = False) -> None:
         import tensorflow as tf
 
-        super().__init__(variables, learning_rate)
+        super().__init__(variables, learning_rate, scaled)
         self._tf = tf
         self._means, self._squares = (
             {name: tf.Variable(tf.zeros(variable.shape)) for name, variable in self.variables.items()} for _ in range(2)
@@ -50,7 +48,7 @@ class LazyRowAdam(RowOptimizer):
     def state(self) -> dict[str, Any]:
         """See :class:`~common.optimizers.RowOptimizer`."""
         kinds = {"mean": self._means, "square": self._squares, "steps": self._steps}
-        return {f"{kind}.{name}": v for kind, variables in kinds.items() for name, v in variables.items()}
+        return super().state | {f"{kind}.{n}": v for kind, variables in kinds.items() for n, v in variables.items()}
 
     def rows(self, name: str, indices: Any, gradients: Any) -> None:
         """See :class:`~common.optimizers.RowOptimizer`."""
@@ -85,8 +83,12 @@ def _subtract(variable: keras.Variable, indices: Any, values: Any) -> None:
     tf.raw_ops.ResourceScatterUpdate(resource=variable.value.handle, indices=indices, updates=rows)
 
 
-def make_optimizer(name: OptimizerName, variables: Mapping[str, keras.Variable], learning_rate: float) -> RowOptimizer:
+def make_optimizer(
+    name: OptimizerName, variables: Mapping[str, keras.Variable], learning_rate: float, scaled: bool = False
+) -> RowOptimizer:
     """The optimizer ``name``: ``adam`` is Keras's, exactly, but writes every row of a kernel in every step.
+
+    ``scaled``: of networks in float16, see :class:`common.optimizers.RowOptimizer`.
 
     Raises:
         UserError: there is none of that name.
@@ -99,4 +101,4 @@ def make_optimizer(name: OptimizerName, variables: Mapping[str, keras.Variable],
     }
     if name not in kinds:
         raise UserError(f"--optimizer {name}: expected one of {', '.join(kinds)}")
-    return kinds[name](variables, learning_rate)
+    return kinds[name](variables, learning_rate, scaled=scaled)

@@ -12,7 +12,9 @@ from scipy.sparse import csr_matrix
 from common.options import require
 from dtnmr.batches import Examples
 from dtnmr.dataset import Integers, KkboxData, Rows
-from dtnmr.model import DTNMR, dynamic, music, tower
+from dtnmr.evaluation import Scores
+from dtnmr.model import Networks
+from dtnmr.queries import Queries, take_rows
 
 Floats = NDArray[np.float32]
 USERS, CACHED = 512, 1 << 17
@@ -30,7 +32,7 @@ class Scorer:
         UserError: the columns of the data are not those of the model.
     """
 
-    def __init__(self, model: DTNMR, data: KkboxData) -> None:
+    def __init__(self, model: Networks, data: KkboxData) -> None:
         self.architecture = a = model.architecture
         widths = (data.song_width, data.user_width, len(data.values["behaviour"]))
         wanted = (a.song_width, a.user_width, a.behaviours)
@@ -40,9 +42,10 @@ class Scorer:
             "they are of another preparation than the run",
         )
         self.data = data
+        self.model = model
         self._weights: dict[str, Any] = {name: np.asarray(variable) for name, variable in model.named.items()}
-        first = _product(data.song_bits.values, data.song_bits.indptr, self._weights["song.0.kernel"])
-        self._songs = _array(music(a, self._weights, ops.convert_to_tensor(first), ops.convert_to_tensor(data.lengths)))
+        product = _product(data.song_bits.values, data.song_bits.indptr, self._weights["song.0.kernel"])
+        self._songs = _array(model.music(ops.convert_to_tensor(product), ops.convert_to_tensor(data.lengths)))
 
     def song_vectors(self) -> Floats:
         """(songs, E): MFC of every song."""
@@ -70,14 +73,12 @@ class Scorer:
         return np.concatenate(parts) if parts else np.zeros((0, self.architecture.embedding), np.float32)
 
     def _user_vectors(self, examples: Examples, playlists: Integers, positions: NDArray[np.int64]) -> Floats:
-        a, weights = self.architecture, self._weights
         bits, rows = examples.columns(playlists, positions)
         indptr = np.searchsorted(rows, np.arange(len(playlists) + 1))
-        first = _product(bits, indptr, weights["user.0.kernel"])
-        static = tower(weights, "user", ops.convert_to_tensor(first), a.final_relu)[-1]
+        static = self.model.static(ops.convert_to_tensor(_product(bits, indptr, self._weights["user.0.kernel"])))
         songs, behaviours, live = examples.window(playlists, positions)
         heard, behaviours, live = (ops.convert_to_tensor(x) for x in (self._songs[songs], behaviours, live))
-        return _array(static + dynamic(a, weights, heard, behaviours, live))
+        return _array(static + self.model.dynamic(heard, behaviours, live))
 
     def scores(self, histories: Rows, behaviours: Rows, user_bits: Rows) -> Floats:
         """(n, songs): scores of all songs; see :meth:`user_vectors`."""
@@ -93,6 +94,15 @@ class Scorer:
         if a.rating == "linear":
             return of_users + of_songs.T
         return _relu_sum(of_users, of_songs, weights["rating.kernel"][:, 0]) + weights["rating.out"]
+
+
+def recommender(scorer: Scorer) -> Scores:
+    """A model's scores as those of a recommender."""
+
+    def scores(queries: Queries) -> NDArray[Any]:
+        return scorer.scores(queries.histories, queries.behaviours, take_rows(scorer.data.user_bits, queries.users))
+
+    return scores
 
 
 def _relu_sum(of_users: Floats, of_songs: Floats, kernel: Floats) -> Floats:

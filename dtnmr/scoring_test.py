@@ -5,7 +5,7 @@ import pytest
 
 from common.options import UserError
 from dtnmr.batches import Examples
-from dtnmr.model import DTNMR
+from dtnmr.model import Networks
 from dtnmr.model_test import DATA, SMALL
 from dtnmr.queries import of_users, take_rows
 from dtnmr.scoring import Scorer
@@ -13,7 +13,7 @@ from dtnmr.scoring import Scorer
 
 @pytest.mark.parametrize("rating", ["linear", "dot", "mlp"])
 def test_scores_equal_those_of_the_model(rating, monkeypatch):
-    model = DTNMR(replace(SMALL, rating=rating, final_relu=rating == "linear"))
+    model = Networks(replace(SMALL, rating=rating, final_relu=rating == "linear"))
     asked = of_users(DATA)  # the last one has heard nothing
     bits = take_rows(DATA.user_bits, asked.users)
     scorer = Scorer(model, DATA)
@@ -31,7 +31,7 @@ def test_scores_equal_those_of_the_model(rating, monkeypatch):
 
 
 def test_dead_songs_are_noticed():
-    model = DTNMR(replace(SMALL, final_relu=True))
+    model = Networks(replace(SMALL, final_relu=True))
     model.named["song.2.bias"].assign(np.full(6, -100.0))
     scorer = Scorer(model, DATA)
     asked = of_users(DATA)
@@ -41,4 +41,4 @@ def test_dead_songs_are_noticed():
 
 def test_data_of_other_columns_are_refused():
     with pytest.raises(UserError, match="another preparation than the run"):
-        Scorer(DTNMR(replace(SMALL, user_width=3)), DATA)
+        Scorer(Networks(replace(SMALL, user_width=3)), DATA)

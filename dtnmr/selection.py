@@ -196,9 +196,7 @@ def select_corrected(raw: Raw, options: DataOptions) -> Selected:
 
     tallies = [Tally(file, len(part)) for file, part in (("train", raw.train), ("test", raw.test))]
     for tally, part in zip(tallies, (raw.train, raw.test), strict=True):
-        tally.leave_out(
-            NO_ID, _blank(raw.names.users.numbers, part.users) | _blank(raw.names.songs.numbers, part.songs)
-        )
+        tally.leave_out(NO_ID, blank(raw.names.users.numbers, part.users) | blank(raw.names.songs.numbers, part.songs))
         tally.leave_out(NO_USER, ~listed[part.users])
         tally.leave_out(USER_LEFT_OUT, ~admitted[part.users])
         tally.leave_out(AGAIN, repeated(part, count))
@@ -287,7 +285,7 @@ def _first_rows(raw: Raw, file: str, unplayed: str) -> tuple[dict[str, list[str]
     return texts, Tally(file, int(kept.sum()), **left_out), entries.numbers[kept]
 
 
-def _blank(numbers: dict[str, int], column: Integers) -> Mask:
+def blank(numbers: dict[str, int], column: Integers) -> Mask:
     """(rows,) whether an id is blank."""
     return np.isin(column, [number for text, number in numbers.items() if not text.strip()])
 

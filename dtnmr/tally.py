@@ -7,10 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.row_counts import RowCounts
-from dtnmr.dataset import KkboxData
-
-ROWS, PLAYS, USED, BLANKS = "rows", "plays", "used", "blank lines"
+from dtnmr.dataset import PLAYS, ROWS, USED
 
 
 class Tally:
@@ -37,30 +34,6 @@ class Tally:
         rows = PLAYS if self.file in ("train", "test") else ROWS
         found = {rows: used + sum(reasons.values()), USED: used} | reasons
         return {f"{self.file}: {name}": count for name, count in found.items()}
-
-
-def rows_of(data: KkboxData, files: tuple[str, ...] = ("train", "test", "songs", "members")) -> RowCounts:
-    """What became of the rows of each file, and what they became, of prepared data."""
-    found = RowCounts()
-    for file in files:
-        own = {
-            key.removeprefix(f"{file}: "): count for key, count in data.counts.items() if key.startswith(f"{file}: ")
-        }
-        rows, used, blanks = own.pop(PLAYS, 0) + own.pop(ROWS, 0), own.pop(USED, 0), own.pop(BLANKS, 0)
-        found.add_file(f"{file}.csv", rows, blanks)
-        for reason, count in own.items():
-            found.leave_out(f"{file}.csv", reason, count)
-        found.check_used(f"{file}.csv", used)
-    found.parts = {
-        part: {"users": len(np.unique(data.owners[points.playlists])), "examples": len(points)}
-        for part, points in (("train", data.train), ("validation", data.validation), ("test", data.test))
-    }
-    return found
-
-
-def warnings_of(data: KkboxData) -> list[str]:
-    """A line if most plays were left out, or if hardly anything is left to test. Most songs listed are never played."""
-    return rows_of(data, ("train", "test")).warnings(len(data.test), "test example")
 
 
 def others(counts: dict[str, Any]) -> dict[str, Any]:

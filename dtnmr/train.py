@@ -6,7 +6,7 @@ from typing import Any
 
 from common.command import run_script
 from dtnmr.options import DtnmrOptions
-from dtnmr.preprocess import load_dataset
+from dtnmr.recommender import DTNMR
 
 
 def main(options: DtnmrOptions) -> dict[str, Any]:
@@ -14,12 +14,7 @@ def main(options: DtnmrOptions) -> dict[str, Any]:
 
     Without --db it uses the released files below data/kkbox, or else a synthetic sample that it writes itself.
     """
-    dataset, data = load_dataset(options.of_data, options.protocol, options.data_dir)
-    # Imported late: a mistake in the options or the data is reported without waiting for TensorFlow.
-    from common import runtime  # noqa: F401 (first of all: it quiets TensorFlow)
-    from dtnmr.experiment import run
-
-    return run(options, dataset, data)
+    return DTNMR.of(options).run()
 
 
 if __name__ == "__main__":

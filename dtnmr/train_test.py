@@ -11,14 +11,14 @@ from common.command import parse
 from common.options import PROJECT
 from common.testing import NOISE, in_process, metrics_of
 from conftest import GOLDEN
+from dtnmr import DTNMR
 from dtnmr.architecture import Architecture
-from dtnmr.model import DTNMR
+from dtnmr.model import Networks
 from dtnmr.options import DtnmrOptions
 from dtnmr.preprocess import load_dataset
-from dtnmr.released import save_released
 from dtnmr.sample import KkboxSampleOptions, write_sample
-from dtnmr.stored import load_model, read_data
 from dtnmr.train import main
+from dtnmr.weights import save_released
 
 TINY = ("--mlp", 8, "--embedding", 4, "--lstm", 4, "--lstm-layers", 1, "--no-baselines", "--test-points", 200)
 TINY += ("--deterministic", "--batch-size", 512)  # without XLA: compiling takes longer than such a run
@@ -86,7 +86,7 @@ def test_released_weights_are_evaluated(cli, tmp_path):
     status, out, err = cli(*base, "--run-dir", run)
     assert status == 0, err
     assert "DTNMR (linear)" in out
-    save_released(tmp_path / "torch.npz", load_model(run / "model.weights.h5", read_data(run)))
+    save_released(tmp_path / "torch.npz", DTNMR.load(run).networks)
     status, _, err = cli(*base, "--epochs", 0, "--weights", tmp_path / "torch.npz", "--run-dir", tmp_path / "again")
     assert status == 0 and "does not name its columns" in err
     ours, theirs = (metrics_of(path)["metrics"] for path in (run, tmp_path / "again"))
@@ -101,7 +101,7 @@ def test_all_units_dead_is_reported(cli, tmp_path):
     architecture = Architecture(
         data.song_width, data.user_width, len(data.values["behaviour"]), rating="linear", final_relu=True
     )
-    model = DTNMR(architecture)
+    model = Networks(architecture)
     model.named["song.2.bias"].assign(np.full(32, -100, np.float32))
     save_released(tmp_path / "dead.npz", model)
     status, _, err = cli(*base, "--epochs", 0, "--weights", tmp_path / "dead.npz", "--run-dir", tmp_path / "run")

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 from tqdm import tqdm
 
-from common import console
+from common import console, runtime
 from common.checkpoint import Progress
 from common.dropout import drop
 from common.epochs import EpochLoop, Monitor, Trained, advancing
@@ -26,19 +27,28 @@ from common.options import require
 from common.replicas import said_if_a_worker_is_gone
 from dtnmr.architecture import Architecture
 from dtnmr.batches import Touched
-from dtnmr.losses import Loss
-from dtnmr.model import DTNMR, TABLES, Inputs, Masks, music, rate, rate_all, users
+from dtnmr.dataset import KkboxData, training_part
+from dtnmr.evaluation import make_task, means, point_values
+from dtnmr.losses import Loss, make_loss
+from dtnmr.model import TABLES, Inputs, Masks, Networks
+from dtnmr.negatives import Negatives
+from dtnmr.options import DtnmrOptions
 from dtnmr.parallel import shared_out
+from dtnmr.row_optimizers import make_optimizer
+from dtnmr.scoring import Scorer, recommender
 from dtnmr.training_batches import Batch, Batches
 
 Evaluate = Callable[[int], dict[str, float]]
+MONITOR = Monitor("val_next_mrr", higher=True)
+VALIDATION_POINTS = 5_000
+"""Validation examples that choose the epoch; of more, as many are drawn."""
 
 
 class Trainer:
     """Trains a model batch by batch.
 
     Args:
-        model: the model.
+        model: the networks.
         optimizer: see :mod:`dtnmr.row_optimizers`.
         loss: from :func:`dtnmr.losses.make_loss`.
         pool: (songs,) which songs a full softmax is over; None for losses over label and negatives.
@@ -52,7 +62,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: DTNMR,
+        model: Networks,
         optimizer: RowOptimizer,
         loss: Loss,
         pool: np.ndarray | None = None,
@@ -76,31 +86,35 @@ class Trainer:
             live: Any,
             whole: Any,
             seeds: Any,
+            scale: Any,
             own: Any = lambda values, axis: values,
         ) -> Any:
-            """Loss, hits and for each unit whether it is alive; gradients of the first three.
+            """Loss, hits and for each unit whether it is alive; gradients of the first three, times ``scale``.
 
             ``live`` (B,) are the weights of the examples, ``whole`` those of the batch together; ``own`` picks these
             examples along an axis of all that the batch has.
             """
             replicas = 1 if alone else strategy.num_replicas_in_sync
-            with tf.GradientTape() as tape:
+            with (
+                tf.GradientTape() as tape,
+                keras.StatelessScope([(named[name], weight) for name, weight in weights.items()]),
+            ):
                 tape.watch((weights, of_users, of_songs))
-                songs = music(architecture, weights, of_songs, inputs.lengths)  # (S, E)
+                songs = model.music(of_songs, inputs.lengths)  # (S, E)
                 if user_side:
                     masks = _masks(architecture, inputs.history.shape[0] * replicas, seeds, own)
-                    user = users(architecture, weights, of_users, songs, inputs, masks)  # (B, E)
+                    user = model.users(of_users, songs, inputs, masks)  # (B, E)
                 else:
-                    user = tf.zeros((inputs.history.shape[0], architecture.embedding))
+                    user = tf.zeros((inputs.history.shape[0], architecture.embedding), songs.dtype)
                 if barred is None:
-                    candidates = ops.take(songs, inputs.candidates, axis=0)  # (B, C, E)
-                    scores = rate(architecture, weights, user, candidates)
+                    scores = tf.cast(model.rating(user, model.songs_at(songs, inputs.candidates)), tf.float32)  # (B, C)
                     labels = tf.zeros_like(inputs.candidates[:, 0])
                 else:
-                    scores = rate_all(architecture, weights, user, songs) + barred  # (B, S)
+                    scores = tf.cast(model.rating(user, songs), tf.float32) + barred  # (B, S)
                     labels = inputs.candidates[:, 0]
                 value = tf.reduce_sum(loss(scores, labels) * live) / whole
-            found = tape.gradient(value, (weights, of_users, of_songs), unconnected_gradients="zero")
+                scaled = value * scale
+            found = tape.gradient(scaled, (weights, of_users, of_songs), unconnected_gradients="zero")
             own = tf.gather(scores, labels, axis=1, batch_dims=1)
             above = tf.reduce_sum(tf.cast(scores >= own[:, None], tf.float32), axis=1) <= 1.0  # ties count against it
             alive = tf.reduce_any(tf.gather(songs, inputs.candidates) != 0.0, axis=(0, 1))
@@ -127,13 +141,22 @@ class Trainer:
             # Lists of columns stay outside: their lengths differ from batch to batch, and each would be compiled anew.
             fixed = inputs._replace(song_bits=(), song_rows=(), user_bits=(), user_rows=())
             whole = tf.reduce_sum(batch.weights)
-            value, hits, alive, found = of_batch(weights, of_users, of_songs, fixed, batch.weights, whole, seeds)
-            d_dense, d_users, d_songs = found
-            if user_side:
-                optimizer.rows(TABLES[0], batch.users.rows, _of_rows(d_users, batch.users, inputs.user_rows))
-            optimizer.rows(TABLES[1], batch.songs.rows, _of_rows(d_songs, batch.songs, inputs.song_rows))
-            for name in dense:
-                optimizer.whole(name, d_dense[name])
+            scale = tf.convert_to_tensor(optimizer.scale.factor) if optimizer.scale else tf.constant(1.0)
+            of_inputs = (of_users, of_songs, fixed, batch.weights, whole, seeds, scale)
+            value, hits, alive, found = of_batch(weights, *of_inputs)
+
+            def update(gradients: Any) -> None:
+                d_dense, d_users, d_songs = gradients
+                if user_side:
+                    optimizer.rows(TABLES[0], batch.users.rows, _of_rows(d_users, batch.users, inputs.user_rows))
+                optimizer.rows(TABLES[1], batch.songs.rows, _of_rows(d_songs, batch.songs, inputs.song_rows))
+                for name in dense:
+                    optimizer.whole(name, d_dense[name])
+
+            if optimizer.scale:
+                optimizer.scale.apply(found, update)
+            else:
+                update(found)
             return value, hits, tf.math.count_nonzero(alive)
 
         self._step = step
@@ -208,6 +231,41 @@ def fit(
         return done
 
     return loop.run(train, epochs, evaluate, description, total=len(batches))
+
+
+def train(model: Networks, options: DtnmrOptions, data: KkboxData, folder: Path | None = None) -> Progress:
+    """Train on the training file alone; with validation examples the weights of the best epoch stay, else the last."""
+    assert options.epochs is not None and options.batch_size and options.loss and options.optimizer
+    assert options.learning_rate is not None
+    data = training_part(data)
+    scaled = runtime.precision(options) == "mixed_float16"
+    optimizer = make_optimizer(options.optimizer, model.named, options.learning_rate, scaled)
+    negatives, pool = None, None
+    if options.loss == "full-softmax":
+        pool = data.plays > 0
+    else:
+        assert options.negatives is not None
+        power = options.negatives_power or 0.0
+        negatives = Negatives(data, options.negatives, options.subset_size - 1, options.seed, power)
+    loss, strategy = make_loss(options.loss), runtime.strategy(options.distribute)
+    trainer = Trainer(model, optimizer, loss, pool, options.seed, jit=not options.deterministic, strategy=strategy)
+    batches = Batches(model.architecture, data, data.train, negatives, options.batch_size, options.seed)
+    validate = Validation(model, data, options.seed) if len(data.validation) else None
+    monitor = MONITOR if validate else None
+    return fit(trainer, optimizer, batches, options.epochs, folder, options.resume, validate, monitor)
+
+
+class Validation:
+    """Ranks the next song at validation examples, by which the best epoch is chosen."""
+
+    def __init__(self, model: Networks, data: KkboxData, seed: int) -> None:
+        self.model, self.data = model, data
+        self.task = make_task(replace(data, test=data.validation), seed, VALIDATION_POINTS)
+
+    def __call__(self, epoch: int) -> dict[str, float]:
+        """The figures of an epoch for its row of the history."""
+        found = means(point_values(recommender(Scorer(self.model, self.data)), self.task, (10,)))
+        return {MONITOR.name: found["next_mrr"], "val_next_recall@10": found["next_recall@10"]}
 
 
 DEAD = (

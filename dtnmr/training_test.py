@@ -9,7 +9,7 @@ from common.optimizers import sum_rows
 from common.options import UserError
 from dtnmr.dataset import Points, Rows
 from dtnmr.losses import make_loss, softmax
-from dtnmr.model import DTNMR
+from dtnmr.model import Networks
 from dtnmr.model_test import DATA, SMALL
 from dtnmr.negatives import Negatives
 from dtnmr.row_optimizers import make_optimizer
@@ -22,7 +22,7 @@ RATES = {"sgd": 0.1, "adam": 0.01, "lazy-adam": 0.01, "adagrad": 0.05}
 
 
 def parts(architecture=PLAIN, optimizer="sgd", loss="softmax", batch=16, data=DATA, seed=1, count=4, **options):
-    model = DTNMR(architecture, 1)
+    model = Networks(architecture, 1)
     chosen = make_optimizer(optimizer, model.named, RATES[optimizer])
     full = loss == "full-softmax"
     pool = data.plays > 0 if full else None
@@ -53,7 +53,7 @@ def test_steps_equal_keras_on_the_whole_kernels(optimizer, rating):
     architecture = replace(PLAIN, rating=rating)
     trainer, _, batches = parts(architecture, optimizer, user_side=True)
     kind = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[optimizer]
-    other, keras_optimizer = DTNMR(architecture, 1), kind(RATES[optimizer])
+    other, keras_optimizer = Networks(architecture, 1), kind(RATES[optimizer])
     variables = list(other.named.values())
     for number, batch in enumerate(list(batches.epoch(0))[:4]):
         loss, _, _ = trainer.step(batch, 0, number)
@@ -107,6 +107,7 @@ def test_what_fills_up_the_last_batch_changes_nothing():
         np.testing.assert_allclose(values, results[1][2][name], atol=1e-6)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_without_the_users_side_linear_learns_the_same():
     results = []
     for user_side in (True, False):
@@ -205,3 +206,24 @@ def test_taste_is_learnt_unless_the_user_cancels_out(rating):
     accuracy = np.mean([row["accuracy"] for row in progress.history[-3:]])
     # Of two negatives, each is of the same genre, and no worse, one time in six or so.
     assert accuracy < 0.5 if rating == "linear" else accuracy > 0.6, accuracy
+
+
+@pytest.mark.usefixtures("eagerly")
+@pytest.mark.parametrize("half", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_learns_as_much(half):
+    """The losses of steps stay finite and close to those in float32; in float16 no step is left out."""
+    losses = []
+    for policy in ("float32", half):
+        try:
+            keras.config.set_dtype_policy(policy)
+            model = Networks(PLAIN, 1)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        chosen = make_optimizer("adam", model.named, RATES["adam"], scaled=policy == "mixed_float16")
+        trainer = Trainer(model, chosen, make_loss("softmax"), jit=False)
+        batches = Batches(PLAIN, DATA, DATA.train, Negatives(DATA, "uniform", 4, 1), 64, 1)
+        losses.append([float(trainer.step(batch, 0, n)[0]) for n, batch in enumerate(batches.epoch(0))])
+        assert chosen.scale is None or float(chosen.scale.factor) == chosen.scale.START
+        assert all(np.isfinite(np.asarray(variable)).all() for variable in model.named.values())
+    np.testing.assert_allclose(losses[1], losses[0], atol=0.02)
+    assert losses[1][-1] < losses[1][0]

@@ -148,9 +148,9 @@ def _kkbox_titles(folder: Path) -> list[Path]:
 
 
 def _read_kkbox_titles(folder: Path, _: Path) -> Any:
-    from dtnmr.stored import read_titles
+    from dtnmr.kkbox import read_titles
 
-    return read_titles(folder / "song_extra_info.csv", {f"s{n}" for n in range(40)})
+    return read_titles({"song_extra_info": folder / "song_extra_info.csv"}, {f"s{n}" for n in range(40)})
 
 
 def write_mssd(folder: Path, sessions: int = 60) -> None:

@@ -135,3 +135,22 @@ def test_the_script_on_sessions_runs_and_recommends_what_comes_next(capsys):
     assert first == ["album 0, track 2", "album 3, track 1"]
     assert found["found"].metrics["recall@20"] > found["found"].baselines["most popular"]["recall@20"]
     assert "recall@20" in capsys.readouterr().out
+
+
+def test_the_page_of_dtnmr_shows_its_script():
+    script = read("docs/listeners.py").split("# [the page begins]\n")[1].split("# [the page ends]")[0].strip()
+    assert f"```python\n{script}\n```" in read("dtnmr/README.md")
+
+
+@pytest.mark.slow
+def test_the_script_on_listeners_recommends_by_taste(capsys):
+    found = runpy.run_path(str(PROJECT / "docs" / "listeners.py"))
+    genres = found["songs"].set_index("song")["genre"]
+    best = found["best"].assign(genre=found["best"]["item"].map(genres))
+    for user, genre in (("user 0", "jazz"), ("user 1", "metal")):
+        assert (best[best["user"] == user]["genre"] == genre).all()
+    assert found["found"].metrics["map"] > found["found"].baselines["popularity"]["map"] + 0.1
+    fresh = found["for_a_newcomer"].set_index("item")
+    assert fresh.loc["fresh", "rank"] <= 17 and "song 2" not in fresh.index  # one of twenty of its genre
+    assert found["again"].equals(found["best"])
+    assert "less that of the best baseline" in capsys.readouterr().out

@@ -106,11 +106,10 @@ class Checkout:
             np.savez(word, **to_official(gru.architecture, gru.named))
         elif word == "state_dict.npz":
             self._make("dtnmr/train.py", "--protocol", "released", "--run-dir", "made/released")
-            from dtnmr.released import save_released
-            from dtnmr.stored import load_model, read_data
+            from dtnmr import DTNMR
+            from dtnmr.weights import save_released
 
-            data = read_data(Path("made/released"))
-            save_released(Path(word), load_model(Path("made/released/model.weights.h5"), data))
+            save_released(Path(word), DTNMR.load("made/released").networks)
 
     def _make(self, script: str, *arguments: str) -> None:
         status, _, err = self.run(script, quickened(script, arguments))
@@ -119,7 +118,7 @@ class Checkout:
     def _id(self, paper: str, name: str) -> str:
         """An id that a run of the paper knows."""
         if paper == "dtnmr":
-            from dtnmr.stored import read_data
+            from dtnmr.arrays import read_data
 
             data = read_data(Path("runs/dtnmr/run"))
             return data.user_ids[0] if name == "MSNO" else data.song_ids[0]

@@ -18,7 +18,8 @@ from audiotext.model import network
 from dtnmr import losses as dtnmr_losses
 from dtnmr.architecture import Architecture as DtnmrArchitecture
 from dtnmr.architecture import Rating
-from dtnmr.model import DTNMR, Inputs
+from dtnmr.model import Inputs
+from dtnmr.model import Networks as DtnmrNetworks
 from gru4rec.losses import make_loss
 from gru4rec.model import Networks as Gru4RecNetworks
 from gru4rec.model import score
@@ -105,9 +106,9 @@ def dtnmr(sized: Sized, rating: Rating) -> Task:
     labels = np.zeros(rows, np.int32)
 
     def loss(model: Any, batch: dict[str, Any], training: bool) -> Any:
-        return ops.mean(dtnmr_losses.softmax(ops.cast(model(Inputs(**batch)), "float32"), labels))
+        return ops.mean(dtnmr_losses.softmax(ops.cast(model(batch), "float32"), labels))
 
-    return Task(DTNMR(architecture), loss, batch._asdict())
+    return Task(DtnmrNetworks(architecture).whole, loss, batch._asdict())
 
 
 def audiotext(sized: Sized, name: ModelName) -> Task:

@@ -1,21 +1,33 @@
-"""Weights of wonjunior/DTNMR (PyTorch), to and from this project's: the arrays of a ``state_dict`` in an npz file.
+"""Weights: those of a run, and those of wonjunior/DTNMR (PyTorch), the arrays of a ``state_dict`` in an npz file.
 
-Linear weights are (out, in), the gates of ``nn.LSTM`` are i, f, g, o, as here. The first column of a song is its
-length. The columns of such weights are in the order of Python's sets at the time (deviation 4): a file is of use only
-with data whose ``values`` are in that same order.
+PyTorch's linear weights are (out, in), the gates of ``nn.LSTM`` are i, f, g, o, as here. The first column of a song is
+its length. The columns of such weights are in the order of Python's sets at the time (deviation 4): a file is of use
+only with data whose ``values`` are in that same order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common import console
 from common.checkpoint import read_npz
 from common.options import UserError, replacing, require
+from common.rundir import read_run
+from common.vocabulary import digest, trained_vocabulary
 from dtnmr.architecture import Architecture
-from dtnmr.model import DTNMR
+from dtnmr.arrays import columns
+from dtnmr.dataset import KkboxData
+
+if TYPE_CHECKING:  # imported late: a mistake in a run's files is reported without waiting for TensorFlow
+    from dtnmr.model import Networks
+
+LARGEST = 2**24
+"""No size of an architecture is larger."""
 
 Arrays = dict[str, np.ndarray]
 LSTM = {
@@ -118,8 +130,8 @@ def _ours(name: str, array: np.ndarray) -> Arrays:
     return {f"{place}.kernel": array.T}
 
 
-def load_released(path: Path, architecture: Architecture | None = None) -> DTNMR:
-    """A model from an npz of the released network's state dict.
+def load_released(path: Path, architecture: Architecture | None = None) -> Networks:
+    """The networks of an npz of the released network's state dict.
 
     Args:
         path: of the file.
@@ -139,16 +151,84 @@ def load_released(path: Path, architecture: Architecture | None = None) -> DTNMR
         raise UserError(f"{path}: {error}") from None
 
 
-def save_released(path: Path, model: DTNMR) -> None:
+def save_released(path: Path, model: Networks) -> None:
     """Write the npz that :func:`load_released`, and PyTorch users, read; atomically."""
     arrays = to_torch(model.architecture, {name: np.asarray(v) for name, v in model.named.items()})
     with replacing(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def build(architecture: Architecture, weights: Mapping[str, np.ndarray]) -> DTNMR:
-    """A model with these weights."""
-    model = DTNMR(architecture)
+def build(architecture: Architecture, weights: Mapping[str, np.ndarray]) -> Networks:
+    """Networks with these weights."""
+    from dtnmr.model import Networks
+
+    model = Networks(architecture)
     for name, variable in model.named.items():
         variable.assign(weights[name])
     return model
+
+
+def read_architecture(folder: Path, data: KkboxData) -> Architecture:
+    """The architecture that the ``options.json`` of a run describes, of a model of ``data``.
+
+    Raises:
+        UserError: it is missing, not of a training run of DTNMR, or does not fit ``data``.
+    """
+    file, found = folder / "options.json", read_run(folder).get("architecture")
+    expected = {field.name: field.type for field in fields(Architecture)}
+    wrong = UserError(f"{file}: not of a training run of dtnmr/train.py: its architecture is {found}")
+    if not isinstance(found, dict) or set(found) != set(expected):
+        raise wrong
+    kinds: dict[str, Any] = {"int": int, "float": (int, float), "bool": bool, "Rating": str}
+    for name, kind in expected.items():
+        value = found[name]
+        several = value if isinstance(value, list) and kind not in kinds else [value]
+        allowed = kinds.get(str(kind), int)
+        fits = all(isinstance(one, allowed) and isinstance(one, bool) == (allowed is bool) for one in several)
+        if not fits or any(isinstance(one, int | float) and not 0 <= one <= LARGEST for one in several):
+            raise wrong
+    try:
+        architecture = Architecture(**found | {"mlp": tuple(found["mlp"])})
+    except (UserError, TypeError) as error:
+        raise UserError(f"{file}: not of a training run of dtnmr/train.py: {error}") from None
+    ours = (architecture.song_width, architecture.user_width, architecture.behaviours)
+    wanted = (data.song_width, data.user_width, len(data.values["behaviour"]))
+    require(ours == wanted, f"{file}: its architecture reads {ours} columns; the run's data have {wanted}")
+    return architecture
+
+
+def load_model(weights: Path, data: KkboxData) -> Networks:
+    """The networks of a finished run, whose other files lie beside ``weights``.
+
+    Raises:
+        UserError: a file of the run is missing, damaged or does not fit the others, or its columns are not those of
+            ``data``.
+    """
+    require(
+        trained_vocabulary(weights.parent) == digest(columns(data)),
+        f"{weights}: was trained on other columns (genres, artists, ages, ...) than this dataset has; use its own "
+        "dataset and the options of the data that it was trained with",
+    )
+    architecture = read_architecture(weights.parent, data)
+    require(weights.is_file(), f"{weights}: not there; the run is not finished: continue it with --resume")
+    import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets TensorFlow)
+    from common.weights import load_weights_of_run
+    from dtnmr.model import Networks
+
+    model = Networks(architecture)
+    load_weights_of_run(model.whole, weights, model.named)
+    return model
+
+
+def given_model(path: Path, data: KkboxData, architecture: Architecture, released: bool) -> Networks:
+    """The networks that ``--weights`` names: of a run, or the released network's ``state_dict`` as npz.
+
+    Raises:
+        UserError: the weights are damaged or of other data, or the options ask for no ``released`` network.
+    """
+    if path.suffix != ".npz":
+        return load_model(path, data)
+    told = "an npz holds weights of the released network, which needs --protocol released"
+    require(released, f"--weights {path}: {told}")
+    console.notify(f"{path} does not name its columns; their order is taken to be that of this dataset")
+    return load_released(path, architecture)

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from common.options import UserError
-from dtnmr.model import DTNMR
+from dtnmr.model import Networks
 from dtnmr.model_test import DATA, SMALL, batch
-from dtnmr.released import architecture_of, from_torch, load_released, save_released, to_torch
+from dtnmr.weights import architecture_of, from_torch, load_released, save_released, to_torch
 
 RELEASED = replace(SMALL, rating="linear", final_relu=True)
 
 
 @pytest.fixture(scope="module")
 def model():
-    return DTNMR(RELEASED, seed=4)
+    return Networks(RELEASED, seed=4)
 
 
 def arrays_of(model):

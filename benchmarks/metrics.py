@@ -9,8 +9,8 @@ import numpy as np
 from measuring import measure, recording, show
 
 from common.command import run_script
-from seer.batches import Ratings
 from seer.evaluation import released_metrics
+from seer.preprocess import Ratings
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from common.command import run_script
 from common.optimizers import make_optimizer
 from common.options import replacing
 from common.training import Trainer
-from seer.batches import PairBatches, Ratings, SongBatches
-from seer.evaluation import corrected_split
-from seer.experiment import Evaluator
-from seer.model import Architecture, SeER
+from seer.batches import PairBatches, SongBatches
+from seer.model import Architecture, Networks
+from seer.preprocess import Ratings, corrected_split
+from seer.training import Evaluator
 
 USERS, SONGS, RATINGS, STEPS, STYLES, LATENT = 2000, 800, 80_000, 60, 8, 32
 
@@ -61,7 +61,7 @@ def curve(kind: str, size: int, learning_rate: float, seconds: float) -> list[di
     ratings, midi = made_up()
     split = corrected_split(ratings, seed=1)
     keras.utils.set_random_seed(1)
-    seer = SeER(Architecture(USERS, STEPS, "dot", "lstm", LATENT))
+    seer = Networks(Architecture(USERS, STEPS, "dot", "lstm", LATENT))
     trainer = Trainer(seer.model, make_optimizer("adam", learning_rate), seed=1)
     batches: Any = (PairBatches if kind == "pairs" else SongBatches)(split.train, midi, size, 1)
     start = [np.asarray(v).copy() for v in trainer.optimizer.variables + seer.model.trainable_variables]
@@ -72,7 +72,7 @@ def curve(kind: str, size: int, learning_rate: float, seconds: float) -> list[di
     points: list[dict[str, float]] = []
     while spent < seconds:
         spent += measure(lambda: trainer.fit(batches, len(points) + 2, quiet=True)).best
-        error = evaluator.recommender().rate(split.validation.users, split.validation.songs) - split.validation.values
+        error = evaluator.rater().rate(split.validation.users, split.validation.songs) - split.validation.values
         points.append({"epoch": len(points) + 1.0, "seconds": spent, "val_rmse": float(np.sqrt(np.mean(error**2)))})
     return points
 

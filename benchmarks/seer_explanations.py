@@ -17,7 +17,7 @@ from measuring import measure, peak_megabytes, recording, show
 
 from common.command import run_script
 from seer.explain import Explainer, Protocol
-from seer.model import Architecture, SeER
+from seer.model import Architecture, Networks
 from seer.preprocess import SeerData
 
 USERS, SONGS, STEPS, SECONDS = 32_180, 6_442, 2_600, 236.0
@@ -50,7 +50,7 @@ def seconds(work: Callable[[], object]) -> float:
 def main(options: Options) -> dict[str, float]:
     """Time explained recommendations at the released sizes."""
     keras.utils.set_random_seed(1)
-    seer = SeER(Architecture(USERS, 500))
+    seer = Networks(Architecture(USERS, 500))
     data = made_up(options.songs)
     user, songs = np.zeros(options.songs, np.int64), np.arange(options.songs)
     result: dict[str, float] = {}
@@ -70,9 +70,9 @@ def main(options: Options) -> dict[str, float]:
 
     hidden = np.random.default_rng(0).normal(size=(SONGS, 150)).astype(np.float32)
     for variant in ("concat", "dot"):
-        seer = SeER(Architecture(USERS, 500, variant, "gru"))
+        seer = Networks(Architecture(USERS, 500, variant, "gru"))
 
-        def rank_all(seer: SeER = seer) -> None:
+        def rank_all(seer: Networks = seer) -> None:
             for start in range(0, USERS, 1024):
                 users = np.arange(start, min(start + 1024, USERS))
                 scores = seer.score_matrix(seer.user_vectors(users), hidden)

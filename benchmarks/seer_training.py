@@ -21,12 +21,11 @@ from common.optimizers import make_optimizer
 from common.sources import dataset_folder
 from common.training import CPU_PARTS, Trainer
 from seer import layers
-from seer.batches import PairBatches, Ratings, SongBatches
-from seer.evaluation import released_split
-from seer.experiment import Evaluator
-from seer.model import Architecture, SeER
-from seer.preprocess import REQUIRED, prepare
+from seer.batches import PairBatches, SongBatches
+from seer.model import Architecture, Networks
+from seer.preprocess import REQUIRED, Ratings, prepare, released_split
 from seer.sample import write_sample
+from seer.training import Evaluator
 
 USERS, SONGS, RATINGS, STEPS, FEATURES, LATENT = 32_180, 6_442, 752_835, 500, 32, 150
 PRODUCTS = 2 * ((FEATURES + LATENT) * 4 * LATENT * 2 + 4 * LATENT * LATENT)
@@ -83,9 +82,9 @@ def main(options: Options) -> dict[str, float]:
     alone = SONGS * STEPS * PRODUCTS / rate
     result = {"gflops_of_sgemm": rate / 1e9, "products_alone_seconds": alone}
 
-    def trainer() -> tuple[SeER, Trainer]:
+    def trainer() -> tuple[Networks, Trainer]:
         keras.utils.set_random_seed(1)
-        seer = SeER(Architecture(USERS, STEPS, latent_features=LATENT))
+        seer = Networks(Architecture(USERS, STEPS, latent_features=LATENT))
         return seer, Trainer(seer.model, make_optimizer("adam", 1e-3), seed=1)
 
     def seconds_per_1000(kind: Trainer, batches: list[list]) -> tuple[float, float]:
@@ -108,8 +107,8 @@ def main(options: Options) -> dict[str, float]:
     epoch = measure(lambda: fast.fit(whole, 2))
     result |= {"songs_epoch_wall_seconds": epoch.best, "songs_epoch_cpu_seconds": epoch.processor}
     evaluator = Evaluator(seer, midi, jit=True)
-    evaluator.recommender().rate(ratings.users[:1000], ratings.songs[:1000])
-    encoding = measure(evaluator.recommender)
+    evaluator.rater().rate(ratings.users[:1000], ratings.songs[:1000])
+    encoding = measure(evaluator.rater)
     rating = measure(lambda: encoding.result.rate(ratings.users[:188_209], ratings.songs[:188_209]))
     result |= {"encode_catalogue_seconds": encoding.best, "rate_188209_pairs_seconds": rating.best}
     result["ratio_epoch_to_products"] = result["songs_epoch_wall_seconds"] / alone

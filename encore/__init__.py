@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-PLACES = {"DTNMR": "dtnmr", "GRU4Rec": "gru4rec"}
+PLACES = {"DTNMR": "dtnmr", "GRU4Rec": "gru4rec", "SeER": "seer"}
 """Recommender -> the paper's folder."""
-__all__ = ["DTNMR", "GRU4Rec"]
+__all__ = ["DTNMR", "GRU4Rec", "SeER"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,11 +13,15 @@ from common.epochs import Monitor, epoch_order
 from common.optimizers import make_optimizer
 from common.ranking import Scores
 from common.training import Batch, Trainer, padded
-from seer.batches import Ratings
+from seer.options import SeerOptions
+from seer.preprocess import Ratings, SeerData
+
+FEWEST_STEPS = 3000
+"""Of the training of matrix factorisation."""
 
 
 @dataclass(frozen=True)
-class Recommender:
+class Rater:
     """Anything that rates pairs and scores catalogues.
 
     Attributes:
@@ -31,27 +35,27 @@ class Recommender:
     is_rating: bool = True
 
 
-def constant(train: Ratings, songs: int) -> Recommender:
+def constant(train: Ratings, songs: int) -> Rater:
     """The mean of all training ratings, for every pair."""
     mean = float(train.values.mean())
-    return Recommender(lambda users, items: np.full(len(users), mean), lambda users: np.full((len(users), songs), mean))
+    return Rater(lambda users, items: np.full(len(users), mean), lambda users: np.full((len(users), songs), mean))
 
 
-def song_mean(train: Ratings, songs: int) -> Recommender:
+def song_mean(train: Ratings, songs: int) -> Rater:
     """The mean rating of each song in training; the mean of all ratings for a song without any."""
     count = np.bincount(train.songs, minlength=songs)
     total = np.bincount(train.songs, weights=train.values, minlength=songs)
     mean = np.where(count > 0, total / np.maximum(count, 1), train.values.mean())
-    return Recommender(lambda users, items: mean[items], lambda users: np.tile(mean, (len(users), 1)))
+    return Rater(lambda users, items: mean[items], lambda users: np.tile(mean, (len(users), 1)))
 
 
-def popularity(train: Ratings, songs: int) -> Recommender:
+def popularity(train: Ratings, songs: int) -> Rater:
     """The number of ratings of each song in training (ItemPop of the paper); it rates nothing."""
     count = np.bincount(train.songs, minlength=songs).astype(np.float64)
-    return Recommender(lambda users, items: count[items], lambda users: np.tile(count, (len(users), 1)), False)
+    return Rater(lambda users, items: count[items], lambda users: np.tile(count, (len(users), 1)), False)
 
 
-def random_scores(songs: int, seed: int) -> Recommender:
+def random_scores(songs: int, seed: int) -> Rater:
     """A fixed random score for each pair; it rates nothing."""
 
     def scores(users: np.ndarray) -> np.ndarray:
@@ -65,7 +69,7 @@ def random_scores(songs: int, seed: int) -> Recommender:
             values[rows] = scores(distinct[start : start + 1024])[place[rows] - start, items[rows]]
         return values
 
-    return Recommender(rate, scores, False)
+    return Rater(rate, scores, False)
 
 
 def matrix_factorisation(
@@ -79,7 +83,7 @@ def matrix_factorisation(
     learning_rate: float,
     seed: int,
     quiet: bool = False,
-) -> Recommender:
+) -> Rater:
     """r(u, s) = p_u' q_s, fitted to the ratings by Adam on the squared error: the paper's MF, of the same latent size.
 
     The best epoch by RMSE on ``validation`` is kept, as for SeER.
@@ -112,4 +116,34 @@ def matrix_factorisation(
 
     trainer = Trainer(model, make_optimizer("adam", learning_rate), seed, monitor=Monitor("val_rmse"))
     trainer.fit(batches, epochs, evaluate, description="matrix factorisation, ", quiet=quiet)
-    return Recommender(rate, lambda users: factors_of(p)[users] @ factors_of(q).T)
+    return Rater(rate, lambda users: factors_of(p)[users] @ factors_of(q).T)
+
+
+def all_baselines(options: SeerOptions, data: SeerData) -> dict[str, Rater]:
+    """The baselines by name; matrix factorisation is among them if the options tell how SeER was trained."""
+    train, songs = data.split.train, data.num_songs
+    found: dict[str, Rater] = {
+        "random": random_scores(songs, options.seed),
+        "mean of all ratings": constant(train, songs),
+        "mean of the song": song_mean(train, songs),
+        "popularity": popularity(train, songs),
+    }
+    if options.epochs and options.batch_size and options.learning_rate and options.latent_features:
+        found[f"matrix factorisation ({options.latent_features})"] = factorised(options, data)
+    return found
+
+
+def factorised(options: SeerOptions, data: SeerData, quiet: bool = False) -> Rater:
+    """Matrix factorisation with as many factors as SeER has latent features.
+
+    It is trained as long as SeER, or longer where epochs are short.
+    """
+    assert options.epochs and options.batch_size and options.learning_rate and options.latent_features
+    split = data.split
+    size = options.batch_size if options.batching == "pairs" else 1000
+    size = min(size, max(32, len(split.train) // 16))  # an epoch of few steps would be all overhead
+    # A small dataset gives few steps per epoch; MF gets enough of them to converge, validation picks the best.
+    steps = -(-len(split.train) // size)
+    epochs = max(options.epochs, -(-FEWEST_STEPS // steps))
+    sizes = (data.num_users, data.num_songs, options.latent_features, epochs, size)
+    return matrix_factorisation(split.train, split.validation, *sizes, options.learning_rate, options.seed, quiet)

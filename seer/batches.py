@@ -15,24 +15,10 @@ import numpy as np
 
 from common.epochs import epoch_order
 from common.training import Batch, padded
+from seer.preprocess import Ratings
 
 Batching = Literal["pairs", "songs"]
 _SHAPES = 8  # a batch of pairs has at most this many different numbers of distinct songs, after padding
-
-
-@dataclass(frozen=True)
-class Ratings:
-    """Ratings as three arrays of the same length: user ids, song numbers, ratings 1..5."""
-
-    users: np.ndarray
-    songs: np.ndarray
-    values: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.users)
-
-    def __getitem__(self, rows: np.ndarray | slice) -> Ratings:
-        return Ratings(self.users[rows], self.songs[rows], self.values[rows])
 
 
 @dataclass(frozen=True)

@@ -1,61 +1,20 @@
-"""Splits and figures of SeER: the released ones, and standard ones over the whole catalogue."""
+"""Figures of SeER: the released ones, and standard ones over the whole catalogue."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from common import metrics
 from common.evaluation import Measured, Sample
-from common.options import require
 from common.ranking import catalogue_ranking
-from seer.baselines import Recommender
-from seer.batches import Ratings
+from seer.baselines import Rater
+from seer.preprocess import Ratings, Split
 from seer.released_metrics import map_released, map_v2, ndcg_released
 
 CUTOFFS = (5, 10, 100, 500)
 """The released code prints its MAP and NDCG at these ranks."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Ratings to train on, to choose the epoch by (empty in the released protocol), and to test on."""
-
-    train: Ratings
-    validation: Ratings
-    test: Ratings
-
-
-def released_split(ratings: Ratings) -> Split:
-    """The released split: a fifth of the rows at random (scikit-learn, random_state 1) is the test set.
-
-    The order of the training rows is the released one too: of several ratings of a pair the first gives the place and
-    the last the value, as in the sparse matrix through which the released code passes them.
-    """
-    require(len(ratings) >= 2, f"{len(ratings)} rating cannot be split into training and test; expected 2 or more")
-    train, test = train_test_split(np.arange(len(ratings)), test_size=0.2, random_state=1)
-    rows = ratings[train]
-    pair = rows.users.astype(np.int64) * (int(ratings.songs.max()) + 1) + rows.songs
-    _, first = np.unique(pair, return_index=True)
-    _, last = np.unique(pair[::-1], return_index=True)
-    values = np.empty_like(rows.values)
-    values[first] = rows.values[::-1][last]  # both in the order of the distinct pairs
-    first = np.sort(first)
-    kept = Ratings(rows.users[first], rows.songs[first], values[first])
-    return Split(kept, ratings[:0], ratings[test])
-
-
-def corrected_split(ratings: Ratings, seed: int, share: float = 0.1) -> Split:
-    """The released test set, and ``share`` of the released training rows, drawn by ``seed``, for validation."""
-    split = released_split(ratings)
-    pairs = len(split.train)
-    require(pairs >= 2, f"{pairs} pair of user and song is left for training and validation; expected 2 or more")
-    order = np.random.default_rng(seed).permutation(len(split.train))
-    held_out = max(1, round(share * len(order)))
-    return Split(split.train[np.sort(order[held_out:])], split.train[np.sort(order[:held_out])], split.test)
 
 
 def released_metrics(test: Ratings, predicted: np.ndarray, threshold: float) -> dict[str, float]:
@@ -88,16 +47,16 @@ def released_sample(test: Ratings, predicted: np.ndarray, threshold: float) -> S
     return Sample(found, "users")
 
 
-def catalogue_metrics(split: Split, recommender: Recommender, threshold: float, songs: int) -> dict[str, float]:
+def catalogue_metrics(split: Split, rater: Rater, threshold: float, songs: int) -> dict[str, float]:
     """Standard figures of ranking all songs for every test user, the user's training songs left out.
 
     Relevant are the user's test songs rated ``threshold`` or more; users without any are left out. All figures are NaN
     if no test rating reaches it.
     """
-    return catalogue_sample(split, recommender, threshold, songs).figures()
+    return catalogue_sample(split, rater, threshold, songs).figures()
 
 
-def catalogue_sample(split: Split, recommender: Recommender, threshold: float, songs: int) -> Sample:
+def catalogue_sample(split: Split, rater: Rater, threshold: float, songs: int) -> Sample:
     """The values of :func:`catalogue_metrics` for each user with a relevant song."""
     test = split.test
     liked = test.values >= threshold
@@ -111,7 +70,7 @@ def catalogue_sample(split: Split, recommender: Recommender, threshold: float, s
     liked &= np.isin(np.arange(len(pairs)), once)
     relevant = (test.users[liked], test.songs[liked], np.ones(int(liked.sum())))
     users = np.unique(relevant[0])
-    ranking = catalogue_ranking(recommender.scores, users, relevant, (known[0], known[1]), songs)
+    ranking = catalogue_ranking(rater.scores, users, relevant, (known[0], known[1]), songs)
     found: dict[str, Any] = {}
     for k in (10, 100):
         found[f"map@{k}"] = metrics.average_precision_at(ranking, k, per_user=True)
@@ -121,30 +80,28 @@ def catalogue_sample(split: Split, recommender: Recommender, threshold: float, s
     return Sample(found | {"auc": metrics.auc(ranking, per_user=True)}, "users")
 
 
-def evaluate(
-    split: Split, recommender: Recommender, threshold: float, songs: int, full: bool
-) -> tuple[Measured, np.ndarray]:
-    """All figures of a recommender on the test set, and its predictions for the rows of the test set.
+def evaluate(split: Split, rater: Rater, threshold: float, songs: int, full: bool) -> tuple[Measured, np.ndarray]:
+    """All figures of a rater on the test set, and its predictions for the rows of the test set.
 
     Args:
         split: see :class:`Split`.
-        recommender: what to evaluate.
+        rater: what to evaluate.
         threshold: smallest rating of a relevant song.
         songs: size of the catalogue.
         full: add :func:`catalogue_metrics`.
     """
-    predicted = np.asarray(recommender.rate(split.test.users, split.test.songs))
-    found = [errors_of(split.test, predicted)] if recommender.is_rating else []
+    predicted = np.asarray(rater.rate(split.test.users, split.test.songs))
+    found = [errors_of(split.test, predicted)] if rater.is_rating else []
     found.append(released_sample(split.test, predicted, threshold))
     if full:
-        found.append(catalogue_sample(split, recommender, threshold, songs))
+        found.append(catalogue_sample(split, rater, threshold, songs))
     return Measured(found), predicted
 
 
-def personalisation(recommender: Recommender, users: int, sample: int = 200) -> dict[str, int]:
+def personalisation(rater: Rater, users: int, sample: int = 200) -> dict[str, int]:
     """How many different rankings of all songs, and different top-5 lists, the first ``sample`` users get."""
     chosen = np.arange(min(users, sample))
-    order = np.argsort(-recommender.scores(chosen), axis=1, kind="stable")
+    order = np.argsort(-rater.scores(chosen), axis=1, kind="stable")
     return {
         "users": len(chosen),
         "distinct_rankings": len(np.unique(order, axis=0)),

@@ -11,9 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from common.command import run_script
-from common.sources import dataset_folder
-from seer.preprocess import REQUIRED, prepare
-from seer.sample import write_sample
+from seer.preprocess import load_dataset
 from seer.studies.options import ColdStart, ExperimentOptions, Replicates, Sections, Study, Tags
 
 Command: Any = (
@@ -38,8 +36,7 @@ def main(options: ExperimentOptions) -> dict[str, Any]:
 
     Without --data-dir it uses the released files below data/seer, or else a synthetic sample that it writes itself.
     """
-    dataset = dataset_folder("seer", options.data_dir, list(REQUIRED.values()), write_sample)
-    data = prepare(dataset.raw, dataset.prepared)
+    dataset, data = load_dataset(options.data_dir)
     from common import runtime  # noqa: F401 (first of all: it quiets TensorFlow)
 
     result: dict[str, Any] = importlib.import_module(MODULES[type(options)]).run(options, dataset, data)

@@ -23,7 +23,7 @@ import numpy as np
 
 from common.training import BlockPredictor
 from seer.json_arrays import FEATURES
-from seer.model import SeER
+from seer.model import Networks
 from seer.preprocess import SeerData, select_channels
 
 Protocol = Literal["corrected", "released"]
@@ -142,7 +142,7 @@ class Explainer:
 
     def __init__(
         self,
-        seer: SeER,
+        seer: Networks,
         data: SeerData,
         section_seconds: float = 10.0,
         protocol: Protocol = "corrected",

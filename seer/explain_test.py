@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from seer.explain import Explainer, corrected_windows, released_windows, song_length
-from seer.model import Architecture, SeER
-from seer.released import read_released
+from seer.model import Architecture, Networks
+from seer.weights import read_released
 
 SETTINGS = [("LSTM", "as_released_random_dense"), ("LSTM", "with_trained_dense"), ("GRU", "as_released")]
 
@@ -150,7 +150,7 @@ def songs():
 
 @pytest.mark.parametrize(("variant", "cell"), [("concat", "lstm"), ("dot", "gru"), ("dot", "rnn")])
 def test_scores_equal_the_model_on_each_section_alone(songs, variant, cell):
-    seer = SeER(Architecture(6, 90, variant, cell, 7))
+    seer = Networks(Architecture(6, 90, variant, cell, 7))
     users = np.array([0, 5, 5, 3])
     explained = Explainer(seer, songs).explain(users, np.array([0, 0, 3, 4]))
     for user, ours in zip(users, explained, strict=True):
@@ -166,7 +166,7 @@ def test_scores_equal_the_model_on_each_section_alone(songs, variant, cell):
 
 
 def test_the_whole_song_on_request_and_other_lengths(songs):
-    seer = SeER(Architecture(6, 20, latent_features=3))
+    seer = Networks(Architecture(6, 20, latent_features=3))
     seen, whole = (Explainer(seer, songs, 5.0, whole_song=whole) for whole in (False, True))
     assert seen.windows(0).stop.max() <= 20 < whole.windows(0).stop.max()
     assert seen.seen_seconds(0) == songs.times[0, 19] / 1e6
@@ -177,19 +177,19 @@ def test_the_whole_song_on_request_and_other_lengths(songs):
 
 def test_whether_the_whole_song_was_read(songs):
     """The songs have 100, 110, 120, 130 and no steps, in rows of 150."""
-    read = [Explainer(SeER(Architecture(6, steps, latent_features=3)), songs) for steps in (110, 150)]
+    read = [Explainer(Networks(Architecture(6, steps, latent_features=3)), songs) for steps in (110, 150)]
     assert [[explainer.reads_whole(song) for song in range(5)] for explainer in read] == [
         [True, True, False, False, True],
         [True] * 5,
     ]
     cut = SimpleNamespace(**(vars(songs) | {"midi": songs.midi[:, :110], "times": songs.times[:, :110]}))
-    explainer = Explainer(SeER(Architecture(6, 110, latent_features=3)), cut)
+    explainer = Explainer(Networks(Architecture(6, 110, latent_features=3)), cut)
     assert [explainer.reads_whole(song) for song in (0, 1)] == [True, False]
 
 
 def test_ties_go_to_the_earliest_section(songs):
     same = replace_midi(songs, np.where(songs.midi > 0, 64, 0).astype(np.uint8))
-    seer = SeER(Architecture(6, 150, "dot", "lstm", 3))
+    seer = Networks(Architecture(6, 150, "dot", "lstm", 3))
     (ours,) = Explainer(seer, same).explain(np.array([0]), np.array([1]))
     settled = ours.scores >= ours.scores.max() - 1e-6
     assert settled.sum() > 1 and ours.best == np.flatnonzero(settled)[0]
@@ -200,6 +200,6 @@ def replace_midi(songs, midi):
 
 
 def test_fewer_channels(songs):
-    seer = SeER(replace(Architecture(6, 90, latent_features=3), channels=2))
+    seer = Networks(replace(Architecture(6, 90, latent_features=3), channels=2))
     assert {part.shape[1] for part in Explainer(seer, songs).sections(0, Explainer(seer, songs).windows(0))} == {4}
     assert Explainer(seer, songs, protocol="released").explain(np.array([1]), np.array([0]))[0].best is not None

@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from tqdm import tqdm
 
 from common import console
+from common.console import counted
 from common.npyfile import write_header
 from common.options import UserError, require
 from seer.jsonrows import parse_numbers, parse_small_numbers, rows_of
@@ -69,10 +70,10 @@ def convert_midi(source: Path, target: Path, num_songs: int, steps: int) -> None
         for number, row in enumerate(rows):
             require(
                 row.size > 0 and row.size % FEATURES == 0,
-                f"{source}: row {number} (counted from 0) has {row.size:,} numbers; expected a multiple of "
+                f"{source}: row {number} (counted from 0) has {counted(row.size, 'number')}; expected a multiple of "
                 f"{FEATURES} ({CHANNELS} channels x note and velocity for each step)",
             )
-            _check_width(source, number, row.size, steps * FEATURES, f"{FEATURES} for each of the {steps:,} times")
+            _check_width(source, number, row.size, steps * FEATURES, f"{FEATURES} for each of {counted(steps, 'time')}")
             if row.dtype == np.float32 and dtype == np.uint8:
                 dtype = np.float32
                 whole = target.with_suffix(".part")
@@ -101,7 +102,7 @@ def _midi_row(text: bytes, where: str) -> Array:
 def _rows(source: Path, parse: Callable[[bytes, str], Array], num_songs: int) -> Generator[Array]:
     """The parsed rows of ``source``, of which there must be ``num_songs``; with a progress bar if slow."""
     number = 0
-    expected = f"expected {num_songs:,} rows, as triplets.txt has {num_songs:,} distinct songs"
+    expected = f"expected {counted(num_songs, 'row')}, as triplets.txt has {counted(num_songs, 'distinct song')}"
     with contextlib.closing(rows_of(source, parse)) as rows:
         hidden = console.no_bar()
         for row in tqdm(rows, f"reading {source.name}", num_songs, unit=" songs", delay=5, disable=hidden):
@@ -114,5 +115,5 @@ def _rows(source: Path, parse: Callable[[bytes, str], Array], num_songs: int) ->
 def _check_width(source: Path, number: int, width: int, expected: int, reason: str = "as in row 0") -> None:
     require(
         width == expected,
-        f"{source}: row {number} (counted from 0) has {width:,} numbers; expected {expected:,}, {reason}",
+        f"{source}: row {number} (counted from 0) has {counted(width, 'number')}; expected {expected:,}, {reason}",
     )

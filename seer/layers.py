@@ -7,15 +7,14 @@ that follow those rules, so that old weights give the old numbers.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import keras
 from keras import ops
 
 from common.dropout import drop
 from common.weights import GateActivation
-
-Cell = Literal["lstm", "gru", "gru_reset_after", "rnn"]
+from seer.options import Cell
 
 
 @keras.saving.register_keras_serializable("encore")

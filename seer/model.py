@@ -13,58 +13,18 @@ they have in the released weight files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 
 from common.dropout import Dropout
-from common.weights import GateActivation
-from seer.layers import Cell, recurrent
-
-Variant = Literal["concat", "dot"]
-FEATURES_PER_CHANNEL = 2  # note and velocity
+from seer.layers import recurrent
+from seer.options import Architecture
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """What fixes the shapes and equations of a SeER model; ValueError if a value is none that it can have."""
-
-    num_users: int
-    sequence_length: int
-    variant: Variant = "concat"
-    cell: Cell = "lstm"
-    latent_features: int = 150
-    channels: int = 16
-    gate_activation: GateActivation = "hard_sigmoid"
-    dropout: float = 0.2
-    midi_scale: float = 1.0
-    """Factor on the raw values 0..127 before the RNN (released: 1); raw values saturate its gates."""
-
-    def __post_init__(self) -> None:
-        sizes = {"num_users": 10**9, "sequence_length": 10**6, "latent_features": 4096, "channels": 16}
-        for name, highest in sizes.items():
-            value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= highest:  # true is an int, too
-                raise ValueError(f"{name} is {value!r}; expected an integer in 1..{highest}")
-        for name, words in (("variant", Variant), ("cell", Cell), ("gate_activation", GateActivation)):
-            value, allowed = getattr(self, name), get_args(words)
-            if value not in allowed:
-                raise ValueError(f"{name} is {value!r}; expected {', '.join(allowed)}")
-        for name in ("dropout", "midi_scale"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise ValueError(f"{name} is {value!r}; expected a number in 0..1")
-
-    @property
-    def features(self) -> int:
-        """Values in one step of a song."""
-        return self.channels * FEATURES_PER_CHANNEL
-
-
-class SeER:
+class Networks:
     """The four views of one set of weights.
 
     Attributes:

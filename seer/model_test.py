@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from common.training import BlockPredictor
-from seer.baselines import Recommender
-from seer.batches import PairBatches, Ratings
+from seer.baselines import Rater
+from seer.batches import PairBatches
 from seer.evaluation import personalisation
-from seer.experiment import Evaluator, model_input
-from seer.model import Architecture, SeER
-from seer.preprocess import select_channels
-from seer.released import read_released
+from seer.model import Architecture, Networks
+from seer.preprocess import Ratings, select_channels
+from seer.training import Evaluator, model_input
+from seer.weights import read_released
 
 VARIANTS = ("LSTM", "GRU")
 SIZES = {"num_users": 9, "sequence_length": 12, "latent_features": 5}
@@ -25,9 +25,9 @@ def released(request, golden_seer):
     return request.param, read_released(path)
 
 
-def recommender_of(weights, data) -> Recommender:
+def recommender_of(weights, data) -> Rater:
     weights.check_songs(data.midi)
-    return Evaluator(weights.build(), model_input(data, weights.architecture), jit=True).recommender()
+    return Evaluator(weights.build(), model_input(data, weights.architecture), jit=True).rater()
 
 
 @pytest.mark.golden
@@ -78,7 +78,7 @@ def test_channel_reduction_keeps_the_released_columns(seer_golden_data, golden_s
 @pytest.mark.parametrize("variant", ["concat", "dot"])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_layer_names_are_the_released_ones(variant, cell):
-    seer = SeER(Architecture(**SIZES, variant=variant, cell=cell))
+    seer = Networks(Architecture(**SIZES, variant=variant, cell=cell))
     names = {layer.name for layer in seer.model.layers if layer.weights}
     assert names == {"embedding_user", "LSTM_1"} | ({"dense_1"} if variant == "concat" else set())
     users, latent, features = 9, 5, 32
@@ -88,7 +88,7 @@ def test_layer_names_are_the_released_ones(variant, cell):
 
 @pytest.mark.parametrize("variant", ["concat", "dot"])
 def test_three_views_agree_and_length_is_free(variant):
-    seer = SeER(Architecture(**SIZES, variant=variant, channels=3))
+    seer = Networks(Architecture(**SIZES, variant=variant, channels=3))
     rng = np.random.default_rng(0)
     midi = rng.integers(0, 128, (4, 12, 6)).astype(np.uint8)
     users, songs = rng.integers(0, 9, 20), rng.integers(0, 4, 20)
@@ -107,7 +107,7 @@ def test_encoding_each_song_once_changes_neither_loss_nor_gradients(variant):
     import tensorflow as tf
 
     keras.utils.set_random_seed(1)
-    seer = SeER(Architecture(**SIZES, variant=variant, dropout=0.0))
+    seer = Networks(Architecture(**SIZES, variant=variant, dropout=0.0))
     rng = np.random.default_rng(0)
     midi = rng.integers(0, 128, (6, 12, 32)).astype(np.uint8)
     ratings = Ratings(rng.integers(0, 9, 40), rng.integers(0, 6, 40), rng.integers(1, 6, 40).astype(np.float32))
@@ -128,7 +128,7 @@ def test_encoding_each_song_once_changes_neither_loss_nor_gradients(variant):
 
 
 def test_fractions_in_the_midi_array_reach_the_model():
-    seer = SeER(Architecture(**SIZES))
+    seer = Networks(Architecture(**SIZES))
     low = np.full((1, 12, 32), 3.0, np.float32)
     assert np.abs(np.asarray(seer.encoder(low)) - np.asarray(seer.encoder(low + 0.5))).max() > 1e-4
 

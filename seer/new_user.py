@@ -1,7 +1,7 @@
 """Recommend for somebody who was not there in training: a user vector from a few ratings, the songs left as they are.
 
-Every SeER model is linear in the user's vector, r(u, s) = X_s' p_u + o_s (:meth:`seer.model.SeER.linear_rating`), so a
-new user's p is a ridge regression, drawn towards the average user m:
+Every SeER model is linear in the user's vector, r(u, s) = X_s' p_u + o_s
+(:meth:`seer.model.Networks.linear_rating`), so a new user's p is a ridge regression, drawn towards the average user m:
 
     p = argmin  sum_s (r_s - o_s - X_s' p)^2 + ridge |p - m|^2  =  m + (X'X + ridge I)^-1 X' (r - o - X m)
 
@@ -14,14 +14,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from common.options import require
-from seer.model import SeER
 from seer.preprocess import SeerData
 from seer.tables import read_table
+
+if TYPE_CHECKING:
+    from seer.model import Networks
 
 _BLOCK = 65536  # ratings at a time
 
@@ -32,6 +35,23 @@ class SongRatings:
 
     songs: np.ndarray
     values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who the recommendations are for.
+
+    Attributes:
+        name: in words.
+        vector: (latent,) in the model's space of users.
+        rated: the user's ratings.
+        number: of a user of the dataset.
+    """
+
+    name: str
+    vector: np.ndarray
+    rated: SongRatings
+    number: int | None = None
 
 
 def read_ratings(path: Path, information: pd.DataFrame) -> SongRatings:
@@ -62,7 +82,7 @@ def _rating(text: str) -> float:
     return value
 
 
-def default_ridge(seer: SeER, data: SeerData, hidden: np.ndarray) -> float:
+def default_ridge(seer: Networks, data: SeerData, hidden: np.ndarray) -> float:
     """Variance of the ratings around the predictions, over that of the users' vectors around their mean.
 
     ``hidden`` (songs, latent) are the encodings of all songs.
@@ -78,7 +98,7 @@ def default_ridge(seer: SeER, data: SeerData, hidden: np.ndarray) -> float:
     return squares / len(data.ratings) / max(float(vectors.var(axis=0).mean()), 1e-12)
 
 
-def fold_in(seer: SeER, hidden: np.ndarray, values: np.ndarray, ridge: float) -> np.ndarray:
+def fold_in(seer: Networks, hidden: np.ndarray, values: np.ndarray, ridge: float) -> np.ndarray:
     """The vector (latent,) of a user who gave ``values`` (n,) to the songs encoded as ``hidden`` (n, latent).
 
     Args:

@@ -11,7 +11,7 @@ import pytest
 from common.optimizers import make_optimizer
 from common.options import UserError
 from common.training import Batch, Trainer
-from seer.model import Architecture, SeER
+from seer.model import Architecture, Networks
 from seer.new_user import default_ridge, fold_in, read_ratings
 
 USERS, SONGS, LATENT = 6, 40, 4
@@ -19,7 +19,7 @@ USERS, SONGS, LATENT = 6, 40, 4
 
 def model(variant):
     keras.utils.set_random_seed(3)
-    seer = SeER(Architecture(USERS, 12, variant, "gru", LATENT, dropout=0.0))
+    seer = Networks(Architecture(USERS, 12, variant, "gru", LATENT, dropout=0.0))
     midi = np.random.default_rng(1).integers(0, 3, (SONGS, 12, 32)).astype(np.float32)
     return seer, np.asarray(seer.encoder(midi)), midi
 

@@ -1,14 +1,19 @@
-"""Options of SeER, and the figures that the paper reports."""
+"""Options and architecture of SeER, and the figures that the paper reports."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import tyro
 
+from common.console import counted
 from common.options import OptionalFloat, OptionalInt, OptionalPath, TrainingOptions, require, require_between
+from common.weights import GateActivation
 
+Variant = Literal["concat", "dot"]
+Cell = Literal["lstm", "gru", "gru_reset_after", "rnn"]
+FEATURES_PER_CHANNEL = 2  # note and velocity
 PAPER = {
     # arXiv 1907.01640 v2, table 5 (means of 5 replicates) and table 4: MAP@10 as its code computed it then.
     "paper v2: SeER (GRU, dot)": {"map@10_v2": 0.1437},
@@ -18,6 +23,44 @@ PAPER = {
     "paper v2: ItemPop": {"map@10_v2": 0.0778},
 }
 """Reported figures. They belong to the original dataset: on any other they are no reference."""
+SIZES = ("variant", "latent_features", "cell", "sequence_length", "channels", "gate_activation", "midi_scale")
+"""What weights fix: options with these names are left out where ``--weights`` is given."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What fixes the shapes and equations of a SeER model; ValueError if a value is none that it can have."""
+
+    num_users: int
+    sequence_length: int
+    variant: Variant = "concat"
+    cell: Cell = "lstm"
+    latent_features: int = 150
+    channels: int = 16
+    gate_activation: GateActivation = "hard_sigmoid"
+    dropout: float = 0.2
+    midi_scale: float = 1.0
+    """Factor on the raw values 0..127 before the RNN (released: 1); raw values saturate its gates."""
+
+    def __post_init__(self) -> None:
+        sizes = {"num_users": 10**9, "sequence_length": 10**6, "latent_features": 4096, "channels": 16}
+        for name, highest in sizes.items():
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= highest:  # true is an int, too
+                raise ValueError(f"{name} is {value!r}; expected an integer in 1..{highest}")
+        for name, words in (("variant", Variant), ("cell", Cell), ("gate_activation", GateActivation)):
+            value, allowed = getattr(self, name), get_args(words)
+            if value not in allowed:
+                raise ValueError(f"{name} is {value!r}; expected {', '.join(allowed)}")
+        for name in ("dropout", "midi_scale"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value!r}; expected a number in 0..1")
+
+    @property
+    def features(self) -> int:
+        """Values in one step of a song."""
+        return self.channels * FEATURES_PER_CHANNEL
 
 
 @dataclass(frozen=True)
@@ -114,7 +157,7 @@ class SeerOptions(TrainingOptions):
         full = replace(self, **chosen)
         require(
             (full.sequence_length or 0) <= steps,
-            f"--sequence-length is {full.sequence_length}, but the songs of this dataset have {steps} steps",
+            f"--sequence-length is {full.sequence_length}, but the songs of this dataset have {counted(steps, 'step')}",
         )
         return full
 

@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from common import console
 from common.arrays import Array, ArraySet, Recipe, array_set
 from common.command import run_script
+from common.console import counted
 from common.options import OptionalPath, UserError, require, write_json
 from common.row_counts import RowCounts, tell_preparation
-from common.sources import dataset_folder, find_file
+from common.sources import Dataset, dataset_folder, find_file, sample_dataset
 from seer.building.from_midi import FromMidiOptions, build_dataset
 from seer.json_arrays import CHANNELS, convert_midi, convert_times
 from seer.json_arrays import Array as Midi
@@ -55,6 +56,75 @@ ARRAYS = (
 
 
 @dataclass(frozen=True)
+class Ratings:
+    """Ratings as three arrays of the same length: user ids, song numbers, ratings 1..5."""
+
+    users: np.ndarray
+    songs: np.ndarray
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> Ratings:
+        return Ratings(self.users[rows], self.songs[rows], self.values[rows])
+
+
+NONE = Ratings(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Ratings to train on, to choose the epoch by (empty in the released protocol), and to test on."""
+
+    train: Ratings
+    validation: Ratings
+    test: Ratings
+
+
+def split_of(ratings: Ratings, protocol: str, seed: int) -> Split:
+    """The protocol's split."""
+    return released_split(ratings) if protocol == "released" else corrected_split(ratings, seed)
+
+
+def released_split(ratings: Ratings) -> Split:
+    """The released split: a fifth of the rows at random (scikit-learn, random_state 1) is the test set.
+
+    The order of the training rows is the released one too: of several ratings of a pair the first gives the place and
+    the last the value, as in the sparse matrix through which the released code passes them.
+    """
+    from sklearn.model_selection import train_test_split  # which takes a second
+
+    count = counted(len(ratings), "rating")
+    require(len(ratings) >= 2, f"{count} cannot be split into training and test; expected 2 or more")
+    train, test = train_test_split(np.arange(len(ratings)), test_size=0.2, random_state=1)
+    rows = ratings[train]
+    pair = rows.users.astype(np.int64) * (int(ratings.songs.max()) + 1) + rows.songs
+    _, first = np.unique(pair, return_index=True)
+    _, last = np.unique(pair[::-1], return_index=True)
+    values = np.empty_like(rows.values)
+    values[first] = rows.values[::-1][last]  # both in the order of the distinct pairs
+    first = np.sort(first)
+    kept = Ratings(rows.users[first], rows.songs[first], values[first])
+    return Split(kept, ratings[:0], ratings[test])
+
+
+def corrected_split(ratings: Ratings, seed: int, share: float = 0.1) -> Split:
+    """The released test set, and ``share`` of the released training rows, drawn by ``seed``, for validation."""
+    split = released_split(ratings)
+    train, validation = held_out(split.train, seed, share)
+    return Split(train, validation, split.test)
+
+
+def held_out(ratings: Ratings, seed: int, share: float = 0.1) -> tuple[Ratings, Ratings]:
+    """Ratings to train on, and ``share`` of them, drawn by ``seed``, to choose the epoch by."""
+    require(len(ratings) >= 2, f"too few ratings for training and validation: {len(ratings)}; expected 2 or more")
+    order = np.random.default_rng(seed).permutation(len(ratings))
+    count = max(1, round(share * len(order)))
+    return ratings[np.sort(order[count:])], ratings[np.sort(order[:count])]
+
+
+@dataclass(frozen=True)
 class SeerData:
     """The dataset of SeER: who rated which song how, and what the songs sound like."""
 
@@ -77,6 +147,17 @@ class SeerData:
     """Users, numbered from 0."""
     rows: dict[str, Any] = field(default_factory=dict)
     """Rows of each file, used and left out; see :meth:`common.row_counts.RowCounts.as_json`."""
+    notes: list[str] = field(default_factory=list)
+    """What was recognised in the files, a sentence each."""
+    split: Split = field(default_factory=lambda: Split(NONE, NONE, NONE))
+    """The ratings by what they are for."""
+    user_ids: tuple[str, ...] | None = None
+    """By user number; None where users have numbers only."""
+
+    @property
+    def all_ratings(self) -> Ratings:
+        """All of them, however they are split."""
+        return Ratings(self.users, self.songs, self.ratings)
 
     @property
     def num_songs(self) -> int:
@@ -99,6 +180,26 @@ def select_channels(midi: Midi, channels: int) -> Midi:
     """
     require(1 <= channels <= CHANNELS, f"number of channels is {channels}; it must lie in 1..{CHANNELS}")
     return midi[..., : 2 * channels]
+
+
+def load_dataset(data_dir: Path | None) -> tuple[Dataset, SeerData]:
+    """The user's dataset, else the released one, else the sample; see :func:`common.sources.dataset_folder`.
+
+    Raises:
+        UserError: as there, or as :func:`prepare`.
+    """
+    from seer.sample import write_sample  # which needs half of this paper
+
+    dataset = dataset_folder("seer", data_dir, list(REQUIRED.values()), write_sample)
+    return dataset, prepare(dataset.raw, dataset.prepared)
+
+
+def load_sample() -> tuple[Dataset, SeerData]:
+    """The synthetic sample, written on first use."""
+    from seer.sample import write_sample
+
+    dataset = sample_dataset("seer", list(REQUIRED.values()), write_sample)
+    return dataset, prepare(dataset.raw, dataset.prepared)
 
 
 def prepare(raw: Path, prepared: Path) -> SeerData:
@@ -156,8 +257,8 @@ def _convert(sources: dict[str, Path], folder: Path) -> dict[str, Any]:
     if again:
         counts.parts["ratings"]["of a song that the user rated before"] = again
         console.notify(
-            f"warning: {sources['triplets']}: {again:,} lines rate a song that the user rated before; all are used, so "
-            "that one may be learned and the other tested"
+            f"warning: {sources['triplets']}: {counted(again, 'line')} {'rates' if again == 1 else 'rate'} a song "
+            "that the user rated before; all are used, so that one may be learned and the other tested"
         )
     for name, values in (("users", users), ("songs", songs), ("ratings", ratings)):
         np.save(folder / f"{name}.npy", values)
@@ -189,13 +290,10 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
 
     With --from-midi they are made first, from MIDI files, play counts and song metadata.
     """
-    from seer.sample import write_sample
-
     started = time.perf_counter()
     conversion = build_dataset(options) if options.from_midi is not None else None
     folder = options.data_dir if conversion is None else options.out
-    dataset = dataset_folder("seer", folder, list(REQUIRED.values()), write_sample)
-    data = prepare(dataset.raw, dataset.prepared)
+    dataset, data = load_dataset(folder)
     seconds = time.perf_counter() - started
     histogram = {star: int(np.count_nonzero(data.ratings == star)) for star in range(1, 6)}
     counts = RowCounts.of_json(data.rows)
@@ -204,10 +302,11 @@ def main(options: PreprocessOptions) -> dict[str, Any]:
         made_of.append(counts)
         made_of.parts, counts = counts.parts, made_of
     tell_preparation(
-        f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}: {len(data.ratings):,} ratings by "
-        f"{data.num_users:,} users of {data.num_songs:,} songs; "
+        f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}: "
+        f"{counted(len(data.ratings), 'rating')} by {counted(data.num_users, 'user')} of "
+        f"{counted(data.num_songs, 'song')}; "
         f"{', '.join(f'{count:,} x {star}' for star, count in histogram.items())}. "
-        f"{data.num_steps:,} steps of {CHANNELS} channels per song, as {data.midi.dtype}. "
+        f"{counted(data.num_steps, 'step')} of {CHANNELS} channels per song, as {data.midi.dtype}. "
         f"Prepared in {dataset.prepared} in {seconds:.1f} s.",
         counts,
         as_json=options.json,

@@ -16,11 +16,10 @@ from common.command import parse, run_script
 from common.options import PROJECT
 from seer import train
 from seer.explain import Explanation, Windows
-from seer.new_user import SongRatings
+from seer.new_user import Person, SongRatings
 from seer.options import RecommendOptions, SeerOptions
-from seer.presentation.answer import personal_note, print_recommendations
+from seer.presentation.answer import Recommended, personal_note, print_recommendations
 from seer.recommend_explain import main
-from seer.recommending import Person, Recommended
 
 NOISE = ("WARNING", "absl", "cuda", "Traceback", "Warning", "oneDNN")
 
@@ -246,7 +245,7 @@ def test_mistakes_end_in_one_line(cli, finished, raw, golden, golden_seer, tmp_p
         ([*run, "--midi-dir", tmp_path / "none"], "no such folder"),
         ([*run, "--output", full, "--no-audio"], "holds something else"),
         (["--data-dir", raw], "--data-dir needs the model"),
-        (["--run-dir", other], "not a training run of seer/train.py"),
+        (["--run-dir", other], "not a run of seer/train.py"),
         (["--run-dir", unfinished], "not finished"),
         (["--run-dir", full], "options.json"),
         (["--run-dir", tmp_path / "none"], "no such folder"),
@@ -297,8 +296,8 @@ def test_output_may_be_the_current_folder_or_a_link(cli, finished, tmp_path, mon
         (("architecture", "latent_features"), 4, "do not fit"),
         (("architecture", "cell"), ["lstm"], "cell is ['lstm']"),
         (("architecture", "midi_scale"), None, "midi_scale is None"),
-        (("architecture",), None, "not a training run"),
-        (("architecture",), ["variant", "latent_features"], "not a training run"),
+        (("architecture",), None, "not a run of seer/train.py"),
+        (("architecture",), ["variant", "latent_features"], "not a run of seer/train.py"),
         (("dataset",), None, "not a run of seer/train.py"),
         (("dataset",), {"name": "tiny"}, "not a run of seer/train.py"),
         (("dataset", "fingerprint"), 5, "has changed since"),

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from common import tables
+from common.console import counted
 from common.options import UserError, reason_of, require
 from common.row_counts import RowCounts
 
@@ -74,7 +75,11 @@ def read_triplets(path: Path) -> tuple[Ints, Ints, NDArray[np.float32]]:
 def _what_is_wrong(line: str) -> str:
     fields = line.split(" ")
     if len(fields) != 3 or "" in fields:
-        return f"it has {len(line.split())} fields" if len(line.split()) != 3 else "its blanks are not single blanks"
+        return (
+            f"it has {counted(len(line.split()), 'field')}"
+            if len(line.split()) != 3
+            else "its blanks are not single blanks"
+        )
     for name, field in zip(("user", "song", "rating"), fields, strict=True):
         if not re.fullmatch(r"-?[0-9]+", field, re.ASCII):
             return f"the {name} is no integer"
@@ -128,7 +133,7 @@ class Table:
             seen[text] = row
         return found
 
-    def numbered(self, count: int, counted: str) -> None:
+    def numbered(self, count: int, because: str) -> None:
         """Check that the column ``number`` is 0, 1, 2, ... up to ``count`` - 1, row by row."""
         numbers = self.converted("number", integer, "an integer")
         for row, number in enumerate(numbers):
@@ -137,7 +142,7 @@ class Table:
         require(
             len(numbers) == count,
             f"{self.path}: column 'number' ends at {len(numbers) - 1} ({self.line(len(numbers) - 1)}); "
-            f"expected {count - 1}, as {counted}",
+            f"expected {count - 1}, as {because}",
         )
 
 
@@ -172,7 +177,7 @@ def read_song_information(
     """
     numbers = read_table(matching, "song_id", "number")
     ids = numbers.unique("song_id")
-    numbers.numbered(num_songs, f"triplets.txt has {num_songs} distinct songs")
+    numbers.numbered(num_songs, f"triplets.txt has {counted(num_songs, 'distinct song')}")
     table = read_table(information, "song_id", "artist_name", "title", "release", "year", "duration")
     for read in (numbers, table):
         if counts is not None:
@@ -198,7 +203,7 @@ def check_users(path: Path, num_users: int, counts: RowCounts | None = None) -> 
     if counts is not None:
         counts.add(table.read)
     table.unique("user_id")
-    table.numbered(num_users, f"triplets.txt has {num_users} distinct users")
+    table.numbered(num_users, f"triplets.txt has {counted(num_users, 'distinct user')}")
 
 
 def integer(text: str) -> int:

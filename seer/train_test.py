@@ -276,7 +276,7 @@ def test_weights_of_a_run_reproduce_its_figures_and_start_another(trained, raw, 
     status, _, err = cli(*data, "--epochs", 0, "--run-dir", tmp_path / "again")
     assert (status, err) == (0, "")
     before, again = metrics_of(trained), metrics_of(tmp_path / "again")
-    assert again["metrics"] == before["metrics"] and list(again["details"]["comparison"]) == ["run"]
+    assert again["metrics"] == before["metrics"] and again["model"] == "run"
     assert list(again["baselines"]) == ["random", "mean of all ratings", "mean of the song", "popularity"]
     assert_same_arrays(arrays_of(tmp_path / "again" / "predictions.npz"), arrays_of(trained / "predictions.npz"))
 
@@ -319,8 +319,9 @@ import keras
 import numpy as np
 from common.optimizers import make_optimizer
 from common.training import Trainer
-from seer.batches import PairBatches, Ratings, SongBatches
-from seer.model import Architecture, SeER
+from seer.batches import PairBatches, SongBatches
+from seer.preprocess import Ratings
+from seer.model import Architecture, Networks
 
 rng = np.random.default_rng(0)
 # Small values: large ones saturate the gates, their gradients are rounding noise, and Adam makes steps of it.
@@ -334,7 +335,7 @@ def fit(distribute, batching, cell, dropout=0.0, policy="float32", epochs=2, mid
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(1)
     with strategies[distribute].scope():
-        seer = SeER(Architecture(9, 4, "concat", cell, 4, channels=2, dropout=dropout))
+        seer = Networks(Architecture(9, 4, "concat", cell, 4, channels=2, dropout=dropout))
         optimizer = make_optimizer("sgd" if clip else "adam", 0.01, policy == "mixed_float16", clip)
         trainer = Trainer(seer.model, optimizer, 1, jit=False)
     kind, size = {"pairs": (PairBatches, 12), "songs": (SongBatches, 2)}[batching]

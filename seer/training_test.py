@@ -14,10 +14,10 @@ from common.options import UserError
 from common.training import BlockPredictor, Trainer
 from common.weights import load_weights
 from seer import layers
-from seer.batches import PairBatches, Ratings, SongBatches
-from seer.evaluation import corrected_split, released_split
-from seer.experiment import Evaluator, model_input
-from seer.model import Architecture, SeER
+from seer.batches import PairBatches, SongBatches
+from seer.model import Architecture, Networks
+from seer.preprocess import Ratings, corrected_split, released_split
+from seer.training import Evaluator, model_input
 
 LAYERS = {"L": "LSTM_1", "e": "embedding_user", "d": "dense_1"}
 
@@ -201,7 +201,7 @@ def tanh_of_tensorflow_1(x):
 
 def test_the_order_of_each_step_is_found_by_the_losses():
     keras.utils.set_random_seed(1)
-    seer = SeER(Architecture(30, 3, "concat", "lstm", 4, channels=1, dropout=0.0))
+    seer = Networks(Architecture(30, 3, "concat", "lstm", 4, channels=1, dropout=0.0))
     midi = np.random.default_rng(1).integers(0, 3, (17, 3, 2)).astype(np.uint8)
     steps = Steps(seer, PairBatches(some_ratings(96), midi, 16, seed=1), 1, 0.03)
     state, orders = steps.start(), [(1, True), (1, True), (0, True), (0, True), (1, False), (1, False)]
@@ -233,7 +233,7 @@ def test_released_training_trajectory(variant, cell, golden_seer, seer_golden_da
     batches = PairBatches(golden_ratings(golden_seer), midi, info["batch"], seed=1, shuffle=False)
 
     def fresh(tanh=None):
-        seer = SeER(architecture)
+        seer = Networks(architecture)
         if tanh:
             seer.model.get_layer("LSTM_1").cell.activation = tanh
         load_weights(seer.model, golden_seer, start, {name: name for name in start})
@@ -279,7 +279,7 @@ def test_released_training_trajectory(variant, cell, golden_seer, seer_golden_da
 
 def ours_on_test(seer, midi, golden_seer):
     users, songs = np.load(golden_seer / "expected" / "split.npz")["test_set"].T
-    return Evaluator(seer, midi, jit=True).recommender().rate(users, songs)
+    return Evaluator(seer, midi, jit=True).rater().rate(users, songs)
 
 
 @pytest.mark.golden
@@ -386,14 +386,14 @@ def fitted_rmse(variant, noise, batching="pairs"):
     midi, ratings = styles(noise)
     split = corrected_split(ratings, seed=1)
     keras.utils.set_random_seed(1)
-    seer = SeER(Architecture(60, 20, variant, "lstm", 32 if batching == "pairs" else 16))
+    seer = Networks(Architecture(60, 20, variant, "lstm", 32 if batching == "pairs" else 16))
     if batching == "songs":  # a tenth of the steps per epoch
         batches, rate, epochs = SongBatches(split.train, midi, 4, seed=1), 3e-2, 40
     else:
         batches, rate, epochs = PairBatches(split.train, midi, 64, seed=1), 1e-2, 12
     trainer = Trainer(seer.model, make_optimizer("adam", rate), seed=1)
     trainer.fit(batches, epochs, quiet=True)
-    predicted = Evaluator(seer, midi, jit=True).recommender().rate(split.test.users, split.test.songs)
+    predicted = Evaluator(seer, midi, jit=True).rater().rate(split.test.users, split.test.songs)
     return float(np.sqrt(np.mean((predicted - split.test.values) ** 2)))
 
 
@@ -414,6 +414,6 @@ def test_noise_is_not_learnt():
 
 
 def test_block_predictor_pads_and_cuts():
-    seer = SeER(Architecture(3, 6, latent_features=4))
+    seer = Networks(Architecture(3, 6, latent_features=4))
     midi = np.random.default_rng(0).integers(0, 128, (7, 6, 32)).astype(np.uint8)
     np.testing.assert_allclose(BlockPredictor(seer.encoder, 3)(midi), BlockPredictor(seer.encoder, 7)(midi), atol=1e-6)

@@ -123,8 +123,9 @@ def test_the_site_is_built_without_a_warning_and_needs_nothing_from_elsewhere(tm
     assert not [path for path in tmp_path.rglob("*.html") if fetched.search(path.read_text("utf-8"))]
 
 
-def test_the_page_on_python_shows_the_script(capfd):
-    script = read("docs/sessions.py").split("# [the page begins]\n")[1].split("# [the page ends]")[0].strip()
+@pytest.mark.parametrize("name", ["sessions", "seer"])
+def test_the_page_on_python_shows_the_script(name):
+    script = read(f"docs/{name}.py").split("# [the page begins]\n")[1].split("# [the page ends]")[0].strip()
     assert f"```python\n{script}\n```" in read("docs/python.md")
 
 
@@ -154,3 +155,14 @@ def test_the_script_on_listeners_recommends_by_taste(capsys):
     assert fresh.loc["fresh", "rank"] <= 17 and "song 2" not in fresh.index  # one of twenty of its genre
     assert found["again"].equals(found["best"])
     assert "less that of the best baseline" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_script_on_songs_recommends_by_their_sound_and_explains(capsys):
+    found = runpy.run_path(str(PROJECT / "docs" / "seer.py"))
+    best = found["best"].groupby("user")["item"].apply(list)
+    assert all(song.startswith("piano") for song in best["user 0"] + found["new"]["item"].tolist())
+    assert all(song.startswith("drums") for song in best["user 1"])
+    assert found["found"].metrics["rmse"] < found["found"].baselines["mean of all ratings"]["rmse"]
+    assert "most of all its seconds" in capsys.readouterr().out
+    assert all((found["folder"] / name).stat().st_size > 1000 for name in ("why.png", "why.wav"))

@@ -25,8 +25,9 @@ from gru4rec.model import Networks as Gru4RecNetworks
 from gru4rec.model import score
 from gru4rec.options import Architecture as Gru4RecArchitecture
 from gru4rec.options import GruKind, LossName
-from seer.model import Architecture as SeerArchitecture
-from seer.model import SeER, Variant
+from seer.model import Networks as SeerNetworks
+from seer.options import Architecture as SeerArchitecture
+from seer.options import Variant
 from session_transformers.architecture import default_architecture
 from session_transformers.autoencoder.model import AutoEncoder, encode, exact_loss, held_logits, once
 from session_transformers.examples import examples
@@ -87,7 +88,7 @@ def seer(sized: Sized, variant: Variant) -> Task:
         given = {name: batch[name] for name in batch if name != "rating"}
         return ops.mean(ops.square(ops.cast(model(given, training=training), "float32") - batch["rating"]))
 
-    return Task(SeER(architecture).model, loss, batch)
+    return Task(SeerNetworks(architecture).model, loss, batch)
 
 
 def dtnmr(sized: Sized, rating: Rating) -> Task:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from common import console
+from common.console import counted
 from common.folders import replacing_folder
 from common.options import OptionalInt, OptionalPath, flag, require, write_json
 from common.row_counts import UNNEEDED, RowCounts
@@ -170,8 +171,12 @@ def build_dataset(options: FromMidiOptions) -> dict[str, Any]:
     if repairs:
         number = sum(bool(song.repairs) for song in converted.values())
         kinds = ", ".join(f"{repair}: {count:,}" for repair, count in repairs.most_common())
-        say(f"{midi}: {number:,} MIDI files break the standard and were read as players read them ({kinds}).")
-    say(f"{out}: {len(kept.song_ids):,} songs of {steps:,} steps; {len(skipped):,} skipped, see skipped.csv.")
+        breaks, them = ("breaks", "it") if number == 1 else ("break", "them")
+        say(f"{midi}: {counted(number, 'MIDI file')} {breaks} the standard, read as players read {them} ({kinds}).")
+    say(
+        f"{out}: {counted(len(kept.song_ids), 'song')} of {counted(steps, 'step')}; "
+        f"{len(skipped):,} skipped, see skipped.csv."
+    )
     return counts
 
 
@@ -223,8 +228,8 @@ def _join(matches: Matches, songs: Iterator[Song], path: Path) -> Found:
 def _require_plays(left: PlayCounts, found: Found, plays: PlayCounts, options: FromMidiOptions) -> None:
     require(
         len(left.counts) > 0,
-        f"{options.triplets}: nothing is left: {len(found.songs):,} songs have a MIDI file and metadata, "
-        f"{len(plays.song_ids):,} of them were played, but no user played {options.min_songs} whose MIDI file can be "
+        f"{options.triplets}: nothing is left: {counted(len(found.songs), 'song')} with a MIDI file and metadata, "
+        f"{len(plays.song_ids):,} of them played, but no user played {options.min_songs} whose MIDI file can be "
         "read; lower --min-songs or add songs",
     )
 

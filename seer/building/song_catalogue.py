@@ -189,7 +189,7 @@ def _matches_by_name(folder: Path) -> Matches:
 def _mapped_files(folder: Path, mapping: Path) -> Matches:
     table = read_table(mapping, "song_id", "file")
     songs = table.unique("song_id")
-    kind = f"{mapping.name} names a file for each of {len(songs):,} songs"
+    kind = f"{mapping.name} names a file for {'1 song' if len(songs) == 1 else f'each of {len(songs):,} songs'}"
     matches = Matches(kind, {}, {}, [], mapping, table.read.rows)
     named = set()
     for song, file in zip(songs, table.columns["file"], strict=True):

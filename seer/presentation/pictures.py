@@ -17,6 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
+from common.console import counted
 from seer.presentation.lettering import draw_line
 from seer.presentation.notes import clock
 
@@ -249,7 +250,7 @@ def _words(
     if not count:
         return "Piano roll without notes."
     names = ", ".join(part.name.lower() if part.name == "Drums" else part.name for part in parts)
-    words = [f"Piano roll of the whole song, {clock(end)} long: {count:,} notes ({names})."]
+    words = [f"Piano roll of the whole song, {clock(end)} long: {counted(count, 'note')} ({names})."]
     known = ratings[np.isfinite(ratings)]
     if known.size:
         words.append(f"Above it the predicted ratings of its sections, from {known.min():.2f} to {known.max():.2f}.")

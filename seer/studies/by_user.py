@@ -9,8 +9,8 @@ import numpy as np
 
 from common import metrics
 from common.ranking import catalogue_ranking
-from seer.baselines import Recommender
-from seer.batches import Ratings
+from seer.baselines import Rater
+from seer.preprocess import Ratings
 from seer.released_metrics import map_v2
 
 ERRORS, RANKS = ("rmse", "mae"), ("map@10", "ndcg@10", "recall@10", "auc")
@@ -64,7 +64,7 @@ class ByUser:
 
 def by_user(
     test: Ratings,
-    recommender: Recommender,
+    recommender: Rater,
     users: int,
     threshold: float,
     candidates: np.ndarray,
@@ -108,7 +108,7 @@ def by_user(
     return ByUser(totals, counts)
 
 
-def released_by_user(test: Ratings, recommender: Recommender, users: int, threshold: float) -> ByUser:
+def released_by_user(test: Ratings, recommender: Rater, users: int, threshold: float) -> ByUser:
     """MAP@10 as the code of v2 computed it, over each user's test ratings."""
     predicted = np.asarray(recommender.rate(test.users, test.songs))
     total, count = np.zeros(users), np.zeros(users)

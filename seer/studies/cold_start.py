@@ -6,20 +6,18 @@ The paper argues that SeER can do this; neither of its versions that could be re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from common.console import counted
 from common.options import require
 from common.report import Part
 from common.rundir import resumable
 from common.sources import Dataset
 from seer import baselines
-from seer.batches import Ratings
-from seer.evaluation import Split
-from seer.fitting import architecture_of, fit, model_input
-from seer.preprocess import SeerData
+from seer.preprocess import Ratings, SeerData, Split
 from seer.studies import content
 from seer.studies.by_user import FIGURES, ByUser, by_user, resampled, with_interval
 from seer.studies.options import ColdStart
@@ -50,7 +48,8 @@ def song_split(ratings: Ratings, songs: int, share: float, seed: int) -> Split:
     validation = round(share * songs / 2)
     require(
         test >= 2 and validation >= 1 and songs - test - validation >= 1,
-        f"--share {share} of {songs} songs leaves {test} songs to test on, {validation} for validation and "
+        f"--share {share} of {counted(songs, 'song')} leaves {counted(test, 'song')} to test on, "
+        f"{validation} for validation and "
         f"{songs - test - validation} to train on; choose a share between 0 and 2/3 that leaves some of each",
     )
     order = np.random.default_rng((seed, 0)).permutation(songs)
@@ -63,14 +62,14 @@ def song_split(ratings: Ratings, songs: int, share: float, seed: int) -> Split:
 def run(options: ColdStart, dataset: Dataset, data: SeerData) -> dict[str, Any]:
     """Train on the other songs, once per seed, and compare with baselines that need no ratings of the song."""
     # Once before there is a folder: too few songs are a mistake of the options.
-    song_split(Ratings(data.users, data.songs, data.ratings), data.num_songs, options.share, options.seed)
+    song_split(data.all_ratings, data.num_songs, options.share, options.seed)
     experiment = Experiment("cold-start", options, dataset, data)
     pooled: dict[str, ByUser] = {}
     by_seed: dict[str, list[dict[str, float]]] = {}
     training: list[dict[str, Any]] = []
     with resumable(experiment.folder):
         for seed in range(options.seed, options.seed + options.seeds):
-            for name, found in _one_seed(options, seed, dataset, data, experiment.folder, training).items():
+            for name, found in _one_seed(options, seed, experiment, data, training).items():
                 pooled[name] = pooled[name] + found if name in pooled else found
                 by_seed.setdefault(name, []).append(found.figures())
     samples = resampled(pooled, options.seed)
@@ -110,20 +109,20 @@ def run(options: ColdStart, dataset: Dataset, data: SeerData) -> dict[str, Any]:
 
 
 def _one_seed(
-    options: ColdStart, seed: int, dataset: Dataset, data: SeerData, folder: Path, training: list[dict[str, Any]]
+    options: ColdStart, seed: int, experiment: Experiment, data: SeerData, training: list[dict[str, Any]]
 ) -> dict[str, ByUser]:
     """Figures of SeER and the baselines for one draw of the songs; what training reached is added to ``training``."""
     users, songs = data.num_users, data.num_songs
-    split = song_split(Ratings(data.users, data.songs, data.ratings), songs, options.share, seed)
-    found: dict[str, baselines.Recommender] = {}
+    split = song_split(data.all_ratings, songs, options.share, seed)
+    found: dict[str, baselines.Rater] = {}
     for variant in (options.variant,) if options.variant else ("concat", "dot"):
-        complete = options.completed(dataset.synthetic, data.num_steps, variant=variant, seed=seed)
-        fitted = fit(complete, split, data, folder / f"{variant}-{seed}")
-        found[f"SeER {variant} ({complete.cell})"] = fitted.recommender
-        best = {"variant": variant, "seed": seed, "best_epoch": fitted.progress.best_epoch}
-        training.append(best | {"history": fitted.progress.history})
-    heard = model_input(data, architecture_of(complete, users))  # the same steps and channels as SeER
-    found |= content.content_ridge(split, content.midi_statistics(heard), users)
+        complete = options.completed(experiment.dataset.synthetic, data.num_steps, variant=variant, seed=seed)
+        model = experiment.fit(complete, replace(data, split=split), f"{variant}-{seed}")
+        found[f"SeER {variant} ({complete.cell})"] = model.rater()
+        assert model.progress is not None
+        best = {"variant": variant, "seed": seed, "best_epoch": model.progress.best_epoch}
+        training.append(best | {"history": model.progress.history})
+    found |= content.content_ridge(split, content.midi_statistics(model.evaluator.midi), users)  # what SeER reads
     found |= {
         "mean of the user": content.user_mean(split.train, users, songs),
         "mean of all ratings": baselines.constant(split.train, songs),

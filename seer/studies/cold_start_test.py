@@ -8,9 +8,8 @@ from common import metrics
 from common.options import UserError
 from common.sources import Dataset
 from seer import baselines
-from seer.batches import Ratings
-from seer.evaluation import Split, catalogue_metrics, released_metrics
-from seer.preprocess import SeerData
+from seer.evaluation import catalogue_metrics, released_metrics
+from seer.preprocess import Ratings, SeerData, Split
 from seer.studies import content
 from seer.studies.by_user import FIGURES, ByUser, by_user, released_by_user, resampled, with_interval
 from seer.studies.cold_start import run, song_split
@@ -78,7 +77,7 @@ def joined(*parts):
 def test_figures_by_user_are_those_of_the_whole_evaluation():
     split = random_split()
     scores = np.random.default_rng(2).integers(1, 8, (USERS, SONGS)) / 2  # with ties
-    recommender = baselines.Recommender(lambda users, songs: scores[users, songs], lambda users: scores[users])
+    recommender = baselines.Rater(lambda users, songs: scores[users, songs], lambda users: scores[users])
     found = by_user(split.test, recommender, USERS, 3, np.arange(SONGS), joined(split.train, split.validation))
     whole = catalogue_metrics(split, recommender, 3, SONGS)
     released = released_metrics(split.test, scores[split.test.users, split.test.songs], 3)
@@ -94,7 +93,7 @@ def test_figures_by_user_are_those_of_the_whole_evaluation():
 def test_only_candidates_are_ranked():
     test = Ratings(np.array([0, 0]), np.array([3, 5]), np.array([5.0, 1.0]))
     scores = np.arange(8.0)[None]
-    recommender = baselines.Recommender(lambda u, s: scores[u, s], lambda u: scores[u], is_rating=False)
+    recommender = baselines.Rater(lambda u, s: scores[u, s], lambda u: scores[u], is_rating=False)
     found = by_user(test, recommender, 2, 3, np.array([3, 5]))
     assert "rmse" not in found.totals
     assert found.values("auc")[0] == 0 and np.isnan(found.values("auc")[1])  # 5 stands above 3, nothing else counts

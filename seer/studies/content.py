@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from seer.baselines import Recommender
-from seer.batches import Ratings
-from seer.evaluation import Split
+from seer.baselines import Rater
+from seer.preprocess import Ratings, Split
 
 PENALTIES = tuple(10.0**power for power in range(-1, 6))
 """Tried on the validation ratings, the shared and the personal one each."""
@@ -19,10 +18,10 @@ def user_means(train: Ratings, users: int) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), train.values.mean())
 
 
-def user_mean(train: Ratings, users: int, songs: int) -> Recommender:
+def user_mean(train: Ratings, users: int, songs: int) -> Rater:
     """The mean rating of the user, whatever the song."""
     mean = user_means(train, users)
-    return Recommender(lambda who, items: mean[who], lambda who: np.tile(mean[who, None], (1, songs)))
+    return Rater(lambda who, items: mean[who], lambda who: np.tile(mean[who, None], (1, songs)))
 
 
 def midi_statistics(midi: np.ndarray) -> np.ndarray:
@@ -51,7 +50,7 @@ def midi_statistics(midi: np.ndarray) -> np.ndarray:
     return np.array(found)
 
 
-def content_ridge(split: Split, statistics: np.ndarray, users: int) -> dict[str, Recommender]:
+def content_ridge(split: Split, statistics: np.ndarray, users: int) -> dict[str, Rater]:
     """Ridge regression of what ratings differ from their user's mean by, on standardised ``statistics`` of the songs.
 
     ``ridge`` has one weight vector for all users: what makes songs liked. ``ridge per user`` adds to it a vector of
@@ -84,9 +83,9 @@ def content_ridge(split: Split, statistics: np.ndarray, users: int) -> dict[str,
     tried = [_personal(train, rest - x[train.songs] @ shared, x, users, penalty) for penalty in PENALTIES]
     personal = min(tried, key=lambda weights: error(shared, weights))
 
-    def recommender(weights: np.ndarray) -> Recommender:
+    def recommender(weights: np.ndarray) -> Rater:
         """Of weights (users, features)."""
-        return Recommender(
+        return Rater(
             lambda who, items: mean[who] + np.einsum("nf,nf->n", x[items], weights[who]),
             lambda who: mean[who, None] + weights[who] @ x.T,
         )

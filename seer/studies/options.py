@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Self
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, Literal, Self
 
 import tyro
 
@@ -42,6 +42,10 @@ class ExperimentOptions(SeerOptions):
         epochs = options.epochs or (SAMPLE_EPOCHS if synthetic else EPOCHS)[options.batching]
         options = replace(options, epochs=epochs, variant=options.variant or "dot")
         return SeerOptions.completed(options, synthetic, steps)
+
+    def of_model(self, **changes: Any) -> SeerOptions:
+        """The options of a model of the experiment: those of training, with ``changes``."""
+        return SeerOptions(**{field.name: getattr(self, field.name) for field in fields(SeerOptions)} | changes)
 
     def at_least(self, low: int, *names: str) -> None:
         """Refuse options below ``low``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,8 @@ from common.report import Part
 from common.rundir import resumable
 from common.significance import PairedTest, holm, paired_test
 from common.sources import Dataset
-from seer.baselines import Recommender
-from seer.batches import Ratings
-from seer.evaluation import Split
-from seer.experiment import factorised, make_split
-from seer.fitting import fit
-from seer.preprocess import SeerData
+from seer.baselines import Rater, factorised
+from seer.preprocess import Ratings, SeerData, Split, split_of
 from seer.studies.by_user import FIGURES, ByUser, by_user, released_by_user
 from seer.studies.options import Replicates
 from seer.studies.report import Experiment
@@ -44,12 +40,11 @@ def run(options: Replicates, dataset: Dataset, data: SeerData) -> dict[str, Any]
         for seed in range(options.seed, options.seed + options.replicates):
             complete = options.completed(dataset.synthetic, data.num_steps, seed=seed)
             assert complete.latent_features
-            split = make_split(complete, data)
+            split = split_of(data.all_ratings, complete.protocol, seed)
+            of_seed = replace(data, split=split)
             models = {
-                f"SeER {complete.variant} ({complete.cell})": fit(
-                    complete, split, data, experiment.folder / f"seer-{seed}"
-                ).recommender,
-                f"MF ({complete.latent_features})": factorised(complete, split, data, complete.latent_features),
+                f"SeER {complete.variant} ({complete.cell})": experiment.fit(complete, of_seed, f"seer-{seed}").rater(),
+                f"MF ({complete.latent_features})": factorised(complete, of_seed),
             }
             for name, model in models.items():
                 found.setdefault(name, []).append(_evaluated(model, split, data, options.interaction_threshold))
@@ -90,7 +85,7 @@ def run(options: Replicates, dataset: Dataset, data: SeerData) -> dict[str, Any]
     return experiment.finish("SeER against matrix factorisation", tables, summary, Part(means, SHOWN), [seer])
 
 
-def _evaluated(model: Recommender, split: Split, data: SeerData, threshold: float) -> ByUser:
+def _evaluated(model: Rater, split: Split, data: SeerData, threshold: float) -> ByUser:
     parts = (split.train, split.validation)
     known = Ratings(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("users", "songs", "values")))
     found = by_user(split.test, model, data.num_users, threshold, np.arange(data.num_songs), known)

@@ -7,13 +7,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import runtime
+from common import experiment, runtime
 from common.report import Part, publish
 from common.reporting.schema import versions
-from common.rundir import open_run
+from common.rundir import claimed, open_run
 from common.sources import Dataset
 from seer.preprocess import SeerData
-from seer.results import PUBLICATION, facts_of_dataset
+from seer.recommender import CORRECTED, SeER
 from seer.studies.options import ExperimentOptions
 
 
@@ -22,20 +22,34 @@ class Experiment:
 
     def __init__(self, name: str, options: ExperimentOptions, dataset: Dataset, data: SeerData) -> None:
         self.started = time.perf_counter()
-        self.name, self.options = name, options
+        self.name, self.options, self.dataset = name, options, dataset
         if not options.weights:  # a mistake in what training needs is told before there is a folder
             options.completed(dataset.synthetic, data.num_steps)
         runtime.configure(options)
-        self.facts = facts_of_dataset(dataset, data)
+        self.facts = {"dataset": experiment.described(SeER(), dataset, data)}
         self.folder: Path = open_run("seer", f"{name}-{dataset.name}", options, self.facts)
-        self.place = dataset.name
+
+    def fit(self, options: ExperimentOptions, data: SeerData, name: str) -> SeER:
+        """A model of the experiment.
+
+        Args:
+            options: complete ones.
+            data: with their split.
+            name: of its run directory in that of the experiment, with which ``--resume`` goes on.
+        """
+        folder = self.folder / name
+        again = options.resume and (folder / "options.json").is_file()
+        model = SeER.of(options.of_model(run_dir=folder, resume=again))
+        with claimed(model.options):
+            experiment.fit(model, model.options, self.dataset, data, runs=True)
+        return model
 
     def finish(
         self, headline: str, tables: Sequence[Part], summary: dict[str, Any], picture: Part, ours: Collection[str]
     ) -> dict[str, Any]:
         """Write and print everything; bars of ``picture`` that are named in ``ours`` have a colour of their own."""
         result = {
-            "paper": PUBLICATION,
+            "paper": CORRECTED.citation,
             "experiment": self.name,
             **self.facts,
             **summary,
@@ -43,4 +57,4 @@ class Experiment:
             "seed": self.options.seed,
             "versions": versions(),
         }
-        return publish(self.folder, f"{headline}, {self.place}", result, tables, picture, ours)
+        return publish(self.folder, f"{headline}, {self.dataset.name}", result, tables, picture, ours)

@@ -108,10 +108,10 @@ def mean_distances(chosen: Sequence[Sequence[Section]], data: SeerData) -> np.nd
 
 def run(options: Sections, dataset: Dataset, data: SeerData) -> dict[str, Any]:
     """Explain the recommendations of random users and compare the sections with random ones."""
-    given = given_model(options, data)
+    given = given_model(options, dataset, data)
     experiment = Experiment("sections", options, dataset, data)
-    seer = given or trained_model(options, dataset, data, experiment.folder)
-    chosen = choose_sections(options, seer, data)
+    model = given or trained_model(options, experiment, data)
+    chosen = choose_sections(options, model, data)
     explained = mean_distances([one.explained for one in chosen], data)
     random = mean_distances([one.random for one in chosen], data)
     test = paired_test(explained, random)
@@ -122,7 +122,7 @@ def run(options: Sections, dataset: Dataset, data: SeerData) -> dict[str, Any]:
     picture = Part(dict(rows), ("mean",))
     rows |= {f"paper v2: {name}": {"mean": value} for name, value in PAPER_DISTANCES.items()}
     columns = ("pairs", "difference", "low", "high", "t", "t_p", "wilcoxon_p")
-    a = seer.architecture
+    a = model.networks.architecture
     tables = [
         Part(rows, ("mean", "sd"), f"Mean DTW distance, {len(chosen)} users"),
         Part({"explanations - random": asdict(test)}, columns, "Paired test over users", [NOTE + _distinct(chosen)]),

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from common import console, runtime
+from common import console
+from common.console import counted
+from common.experiment import fit
 from common.options import require
 from common.rundir import resumable
 from common.sources import Dataset
-from seer.batches import Ratings
-from seer.experiment import check_agreement, load, make_split
-from seer.explain import Explainer, Windows
-from seer.fitting import Evaluator, fit, jit, model_input
-from seer.model import SeER
-from seer.preprocess import SeerData
+from seer.explain import Windows
+from seer.preprocess import Ratings, SeerData, split_of
+from seer.recommender import SeER
 from seer.studies.options import SectionOptions
+from seer.studies.report import Experiment
 
 
 class Section(NamedTuple):
@@ -42,7 +41,7 @@ class UserSections:
     """A section of the same song, drawn from all of its windows."""
 
 
-def given_model(options: SectionOptions, data: SeerData) -> SeER | None:
+def given_model(options: SectionOptions, dataset: Dataset, data: SeerData) -> SeER | None:
     """The model of ``--weights``, if there is one; loaded before a run directory is made for it.
 
     Raises:
@@ -50,24 +49,23 @@ def given_model(options: SectionOptions, data: SeerData) -> SeER | None:
     """
     if not options.weights:
         return None
-    runtime.configure(options)
-    loaded = load(options.weights[0], data, options.gate_activation)
-    seer = loaded.seer
-    if loaded.note:
-        console.say(loaded.note)
-    check_agreement(options, seer.architecture, options.weights[0])
-    return seer
+    model = SeER.of(options.of_model(epochs=0))
+    fit(model, model.options, dataset, data)
+    if model.weights and model.weights.note:
+        console.say(model.weights.note)
+    return model
 
 
-def trained_model(options: SectionOptions, dataset: Dataset, data: SeerData, folder: Path) -> SeER:
+def trained_model(options: SectionOptions, experiment: Experiment, data: SeerData) -> SeER:
     """A model trained on the corrected split."""
-    complete = options.completed(dataset.synthetic, data.num_steps)
-    with resumable(folder):
-        return fit(complete, make_split(complete, data), data, folder / "seer").seer
+    complete = options.completed(experiment.dataset.synthetic, data.num_steps)
+    with resumable(experiment.folder):
+        split = split_of(data.all_ratings, complete.protocol, complete.seed)
+        return experiment.fit(complete, replace(data, split=split), "seer")
 
 
 def choose_sections(
-    options: SectionOptions, seer: SeER, data: SeerData, eligible: np.ndarray | None = None
+    options: SectionOptions, model: SeER, data: SeerData, eligible: np.ndarray | None = None
 ) -> list[UserSections]:
     """Recommend and explain for users drawn at random from ``eligible`` (None: from all).
 
@@ -79,9 +77,8 @@ def choose_sections(
     random = np.random.default_rng((options.seed, 1))
     pool = np.arange(data.num_users) if eligible is None else eligible
     users = np.sort(random.choice(pool, min(options.users, len(pool)), replace=False))
-    recommender = Evaluator(seer, model_input(data, seer.architecture), jit(options)).recommender()
-    songs = top_songs(recommender.scores(users), users, Ratings(data.users, data.songs, data.ratings), options.top_k)
-    explainer = Explainer(seer, data, section_seconds=options.section_seconds, whole_song=options.whole_song)
+    songs = top_songs(model.rater().scores(users), users, data.all_ratings, options.top_k)
+    explainer = model.explainer(options.section_seconds, "corrected", options.whole_song)
     who = np.repeat(users, [len(row) for row in songs])
     explanations = iter(explainer.explain(who, np.array([song for row in songs for song in row])))
     found = []
@@ -98,7 +95,7 @@ def choose_sections(
             found.append(UserSections(int(user), row, explained, drawn))
     require(
         len(found) >= 2,
-        f"{len(found)} of {len(users)} users have two recommended songs with a section of "
+        f"too few of {counted(len(users), 'user')} have two recommended songs with a section: {len(found)}, of "
         f"{options.section_seconds:g} s; choose a shorter --section-seconds",
     )
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,7 @@ from common import metrics
 from common.report import Part
 from common.rundir import resumable
 from common.sources import Dataset
-from seer.experiment import make_split
-from seer.fitting import fit
-from seer.preprocess import SeerData
+from seer.preprocess import SeerData, split_of
 from seer.released_metrics import map_v2
 from seer.studies.options import Study
 from seer.studies.report import Experiment
@@ -46,7 +44,7 @@ def run(options: Study, dataset: Dataset, data: SeerData) -> dict[str, Any]:
     def best(settings: list[Setting]) -> Setting:
         for setting in settings:
             if setting not in rows:
-                rows[setting] = _figures(options, setting, dataset, data, experiment.folder)
+                rows[setting] = _figures(options, setting, experiment, data)
         return max(settings, key=lambda setting: rows[setting]["map@10_v2"])
 
     with resumable(experiment.folder):
@@ -70,22 +68,24 @@ def run(options: Study, dataset: Dataset, data: SeerData) -> dict[str, Any]:
     return experiment.finish(headline, [Part(shown, COLUMNS, "Table 4 of v2", [note])], summary, picture, ours)
 
 
-def _figures(options: Study, setting: Setting, dataset: Dataset, data: SeerData, folder: Path) -> dict[str, float]:
+def _figures(options: Study, setting: Setting, experiment: Experiment, data: SeerData) -> dict[str, float]:
     """Validation figures of one setting: means over the seeds."""
     cell, size = setting
     started = time.perf_counter()
     found = []
     for seed in range(options.seed, options.seed + options.seeds):
-        complete = options.completed(dataset.synthetic, data.num_steps, cell=cell, latent_features=size, seed=seed)
-        split = make_split(complete, data)
-        fitted = fit(complete, split, data, folder / f"{cell}-{size}-{seed}")
+        complete = options.completed(
+            experiment.dataset.synthetic, data.num_steps, cell=cell, latent_features=size, seed=seed
+        )
+        split = split_of(data.all_ratings, complete.protocol, seed)
+        model = experiment.fit(complete, replace(data, split=split), f"{cell}-{size}-{seed}")
         held_out = split.validation
-        predicted = fitted.recommender.rate(held_out.users, held_out.songs)
+        predicted = model.rater().rate(held_out.users, held_out.songs)
         rows = (held_out.users, held_out.values, predicted)
         rank = map_v2(*rows, 10, options.interaction_threshold)
         found.append((rank, metrics.rmse(held_out.values, predicted)))
     mean = np.mean(found, axis=0)
-    figures = {"map@10_v2": float(mean[0]), "rmse": float(mean[1]), "parameters": fitted.seer.model.count_params()}
+    figures = {"map@10_v2": float(mean[0]), "rmse": float(mean[1]), "parameters": model.networks.model.count_params()}
     if options.seeds > 1:
         figures["sd"] = float(np.std(found, axis=0, ddof=1)[0])
     return figures | {"train seconds": (time.perf_counter() - started) / options.seeds}

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from common.console import counted
 from common.dropout import Dropout
 from common.epochs import Monitor, epoch_order
 from common.optimizers import make_optimizer
@@ -69,7 +70,7 @@ def _frequent(pairs: list[tuple[int, str]], songs: int, min_songs: int, source: 
     order = order[count[order] >= min_songs]
     require(
         len(order) > 0,
-        f"{source}: no tag is on {min_songs} songs of the dataset (the most frequent is on {count.max()}); "
+        f"{source}: no tag is on {counted(min_songs, 'song')} of the dataset (the most frequent is on {count.max()}); "
         "lower --min-songs",
     )
     return SongTags([str(names[i]) for i in order], has[:, order])
@@ -104,7 +105,7 @@ class TagClassifier:
         tagged = np.flatnonzero(tags.has.any(axis=1))
         order = np.random.default_rng((seed, 2)).permutation(tagged)
         held_out = max(1, round(HELD_OUT * len(order)))
-        require(len(order) > held_out, f"only {len(order)} songs have a tag; the classifier needs more")
+        require(len(order) > held_out, f"too few songs have a tag: {len(order)}; the classifier needs more")
         train, validation = order[held_out:], order[:held_out]
 
         def parts(songs: np.ndarray, random: np.random.Generator) -> list[tuple[int, int, int]]:

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from common.console import counted
 from common.options import UserError, require
 from common.report import Part
 from common.significance import holm, paired_test
 from common.sources import Dataset
-from seer.fitting import jit
 from seer.preprocess import SeerData
 from seer.studies.options import Tags
 from seer.studies.report import Experiment
@@ -52,16 +52,19 @@ def run(options: Tags, dataset: Dataset, data: SeerData) -> dict[str, Any]:
     eligible = np.flatnonzero((liked >= options.min_liked) & (count.sum(axis=1) > 0))
     require(
         len(eligible) >= 2,
-        f"{len(eligible)} users rated {options.min_liked} songs above {LIKED}, tagged ones among them; "
+        f"too few users rated {counted(options.min_liked, 'song')} above {LIKED}, tagged ones among them: "
+        f"{len(eligible)}; "
         "lower --min-liked or give more --tags",
     )
-    given = given_model(options, data)
+    given = given_model(options, dataset, data)
     experiment = Experiment("tags", options, dataset, data)
-    seer = given or trained_model(options, dataset, data, experiment.folder)
-    chosen = choose_sections(options, seer, data, eligible)
+    model = given or trained_model(options, experiment, data)
+    chosen = choose_sections(options, model, data, eligible)
     units = options.units or (32 if dataset.synthetic else 300)
     steps = min(data.num_steps, STEPS)
-    classifier = TagClassifier(data, tags, units, steps, options.classifier_epochs, options.seed, jit(options))
+    classifier = TagClassifier(
+        data, tags, units, steps, options.classifier_epochs, options.seed, not options.deterministic
+    )
 
     songs = [Section(section.song, 0, data.num_steps) for one in chosen for section in one.explained]
     heard = {
@@ -83,8 +86,8 @@ def run(options: Tags, dataset: Dataset, data: SeerData) -> dict[str, Any]:
     }
     for row, p in zip(tests.values(), holm([test["t_p"] for test in tests.values()]), strict=True):
         row["t_p Holm"] = p
-    heard_tags = f"{len(tags.names)} tags on {int(tags.has.any(axis=1).sum())} songs. {ACCURACY}"
-    a = seer.architecture
+    heard_tags = f"{counted(len(tags.names), 'tag')} on {counted(int(tags.has.any(axis=1).sum()), 'song')}. {ACCURACY}"
+    a = model.networks.architecture
     tables = [
         Part(rows, [f"k = {k}" for k in DEPTHS], f"% matching, {len(chosen)} users"),
         Part(tests, ("difference", "low", "high", "t_p", "t_p Holm", "wilcoxon_p"), "Paired tests over users", [NOTE]),

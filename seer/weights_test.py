@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from common.options import UserError
-from seer.released import read_released
+from seer.weights import read_released
 
 FILES = Path(__file__).parent / "testdata"
 PREDICTED = json.loads((FILES / "predicted.json").read_text("utf-8"))["predicted"]

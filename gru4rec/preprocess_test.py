@@ -68,6 +68,13 @@ def test_unknown_test_items_are_dropped_and_short_sessions_kept(tmp_path):
     assert data.support.tolist() == [2, 1, 1]
 
 
+def test_what_was_recognised_in_both_tables_is_said_once(tmp_path):
+    for name, events in (("train", "1,a,10\n1,b,11\n"), ("test", "2,a,20\n2,b,21\n")):
+        (tmp_path / f"{name}.csv").write_text(f"session_id,ItemId,Time\n{events}")
+    notes = prepare(tmp_path, tmp_path / "prepared").notes
+    assert [note for note in notes if "is read as" in note] == ["the column session_id is read as SessionId"]
+
+
 def test_a_single_table_is_split_by_time(tmp_path):
     rows = [(s, i, 40_000 * s + i) for s in range(10) for i in range(3)]
     write_tsv(tmp_path / "raw/train.tsv", rows)

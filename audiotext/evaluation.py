@@ -1,4 +1,4 @@
-"""How well predicted item vectors rank the songs, or artists, that nobody has played yet.
+"""Evaluation: how well predicted item vectors rank the songs, or artists, that nobody has played yet.
 
 A user's score of an item is (user factor as it is) . (item vector of norm 1). All test items are ranked for every user;
 a test item is relevant to the users who played it. The figures of the released code (tartarus: eval.py) have names of

@@ -1,4 +1,4 @@
-"""What each network reads of each item: tf-idf, patches of sound, and the embeddings of networks trained before."""
+"""Network inputs: tf-idf, patches of sound, and the embeddings of networks trained before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A song that is in no dataset: from a sound file and a biography to its item vector."""
+"""Cold start: a song that is in no dataset, from a sound file and a biography to its item vector."""
 
 from __future__ import annotations
 

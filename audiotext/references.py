@@ -1,4 +1,4 @@
-"""The baselines of a run: which of them its data allow, and how they rank the same items for the same users."""
+"""Baselines of a run: which of them its data allow, and how they rank the same items for the same users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network reads of each item, row by row: nothing larger than a batch is ever made dense or read from disk."""
+"""Feature rows of items, made when they are read: nothing larger than a batch is ever made dense or read from disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which training items a network is fitted to, stopped by and checked with."""
+"""Train, validation and inner test split of the training items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A finished run: its network, and what lies beside the weights."""
+"""Finished runs: the network, its weights and what lies beside them."""
 
 from __future__ import annotations
 

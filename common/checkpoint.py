@@ -1,4 +1,4 @@
-"""What a run needs to go on after a kill: its arrays and its progress, as one file that is replaced in one rename."""
+"""Checkpoint: arrays and progress of a run, which goes on from it after a kill; one file, replaced in one rename."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which worker of a cluster this process is, from the environment variable TF_CONFIG. No TensorFlow: options read it.
+"""Cluster: which of its workers this process is, from the environment variable TF_CONFIG; without TensorFlow.
 
 TF_CONFIG='{"cluster": {"worker": ["hostA:5000", "hostB:5000"]}, "task": {"type": "worker", "index": 0}}'
 """

@@ -1,4 +1,4 @@
-"""The training loop over epochs: resuming, early stopping and choice of the best epoch, history, TensorBoard.
+"""Epoch loop: resuming, early stopping and choice of the best epoch, history, TensorBoard.
 
 The only loop of its kind. It knows nothing of a model: a trainer hands over its variables, which a checkpoint keeps, a
 function that trains for one epoch and, if there is a validation part, one that measures it. The trainer draws whatever

@@ -1,4 +1,4 @@
-"""Libraries that write to the console on their own account, past Python."""
+"""Silence for C libraries that write to stderr directly, past Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What replicas of a model on several devices have to do together: where Keras looks at each of them alone."""
+"""Gradient clipping and overflow checks across replicas, which Keras does for each replica alone."""
 
 from __future__ import annotations
 

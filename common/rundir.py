@@ -1,4 +1,4 @@
-"""The run directory: where a run keeps its options, figures, weights and what it needs to go on."""
+"""Run directory: where a run keeps its options, figures, weights and what it needs to go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions that someone gives on the command line, in a text file, or on the standard input."""
+"""Session input: sessions given on the command line, in a text file, or on the standard input."""
 
 from __future__ import annotations
 

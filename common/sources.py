@@ -1,4 +1,4 @@
-"""Where a dataset lives: the released files, or the synthetic sample in their place."""
+"""Dataset folders: the user's files, the released ones, or the synthetic sample in their place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of several papers share: scripts run in this process, and what is in the folder of a run."""
+"""Test helpers of several papers: scripts run in this process, and what is in the folder of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run's ids stand for, kept with its weights: weights are of no use, or misleading, with another vocabulary."""
+"""Vocabulary: the id of each number, kept with the weights, which are of no use, or misleading, with another one."""
 
 from __future__ import annotations
 

@@ -11,8 +11,7 @@ from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import PROJECT, UserError
 from common.testing import in_process
 from comparisons.next_track import NextTrackOptions, against_best, main, of_second_halves
-from gru4rec.baselines import all_ranks
-from gru4rec.evaluation import NextItemRanks
+from gru4rec.evaluation import NextItemRanks, baseline_ranks
 from session_transformers.baselines.comparison import track_results
 from session_transformers.baselines.of_tracks import sessions_of
 from session_transformers.kinds import CORRECTED_IDS
@@ -52,7 +51,7 @@ def test_both_papers_rank_the_same_events_by_the_same_baselines():
     data = Data()
     train = Halves(np.random.default_rng(1).integers(3, 44, (60, 20)).astype(np.int32), np.zeros((60, 20), np.uint8))
     theirs = track_results(train, data.test, 44, CORRECTED_IDS)
-    for name, ranks in all_ranks(sessions_of(train, 3), sessions_of(data.test, 3), 41).items():
+    for name, ranks in baseline_ranks(sessions_of(train, 3), sessions_of(data.test, 3), 41).items():
         found = of_second_halves(ranks, data)
         for counts in ("greater", "equal"):
             ours, other = (getattr(one, counts)[found.mask] for one in (found, theirs[name].forced))

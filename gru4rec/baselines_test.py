@@ -7,13 +7,13 @@ import pytest
 
 from common.session_baselines import BASELINES, MostPopular, Prefixes
 from common.session_baselines_test import ITEMS, made_up, of
-from gru4rec.baselines import all_ranks
+from gru4rec.evaluation import baseline_ranks
 from gru4rec.golden_test import FOLDER, load, sessions_of
 
 
 def test_all_baselines_rank_the_same_events():
     train, test = made_up(60, 1), made_up(50, 2)
-    found = all_ranks(train, test, ITEMS)
+    found = baseline_ranks(train, test, ITEMS)
     lengths = np.diff(test.offsets) - 1
     assert list(found) == ["most popular", "session popular", "item-kNN", "Markov", "session-kNN"]
     assert list(found) == [kind.name for kind in BASELINES]
@@ -23,7 +23,7 @@ def test_all_baselines_rank_the_same_events():
 
 
 def test_no_event_with_a_next_one():
-    for ranks in all_ranks(of([0], [1], [2]), of([0], [1]), 3).values():
+    for ranks in baseline_ranks(of([0], [1], [2]), of([0], [1]), 3).values():
         assert len(ranks) == 0 and np.isnan(ranks.figures()["recall@20"])
 
 

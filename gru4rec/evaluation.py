@@ -1,4 +1,4 @@
-"""How well GRU4Rec tells the next item of a session: every event, ranked among all items of training.
+"""Evaluation: the next item of every event ranked among all items of training, by GRU4Rec and by the baselines.
 
 Nothing is sampled and no seen item is left out (Hidasi et al., arXiv 1511.06939, section 4). The states of the sessions
 and the ranks are computed apart: a walk through the sessions side by side leaves the state after every event, then the
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from common.evaluation import Measured, Sample
 from common.metrics import Ranking, recall_at, reciprocal_rank_at
 from common.options import require
+from common.session_baselines import BASELINES, Prefixes
 from common.sessions import Sessions
 from gru4rec.batches import session_parallel
 from gru4rec.model import Core, Networks
@@ -270,3 +271,23 @@ def best_items(
         order = np.argsort(-scores, kind="stable")[: min(k, int(np.isfinite(scores).sum()))]
         found.append([(int(item), float(scores[item])) for item in order])
     return found
+
+
+def baseline_ranks(train: Sessions, test: Sessions, items: int) -> dict[str, NextItemRanks]:
+    """Rank the next items of ``test`` by every session baseline, with the same rule for ties.
+
+    Args:
+        train: sessions to learn from.
+        test: sessions to rank the next items of.
+        items: how many items there are, in either of them.
+
+    Returns:
+        Name of the baseline -> its ranks: the events, and their order, are those of
+        :class:`Evaluator`.
+    """
+    prefixes, targets = Prefixes.of(test)
+    lengths = np.diff(test.offsets) - 1
+    session = np.repeat(np.arange(len(lengths)), lengths)
+    return {
+        kind.name: NextItemRanks(session, *kind(train, items).ranks(prefixes, targets), items) for kind in BASELINES
+    }

@@ -336,9 +336,9 @@ class GRU4Rec(Recommender[GruOptions, SessionData]):
         return self._ranks.measured()
 
     def measure_baselines(self, data: SessionData) -> dict[str, Measured]:
-        from gru4rec import baselines
+        from gru4rec.evaluation import baseline_ranks
 
-        found = baselines.all_ranks(data.train, data.test, len(data.item_ids))
+        found = baseline_ranks(data.train, data.test, len(data.item_ids))
         return {name: ranks.measured() for name, ranks in found.items()}
 
     # What is kept and told.

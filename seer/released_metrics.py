@@ -1,4 +1,4 @@
-"""The metrics of the released SeER code, kept for comparison, faults included."""
+"""Released metrics: MAP and NDCG of the released SeER code, kept for comparison, faults included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scale of patches: each (frame, bin) cell with mean 0 and deviation 1 over the training tracks."""
+"""Feature scaling of patches: each (frame, bin) cell with mean 0 and deviation 1 over the training tracks."""
 
 from __future__ import annotations
 

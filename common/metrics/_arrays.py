@@ -1,4 +1,4 @@
-"""What the metrics share: arrays of users, their checks, means over them, rows sorted by score."""
+"""Arrays of users that the metrics share: checks, means over them, rows sorted by score."""
 
 from __future__ import annotations
 

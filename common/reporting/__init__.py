@@ -1,1 +1,1 @@
-"""What finished runs and benchmarks recorded: read, summed up over seeds, tested in pairs, filled into tables."""
+"""Reporting: recorded runs and benchmarks are read, summed up over seeds, tested in pairs, filled into tables."""

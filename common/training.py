@@ -42,6 +42,9 @@ class Batch:
     weights: np.ndarray
 
 
+SETTLING, HALVINGS = 100, 15
+"""Steps in which a batch is tried again if its scaled gradients overflow float16, and how often: 2^15 is the first
+scale. Left out, as later ones are, these steps are those in which a model learns most."""
 EpochBatches = Callable[[int], Iterable[Sequence[Batch]]]
 """Epoch number -> its batches, each as parts of equal shapes: one part per replica, or on a single device as many as
 should run at the same time (always the same number)."""
@@ -91,7 +94,7 @@ class Trainer:
     ) -> None:
         self.model, self.optimizer, self.seed = model, optimizer, seed
         self.strategy = tf.distribute.get_strategy()
-        self._pipeline = Pipeline()
+        self._pipeline, self._settled = Pipeline(), False
         optimizer.build(model.trainable_variables)
         together = TogetherBeforeUpdate(optimizer) if self.strategy.num_replicas_in_sync > 1 else None
         variables = {f"model_{i}": variable for i, variable in enumerate(model.weights)}
@@ -175,12 +178,25 @@ class Trainer:
         counts: list[int] = []
         for parts, count in self._pipeline(map(_scaled, batches)):
             with said_if_a_worker_is_gone(self.strategy):
-                losses.append(self._step(spread(self.strategy, parts)))
+                losses.append(self._made_step(spread(self.strategy, parts)))
             counts.append(int(count))
             bar.update()
         values = np.array([float(loss) for loss in losses], np.float64)
         mean = float(np.average(values, weights=counts)) if len(values) else math.nan
         return Trained(mean, sum(counts), batch_losses=values.tolist())
+
+    def _made_step(self, parts: Any) -> Any:
+        """The loss of a batch after its step, which loss scaling leaves out when a gradient overflows float16."""
+        inner = getattr(self.optimizer, "inner_optimizer", None)
+        if inner is None or self._settled:
+            return self._step(parts)
+        before = int(inner.iterations)
+        self._settled = before >= SETTLING
+        for _ in range(1 + HALVINGS):  # each one halves the scale
+            loss = self._step(parts)
+            if self._settled or int(inner.iterations) > before:
+                break
+        return loss
 
 
 def _scaled(parts: Sequence[Batch]) -> tuple[Any, np.int64]:

@@ -125,9 +125,39 @@ class RowOptimizer(ABC):
     def rows(self, name: str, indices: Any, gradients: Any) -> None:
         """Apply ``gradients`` (n, ...) to the rows ``indices`` (n,) of a table, equal ones to equal rows."""
 
+    def repeated_rows(
+        self, name: str, indices: Any, gradients: Any, again: Any, first: Any, compiled: bool = False
+    ) -> None:
+        """Apply ``gradients`` (n, ...) to the rows ``indices`` (n,), whose repeated rows are summed here.
+
+        Args:
+            name: of the table.
+            indices: see above.
+            gradients: see above.
+            again: (D,) places in ``indices`` of rows that stood there before, each once; padded with 0.
+            first: (D,) the first places of those rows; padded with 0.
+            compiled: XLA compiles it.
+        """
+        self.rows(name, indices, _summed(gradients, again, first))
+
     @abstractmethod
     def whole(self, name: str, gradient: Any) -> None:
         """Apply ``gradient`` to a weight all of whose rows are used in every step."""
+
+
+def _summed(gradients: Any, again: Any, first: Any) -> Any:
+    """``gradients`` with the sum of all places of a row in each of them; see :meth:`RowOptimizer.repeated_rows`."""
+    import tensorflow as tf
+
+    there = tf.cast(again > 0, tf.float32)[:, None]  # (0, 0) is padding, as nothing stands before place 0
+    total = tf.tensor_scatter_nd_add(gradients, first[:, None], there * tf.gather(gradients, again))
+    return tf.tensor_scatter_nd_update(total, again[:, None], tf.gather(total, first))
+
+
+def _block(rows: int) -> int:
+    """The rows that are updated at a time, a divisor of all: so few that their arrays stay in a processor's cache."""
+    fitting = [size for size in range(64, 193) if rows % size == 0]
+    return min(fitting, key=lambda size: abs(size - 128), default=rows)
 
 
 class RowAdagrad(RowOptimizer):
@@ -164,15 +194,46 @@ class RowAdagrad(RowOptimizer):
 
     def rows(self, name: str, indices: Any, gradients: Any) -> None:
         """See :class:`RowOptimizer`."""
+        self._update(name, indices, gradients, 1.0)
+
+    def repeated_rows(
+        self, name: str, indices: Any, gradients: Any, again: Any, first: Any, compiled: bool = False
+    ) -> None:
+        """See :class:`RowOptimizer`."""
+        tf, count = self._tf, gradients.shape[0]
+        size = _block(count) if compiled else count
+        if size == count:
+            return super().repeated_rows(name, indices, gradients, again, first)
+        gradients = _summed(gradients, again, first)
+        # A row that comes again in the block of its first place gets the same values there; in a later one it is read
+        # as it is by then, and must stay so.
+        later = tf.cast(again // size > first // size, tf.float32)
+        moves = tf.tensor_scatter_nd_update(tf.ones(count), again[:, None], 1.0 - later)[:, None]
+
+        def block(start: Any) -> Any:
+            parts = (
+                tf.slice(a, [start] + [0] * (len(a.shape) - 1), [size, *a.shape[1:]])
+                for a in (indices, gradients, moves)
+            )
+            self._update(name, *parts)
+            return start + size
+
+        tf.while_loop(lambda start: start < count, block, [tf.constant(0)], parallel_iterations=1)
+        return None
+
+    def _update(self, name: str, indices: Any, gradients: Any, moves: Any) -> None:
+        """Update rows; ``moves`` (n, 1) is 0 for those that stay as they are, else 1."""
         tf = self._tf
+        gradients = gradients * moves
         # Rows are read, changed and written back: the kernels that change them in place are twice as slow on a CPU.
         places = [self.variables[name].value, self._sums[name], *([self._moves[name]] if self.momentum else [])]
         row, total, *move = (tf.gather(place, indices) for place in places)
         total += tf.square(gradients)
         step = -self._step(gradients, total)
         if self.momentum:
-            step += self.momentum * move[0]
-        for place, values in zip(places, (row + step, total, step), strict=False):
+            step = (self.momentum * move[0] + step) * moves
+            move = [step + move[0] * (1.0 - moves)]
+        for place, values in zip(places, (row + step, total, *move), strict=True):
             tf.raw_ops.ResourceScatterUpdate(resource=place.handle, indices=indices, updates=values)
 
     def whole(self, name: str, gradient: Any) -> None:

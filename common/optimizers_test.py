@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.optimizers import OPTIMIZERS, LossScale, make_optimizer
+from common.optimizers import OPTIMIZERS, LossScale, RowAdagrad, make_optimizer
 from common.options import UserError
 
 IDS = np.array([2, 0, 2, 2, 4], np.int32)
@@ -73,3 +73,35 @@ def test_the_loss_scale_of_row_optimizers_doubles_after_finite_steps_and_halves_
         scale.apply({"w": tf.constant([float(value)])}, lambda found: applied.append(float(found["w"][0])))
         assert (float(scale.factor), int(scale.state["finite_steps"])) == (factor, count)
     np.testing.assert_allclose(applied, [1 / 2**15, 2 / 2**14, 3 / 2**14, 4 / 2**14])
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.4])
+def test_repeated_rows_are_summed_wherever_they_stand_and_however_many_are_updated_at_a_time(momentum):
+    """Rows that come again in the same block of 128 places, in a later one, three times, and rows that come once."""
+    rng = np.random.default_rng(0)
+    indices = np.concatenate([rng.permutation(400)[:250], rng.integers(0, 400, 134)]).astype(np.int32)  # 3 blocks
+    _, places, inverse = np.unique(indices, return_index=True, return_inverse=True)
+    first = places[inverse]
+    again = np.flatnonzero(first < np.arange(len(indices)))
+    pairs = [np.pad(each, (0, 200 - len(again))).astype(np.int32) for each in (again, first[again])]
+    start = rng.normal(size=(400, 3)).astype(np.float32)
+    weight, total, move = start.astype(float), np.zeros((400, 3)), np.zeros((400, 3))
+    variables = [keras.Variable(start, name="t") for _ in range(2)]
+    optimizers = [RowAdagrad({"t": variable}, 0.1, momentum) for variable in variables]
+
+    @tf.function(jit_compile=True)
+    def compiled(gradients):
+        optimizers[1].repeated_rows("t", tf.constant(indices), gradients, *map(tf.constant, pairs), compiled=True)
+
+    for _ in range(3):
+        gradients = rng.normal(size=(len(indices), 3)).astype(np.float32)
+        optimizers[0].repeated_rows("t", indices, gradients, *pairs)
+        compiled(tf.constant(gradients))
+        whole = np.zeros((400, 3))
+        np.add.at(whole, indices, gradients.astype(float))
+        rows = np.unique(indices)
+        total[rows] += whole[rows] ** 2
+        move[rows] = momentum * move[rows] - 0.1 * whole[rows] / np.sqrt(total[rows] + 1e-6)
+        weight[rows] += move[rows]
+    for variable in variables:
+        np.testing.assert_allclose(np.asarray(variable), weight, atol=2e-6)

@@ -42,9 +42,14 @@ def own(scores: Any) -> Any:
     return ops.arange(rows)[:, None] == ops.arange(count)[None]
 
 
+def _without_absent(scores: Any, live: Any) -> Any:
+    """``scores``, those of absent columns so low that they have no share of a softmax."""
+    return scores + ABSENT * (1.0 - columns(scores, live))
+
+
 def _total(terms: Any) -> Any:
-    """(B, 1): sums of the rows."""
-    return ops.sum(terms, axis=-1, keepdims=True)
+    """(B, 1): sums of the rows, as a product, which XLA computes faster than a sum of products."""
+    return ops.matmul(terms, ops.ones((terms.shape[-1], 1), terms.dtype))
 
 
 def cross_entropy(scores: Any, live: Any) -> Any:
@@ -53,7 +58,7 @@ def cross_entropy(scores: Any, live: Any) -> Any:
 
     @ops.custom_gradient
     def loss(scores: Any) -> Any:
-        shifted = scores + ABSENT * (1.0 - columns(scores, live))
+        shifted = _without_absent(scores, live)
         weights = ops.exp(shifted - ops.max(shifted, axis=-1, keepdims=True))
         total = _total(weights)
         share = positives(weights) / total
@@ -69,8 +74,7 @@ def cross_entropy(scores: Any, live: Any) -> Any:
 
 def _share_of_others(scores: Any, live: Any) -> Any:
     """(B, N): s, the softmax over the columns of a row but its own."""
-    others = ops.logical_and(columns(scores, live)[None] > 0, ops.logical_not(own(scores)))
-    shifted = ops.where(others, scores, ABSENT)
+    shifted = ops.where(own(scores), ABSENT, _without_absent(scores, live))
     # A single row without negatives has no other column: its loss is then that of no comparison at all.
     largest = ops.maximum(ops.max(shifted, axis=-1, keepdims=True), ABSENT / 10)
     weights = ops.exp(shifted - ops.stop_gradient(largest))

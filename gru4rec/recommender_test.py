@@ -213,3 +213,11 @@ assert not late, late
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_gives_nearly_the_scores_of_float32(fitted, precision):
+    model = GRU4Rec(**SMALL, precision=precision).fit(events(), **COLUMNS)
+    found, expected = (one.recommend(["t1", "t2"], k=12).set_index("item").score for one in (model, fitted))
+    assert np.isfinite(found).all() and expected.std() > 0.1
+    np.testing.assert_allclose(found[expected.index], expected, atol=0.1 * expected.std())

@@ -66,6 +66,7 @@ def chunks(
         events = steps.events[start:stop]
         events = np.where(events >= 0, events, events[:, :1])
         drawn = negatives[start:stop] if isinstance(negatives, np.ndarray) else negatives.take(stop - start)
+        drawn = np.sort(drawn, axis=1)  # their order says nothing; so rows of the tables are read from front to back
         inputs, targets = (sessions.items[events + shift] for shift in (0, 1))
         last = np.resize(last, max(len(last), int(drawn.max(initial=0)) + 1))
         again, first = _repeats(np.concatenate([targets, drawn, inputs], 1), last, width)
@@ -199,13 +200,13 @@ class SessionTrainer:
                 if a_table == "Wy":
                     places = tf.range(outputs.shape[0], touched.shape[0])[:, None]
                     added = tf.tensor_scatter_nd_add(d_rows["Wy"], places, d_rows["x"])
-                    optimizer.rows("Wy", touched, _shared(added, again, first))
+                    optimizer.repeated_rows("Wy", touched, added, again, first, jit and alone)
                 # Of the pairs those that end among the outputs; the others become (0, 0), which is padding.
                 inside = tf.cast(again < outputs.shape[0], tf.int32)
                 pairs = again * inside, first * inside
                 if a_table != "Wy":
-                    optimizer.rows("Wy", outputs, _shared(d_rows["Wy"], *pairs))
-                optimizer.rows("By", outputs, _shared(d_rows["By"], *pairs))
+                    optimizer.repeated_rows("Wy", outputs, d_rows["Wy"], *pairs, jit and alone)
+                optimizer.repeated_rows("By", outputs, d_rows["By"], *pairs)
                 if a_table not in (None, "Wy"):
                     same = tf.cast(inputs[:, None] == inputs[None, :], tf.float32)
                     optimizer.rows(a_table, inputs, tf.matmul(same, d_rows["x"]))
@@ -265,15 +266,3 @@ def _arrays(chunk: Chunk) -> list[np.ndarray]:
 def _mask(shape: tuple[int, ...], rate: float, seeds: Any, own: Any) -> Any:
     """Factors of inverted dropout: 0 with probability ``rate``, else 1 / (1 - rate); ``own`` of those of all rows."""
     return own(drop(tf.ones(shape), rate, seeds)) if rate else 1.0
-
-
-def _shared(gradients: Any, again: Any, first: Any) -> Any:
-    """``gradients`` (N, ...) with the sum of all rows of an item in each of its rows.
-
-    Args:
-        gradients: see above.
-        again, first: see :class:`Chunk`; (0, 0) is padding, as nothing stands before place 0.
-    """
-    there = tf.cast(again > 0, tf.float32)[:, None]
-    total = tf.tensor_scatter_nd_add(gradients, first[:, None], there * tf.gather(gradients, again))
-    return tf.tensor_scatter_nd_update(total, again[:, None], tf.gather(total, first))

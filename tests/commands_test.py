@@ -1,4 +1,5 @@
-"""Every command in the pages is one that works: read as its script reads it, and run on tiny data.
+"""Every command in the pages is one that works: read as its script reads it, and run on tiny data, here or by the test
+that ``ONLY_READ`` of ``quick_scripts.py`` names.
 
 Options are added that make it quick: of an option that is given twice the last one counts. What stands for something of
 the user's (FOLDER, ID, ``<run>``) is filled in. A script that is neither in ``SCRIPTS`` nor in ``ELSEWHERE`` of
@@ -30,7 +31,7 @@ from conftest import GOLDEN
 from tests.contract_test import NOISE
 from tests.page_commands import MAKEFILE, Command, all_commands
 from tests.quick_checkout import Checkout, fill
-from tests.quick_scripts import SCRIPTS, elsewhere, inserted, quickened
+from tests.quick_scripts import SCRIPTS, elsewhere, inserted, only_read, quickened
 
 COMMANDS = all_commands()
 
@@ -43,8 +44,8 @@ def of(program: str) -> pytest.MarkDecorator:
 def read_options(command: Command, arguments: Sequence[str]) -> None:
     """Parse a command line while its script is ``__main__``, where the types of its options are looked up."""
     with (
-        mock.patch("common.options.run_script", lambda main, options: parse(options, arguments)),
-        mock.patch.object(sys, "path", [str(PROJECT), *sys.path]),
+        mock.patch("common.command.run_script", lambda main, options: parse(options, arguments)),
+        mock.patch.object(sys, "path", [str((PROJECT / command.script).parent), str(PROJECT), *sys.path]),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.suppress(SystemExit),  # of --help
     ):
@@ -93,6 +94,8 @@ def test_a_command_is_read_and_runs(command: Command, checkout: Checkout) -> Non
     assert command.script in SCRIPTS, f"{command}: say how to run it, or where it is tested, in tests/quick_scripts.py"
     how, given = SCRIPTS[command.script], checkout.arguments(command)
     read_options(command, given)
+    if only_read(command):
+        return
     arguments, into = quickened(command.script, given), checkout.results_of(command)
     named = Path(given[given.index(how.into) + 1]) if how.into in given else None
     if named and not named.exists():

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import numpy as np
 import soundfile
 
-from common.options import PROJECT
+from common.options import PROJECT, write_json
 from common.testing import reseal
 from common.vocabulary import read_vocabulary
 from seer import sample
@@ -75,7 +74,7 @@ class Checkout:
             option = word if word.startswith("--") else option
             word = re.sub(r"^RUN\b", f"runs/{paper}/run", word)
             word = FILLED.get((option, word), word).replace("{number}", str(self.number)).replace("{paper}", paper)
-            self._provide(paper, option, word)
+            self._provide(word)
             word = re.sub(r"^(ID\b|MSNO$)", lambda name: self._id(paper, name[0]), word)
             found += sorted(map(str, Path().glob(word))) if "*" in word else [word]
         return found
@@ -86,30 +85,10 @@ class Checkout:
         plain = command.script in TRAINERS and not command.arguments and not run.exists()
         return run if plain else Path(f"made/{self.number}")
 
-    def _provide(self, paper: str, option: str, word: str) -> None:
-        """Make a run, a preset or weights that a command names."""
+    def _provide(self, word: str) -> None:
+        """Make a run that a command names."""
         if (run := re.match(r"runs/(\w+)/(run\b|\*)", word)) and not Path("runs", run[1], "run").exists():
             self._make(f"{run[1]}/train.py", "--run-dir", f"runs/{run[1]}/run", *_data(run[1]))
-        elif Path(word).exists():
-            return
-        elif option == "--bert" and word != option:
-            self._make("session_transformers/train.py", "--model", "bert", "--run-dir", word)
-        elif word.endswith("/preset.json"):
-            self._make("common/tune.py", paper, "--out", str(Path(word).parent))
-        elif word == "official_state_dict.npz":
-            self._make("gru4rec/train.py", "--data-dir", "given/gru4rec", "--run-dir", "made/official")
-            from gru4rec.weights import load_model as load_gru
-            from gru4rec.weights import to_official
-
-            run_dir = Path("made/official")
-            gru = load_gru(run_dir / "model.weights.h5", len(read_vocabulary(run_dir)))
-            np.savez(word, **to_official(gru.architecture, gru.named))
-        elif word == "state_dict.npz":
-            self._make("dtnmr/train.py", "--protocol", "released", "--run-dir", "made/released")
-            from dtnmr import DTNMR
-            from dtnmr.weights import save_released
-
-            save_released(Path(word), DTNMR.load("made/released").networks)
 
     def _make(self, script: str, *arguments: str) -> None:
         status, _, err = self.run(script, quickened(script, arguments))
@@ -167,7 +146,11 @@ def _fill_seer_sample(folder: Path, ratings: Path) -> None:
 
 
 def _write_files(folder: Path, collection: Path) -> None:
-    """MIDI files and tables, a sound and a text, and a song that KKBOX has not."""
+    """MIDI files and tables, a sound and a text, a song that KKBOX has not; and what commands name that are only
+    read: a preset, and names of weights."""
+    write_json(folder / "preset.json", {"options": {"epochs": 3}})
+    for name in ("state_dict.npz", "official_state_dict.npz"):
+        (folder / name).touch()
     write_sources(folder)
     (folder / "midi").rename(folder / "MIDI_FOLDER")
     (folder / "triplets.txt").rename(folder / "train_triplets.txt")

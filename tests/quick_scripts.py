@@ -21,6 +21,40 @@ ELSEWHERE = {
 }
 """Scripts that are not run here, their folders, or what they are asked for, and why; their options are read all the
 same."""
+ONLY_READ = {
+    "audiotext/train.py": {"--data-dir": "audiotext/train_test.py, every network"},
+    "common/tune.py": {
+        "--": "common/tune_test.py, options after the dashes",
+        "session_transformers/skip-transformer": "tests/search_spaces_test.py, trainers take what spaces hold",
+    },
+    "dtnmr/run.py": {
+        "--protocol": "dtnmr/train_test.py, released weights; dtnmr/golden_test.py",
+        "--rating": "dtnmr/training_test.py, every rating and loss",
+    },
+    "gru4rec/run.py": {
+        "--preset": "common/presets_test.py, what a preset sets; gru4rec/golden_test.py, the losses",
+        "--weights": "gru4rec/train_test.py, official weights",
+    },
+    "gru4rec/train.py": {"--preset": "common/tune_test.py, the preset that a search of GRU4Rec leaves is taken"},
+    "seer/recommend_explain.py": {
+        "--user_number 12": "seer/recommend_explain_test.py, a fresh checkout",
+        "--ratings": "seer/recommend_explain_test.py, a new user; ratings under any name",
+        "--weights": "seer/recommend_explain_test.py, the released table",
+    },
+    "seer/train.py": {
+        "--protocol": "seer/train_test.py, released weights and training from them",
+        "--data-dir": "seer/train_test.py, everywhere",
+        "--sequence-length": "seer/train_test.py, its tiny run",
+    },
+    "session_transformers/compare.py": {"--seeds": "here without it: of one seed, as this one would be"},
+    "session_transformers/train.py": {
+        "--protocol": "session_transformers/train_test.py, every model by both protocols",
+        "--bert": "session_transformers/train_test.py, every model by both protocols",
+        "--data-dir": "session_transformers/train_test.py, everywhere",
+    },
+}
+"""Script -> an option, or all that a command gives it -> the test that runs such a command to its end. Here its options
+are read: nothing else differs from a command of the same script that is run here."""
 QUICK = ("--epochs", "1", "--no-baselines", "--deterministic")
 SMALL: dict[str, tuple[str, ...]] = {paper: TINY[paper][1] for paper in PAPERS} | {"template": TINY[COPY][1]}
 SMALL["audiotext"] = ("--text-units", "8", "8", "--filters", "4", "4", "4", "4", "--fusion-units", "8")
@@ -70,6 +104,7 @@ FILLED = {
     ("--triplets", "FILE"): "train_triplets.txt",
     ("--songs", "FILE"): "songs.csv",
     ("--new-songs", "FILE.csv"): "new_songs.csv",
+    ("--preset", "runs/gru4rec/tune-official/preset.json"): "preset.json",
     ("--user_number", "1000"): "100",  # there are 200
     ("--out", "FOLDER"): "made/{number}",
     ("--data-dir", "FOLDER"): "given/{paper}",
@@ -82,6 +117,12 @@ def elsewhere(command: Command) -> bool:
     """Whether a name in ``ELSEWHERE`` is the script's or its folder's, or begins what it is given."""
     names = (command.script, command.script.split("/")[0], *command.arguments)
     return any(name == word or (name[-1] == " " and word.startswith(name)) for word in names for name in ELSEWHERE)
+
+
+def only_read(command: Command) -> bool:
+    """Whether another test runs such a command to its end, see :data:`ONLY_READ`."""
+    entries = ONLY_READ.get(command.script, {})
+    return any(entry in command.arguments or entry == " ".join(command.arguments) for entry in entries)
 
 
 def quickened(script: str, arguments: Sequence[str]) -> list[str]:

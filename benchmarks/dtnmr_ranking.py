@@ -11,11 +11,10 @@ import numpy as np
 from measuring import measure, peak_megabytes, recording, show
 
 from common.command import run_script
-from dtnmr.architecture import Architecture
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES, KkboxData, Points, Rows
-from dtnmr.evaluation import make_task, means, rank_users, user_values
+from dtnmr.evaluation import Scorer, make_task, means, rank_users, recommender, user_values
 from dtnmr.model import Networks
-from dtnmr.scoring import Scorer, recommender
+from dtnmr.options import Architecture
 
 BITS_OF_A_SONG = 6
 

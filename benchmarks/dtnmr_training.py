@@ -23,15 +23,17 @@ THREADS = threads_given()  # before the libraries that read it are imported
 import common.runtime  # noqa: F401, E402  # isort: skip
 import numpy as np  # noqa: E402
 
-from dtnmr.architecture import Architecture, Rating  # noqa: E402
+from dtnmr.batches import (  # noqa: E402
+    Batch,
+    Batches,
+    Negatives,
+)
 from dtnmr.dataset import KkboxData, Points, Rows  # noqa: E402
+from dtnmr.evaluation import Scorer  # noqa: E402
 from dtnmr.losses import make_loss  # noqa: E402
 from dtnmr.model import Inputs, Networks  # noqa: E402
-from dtnmr.negatives import Negatives  # noqa: E402
-from dtnmr.row_optimizers import make_optimizer  # noqa: E402
-from dtnmr.scoring import Scorer  # noqa: E402
-from dtnmr.training import Trainer  # noqa: E402
-from dtnmr.training_batches import Batch, Batches  # noqa: E402
+from dtnmr.options import Architecture, Rating  # noqa: E402
+from dtnmr.training import Trainer, make_optimizer  # noqa: E402
 
 WIDTHS = {"genre": 180, "artist": 4_500, "composer": 4_450, "language": 50, "age": 44, "gender": 3, "city": 20}
 SONGS, USERS = 12_000, 2_000

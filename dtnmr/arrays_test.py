@@ -8,7 +8,7 @@ import pytest
 
 from common.arrays import read_sealed
 from common.testing import reseal
-from dtnmr.arrays import keep, load
+from dtnmr.dataset import keep, load
 from dtnmr.testing import tiny_data
 
 DATA = tiny_data()

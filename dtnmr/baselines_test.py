@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from dtnmr import baselines
+from dtnmr.baselines import train_bpr
+from dtnmr.dataset import Queries, of_users
 from dtnmr.evaluation import evaluate, make_task
-from dtnmr.factors import train_bpr
-from dtnmr.queries import Queries, of_users
 from dtnmr.testing import rows_of, tiny_data
 
 DATA = tiny_data()

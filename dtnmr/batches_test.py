@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dtnmr.architecture import Architecture
 from dtnmr.batches import Examples, UserInputs, taken, touched
 from dtnmr.dataset import Rows
+from dtnmr.options import Architecture
 from dtnmr.testing import tiny_data
 
 

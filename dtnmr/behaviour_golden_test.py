@@ -10,11 +10,10 @@ from common.command import parse
 from common.paper import WEIGHTS
 from common.tables import Column, open_table
 from conftest import GOLDEN
-from dtnmr.arrays import read_data
-from dtnmr.evaluation import RELEASED_ACCURACY, make_task, point_values
+from dtnmr.dataset import read_data
+from dtnmr.evaluation import RELEASED_ACCURACY, Scorer, make_task, point_values, recommender
 from dtnmr.kkbox import kkbox_files
 from dtnmr.options import DtnmrOptions
-from dtnmr.scoring import Scorer, recommender
 from dtnmr.train import main
 from dtnmr.weights import load_model
 

@@ -17,10 +17,18 @@ from numpy.typing import NDArray
 from common import console
 from common.options import require
 from common.tables import Column, open_table
-from dtnmr.data_options import DataOptions
-from dtnmr.dataset import SONG_FEATURES, Integers, KkboxData, Rows
-from dtnmr.encoding import encode_song, encode_user, make_rows, unknown_values
-from dtnmr.filters import MILLISECONDS, UNKNOWN_AGE, accepted_name, known_age, values_of
+from dtnmr.dataset import SONG_FEATURES, Integers, KkboxData, Rows, of_users
+from dtnmr.encoding import (
+    MILLISECONDS,
+    UNKNOWN_AGE,
+    accepted_name,
+    encode_song,
+    encode_user,
+    known_age,
+    make_rows,
+    unknown_values,
+    values_of,
+)
 from dtnmr.kkbox import (
     USUAL_NAMES,
     Numbering,
@@ -35,7 +43,15 @@ from dtnmr.kkbox import (
     told,
     with_all,
 )
-from dtnmr.playlists import (
+from dtnmr.options import DataOptions
+from dtnmr.selection import (
+    AGAIN,
+    HEARD,
+    MERGED_TABS,
+    NO_ID,
+    OF_SHORT,
+    Tally,
+    blank,
     continued_playlists,
     corrected_points,
     pair_numbers,
@@ -43,9 +59,6 @@ from dtnmr.playlists import (
     repeated,
     separate_playlists,
 )
-from dtnmr.queries import of_users
-from dtnmr.selection import AGAIN, HEARD, MERGED_TABS, NO_ID, OF_SHORT, blank
-from dtnmr.tally import Tally
 
 LONGEST_SECONDS = 86_400.0
 """A new song that lasts longer is taken for a mistake in its file."""

@@ -9,11 +9,10 @@ import pytest
 
 from common.table_sources import Source, open_source
 from conftest import GOLDEN
-from dtnmr.data_options import DataOptions
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES
-from dtnmr.encoding import encode_song, encode_user, heard_bits
-from dtnmr.filters import accepted_name
+from dtnmr.encoding import accepted_name, encode_song, encode_user, heard_bits
 from dtnmr.kkbox import kkbox_files
+from dtnmr.options import DataOptions
 from dtnmr.preprocess import prepare
 
 pytestmark = pytest.mark.golden

@@ -8,9 +8,8 @@ import pytest
 
 from common.metrics import Ranking
 from dtnmr import evaluation
-from dtnmr.dataset import Points
+from dtnmr.dataset import Points, of_points, of_users, songs_to_come, take_rows
 from dtnmr.evaluation import COLD, RELEASED_ACCURACY, WARM, evaluate, make_task, marked, of_group, user_values
-from dtnmr.queries import of_points, of_users, songs_to_come, take_rows
 from dtnmr.testing import rows_of, tiny_data
 
 DATA = tiny_data()

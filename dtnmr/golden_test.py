@@ -11,16 +11,13 @@ import tensorflow as tf
 from keras import ops
 
 from conftest import GOLDEN
-from dtnmr.batches import touched
-from dtnmr.data_options import DataOptions
+from dtnmr.batches import Batch, Batches, Negatives, touched
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES
 from dtnmr.losses import make_loss, softmax
 from dtnmr.model import Inputs, Networks, summed_rows
-from dtnmr.negatives import Negatives
+from dtnmr.options import DataOptions
 from dtnmr.preprocess import prepare
-from dtnmr.row_optimizers import make_optimizer
-from dtnmr.training import Trainer
-from dtnmr.training_batches import Batch, Batches
+from dtnmr.training import Trainer, make_optimizer
 from dtnmr.weights import architecture_of, build, from_torch, to_torch
 
 pytestmark = pytest.mark.golden

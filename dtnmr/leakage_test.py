@@ -7,11 +7,10 @@ import pytest
 
 from common.command import parse
 from dtnmr import baselines
-from dtnmr.data_options import DataOptions
+from dtnmr.dataset import Queries, of_users
 from dtnmr.model import Networks
-from dtnmr.options import DtnmrOptions
+from dtnmr.options import DataOptions, DtnmrOptions
 from dtnmr.preprocess import prepare
-from dtnmr.queries import Queries, of_users
 from dtnmr.recommender import architecture_of
 from dtnmr.sample import KkboxSampleOptions, write_sample
 from dtnmr.testing import rows_of

@@ -5,13 +5,12 @@ import pytest
 
 from common.command import parse
 from dtnmr import baselines
-from dtnmr.evaluation import evaluate, make_task
+from dtnmr.evaluation import Scorer, evaluate, make_task, recommender
 from dtnmr.model import Networks
 from dtnmr.options import DtnmrOptions
 from dtnmr.preprocess import prepare
 from dtnmr.recommender import architecture_of
 from dtnmr.sample import KkboxSampleOptions, write_sample
-from dtnmr.scoring import Scorer, recommender
 from dtnmr.training import train
 
 SMALL = ("--mlp", "32", "--embedding", "16", "--lstm", "16", "--lstm-layers", "1", "--dropout", "0")

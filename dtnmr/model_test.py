@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from common.options import UserError
-from dtnmr.architecture import Architecture
 from dtnmr.batches import Examples
-from dtnmr.lstm import lstm
-from dtnmr.model import Networks, summed_rows
+from dtnmr.model import Networks, lstm, summed_rows
+from dtnmr.options import Architecture
 from dtnmr.testing import tiny_data
 
 DATA = tiny_data()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from common.options import UserError
+from dtnmr.batches import Negatives, _repeated, distinct
 from dtnmr.dataset import Points
-from dtnmr.negatives import Negatives, _repeated, distinct
 from dtnmr.testing import tiny_data
 
 
@@ -33,7 +33,7 @@ def test_draws_follow_from_seed_and_epoch(kind):
 @pytest.mark.parametrize("rounds", [64, 0])
 @pytest.mark.parametrize("kind", ["uniform", "popularity"])
 def test_corrected_draws_are_neither_heard_nor_the_label_nor_new(kind, rounds, monkeypatch):
-    monkeypatch.setattr("dtnmr.negatives.ROUNDS", rounds)
+    monkeypatch.setattr("dtnmr.batches.ROUNDS", rounds)
     data = tiny_data()
     drawn = Negatives(data, kind, 4, 1).epoch(data.train, 0)
     assert (data.plays[drawn] > 0).all()

@@ -1,20 +1,192 @@
-"""Options of DTNMR, and what each protocol sets where they are left open."""
+"""Options of DTNMR: of the data, of the network and of its training; what each protocol sets; the architecture."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
-from common.options import OptionalFloat, OptionalInt, OptionalPath, TrainingOptions, choice, require, require_between
-from dtnmr.data_options import DataOptions
+from common.options import (
+    OptionalFloat,
+    OptionalInt,
+    OptionalPath,
+    TrainingOptions,
+    choice,
+    flag,
+    require,
+    require_between,
+)
+from dtnmr.encoding import LONGEST_NAME
+
+Protocol = Literal["corrected", "released"]
+MOST = 2**31 - 1
+"""No length or number is larger: positions in a playlist are 32-bit integers."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which plays to learn from and which to test on."""
+
+    db: OptionalPath = None
+    """Folder with train.csv, test.csv, songs.csv and members.csv of KKBOX (plain, .gz or .zip): the released code's
+    name of --data-dir."""
+    cache: OptionalPath = None
+    """Folder for the prepared arrays, of their own. Arrays made from other files or with other options are refused
+    there unless --reload is given. Default: below the dataset, where they are made anew whenever they must be."""
+    reload: bool = False
+    """Prepare the arrays anew even where they are up to date."""
+    top: float = 0.001
+    """Keep a song only if its plays in the training file are more than this share of those of the song played most."""
+    min_playlist_len: int = 20
+    """Users with a shorter playlist are left out (of training songs; of test songs if they have no others). The first
+    songs, as many as this, are only history: examples begin with the song after them. Released protocol: playlists
+    must be longer than this."""
+    max_playlist_len: int = 200
+    """Corrected protocol: only the last so many songs of a training playlist give examples, and a history has fewer
+    songs than this. Released protocol: longer playlists, and those of just this length, are left out."""
+    subset_size: int = 5
+    """Candidates of an example: the song played and so many less one others, the negatives."""
+    short_term_len: int = 10
+    """Songs at the end of a history that are the short-term preference."""
+    long_term_len: int = 20
+    """Songs at the end of a history that are the long-term preference; a tested song needs as many before it."""
+    max_song_seconds: float = 360.0
+    """Songs of this length or longer are left out; 0 is no limit."""
+    min_age: int = 16
+    """The youngest age that is believed."""
+    max_age: int = 59
+    """The oldest age that is believed. Other ages are unknown, as is KKBOX's 0; unknown is a value like any age."""
+    age_filter: bool = False
+    """Corrected protocol: leave out users whose age is unknown. The released protocol always does."""
+    name_filter: bool = False
+    """Corrected protocol: drop songs of artists and composers whose names have no blank, more than --max-name-length
+    characters, or Chinese, Japanese, Korean or Thai letters. The released protocol always does."""
+    max_name_length: int = LONGEST_NAME
+    """Characters of the longest name that --name-filter lets pass."""
+    keep_new_songs: bool = True
+    """Corrected protocol: keep songs that only the test file names, although --top could not let them pass, so that
+    they can be recommended. The released protocol never does."""
+    validation_share: float = 0.1
+    """Corrected protocol: share of each user's examples, the last ones, to choose the best epoch by; 0 is none. The
+    released protocol has none."""
+
+    def __post_init__(self) -> None:
+        require_between(
+            self,
+            min_playlist_len=(1, MOST),
+            max_playlist_len=(2, MOST),
+            subset_size=(2, MOST),
+            short_term_len=(1, MOST),
+            min_age=(0, MOST),
+            max_age=(0, MOST),
+            max_name_length=(1, MOST),
+        )
+        require(
+            0 <= self.max_song_seconds < float("inf"),
+            f"--max-song-seconds is {self.max_song_seconds}; it must be 0 or more",
+        )
+        for name in ("top", "validation_share"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"{flag(name)} is {value}; it must be 0 or more and below 1")
+        self._in_order("min_playlist_len", "max_playlist_len", below=True)
+        self._in_order("short_term_len", "long_term_len")
+        self._in_order("long_term_len", "min_playlist_len")
+        self._in_order("min_age", "max_age")
+
+    def _in_order(self, small: str, large: str, below: bool = False) -> None:
+        first, second = getattr(self, small), getattr(self, large)
+        require(
+            first < second or (first == second and not below),
+            f"{flag(small)} is {first} and {flag(large)} is {second}; the first must be "
+            f"{'less than' if below else 'at most'} the second",
+        )
+
+    def shaping(self, protocol: Protocol) -> dict[str, Any]:
+        """The options that the prepared arrays depend on."""
+        names = ["top", "min_playlist_len", "max_playlist_len", "long_term_len", "max_song_seconds"]
+        names += ["min_age", "max_age", "max_name_length"]
+        if protocol == "corrected":
+            names += ["age_filter", "name_filter", "keep_new_songs", "validation_share"]
+        return {"protocol": protocol} | {name: getattr(self, name) for name in names}
+
 
 Rating = Literal["linear", "dot", "mlp"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What fixes the shapes and equations of a model.
+
+    Attributes:
+        song_width: columns of a song's multi-hot blocks (its length comes in addition).
+        user_width: columns of a user's one-hot blocks (``song_width`` columns of songs heard come in addition).
+        behaviours: ways to come by a song, one-hot beside each song of the history.
+        embedding: E, units of song, static and dynamic vectors.
+        mlp: units of the hidden layers of both towers.
+        lstm: H, units of each LSTM layer.
+        lstm_layers: number of LSTM layers.
+        dropout: rate between LSTM layers and within the head.
+        rating: how user and song meet.
+        final_relu: ReLU after the last layer of towers and head too (released). Then all E units of all songs can die,
+            every score ties and nothing is learnt any more; and ``dot`` can tell dislike from indifference no more.
+        long_length: L, songs of the long history.
+        short_length: songs of the short one, the last of the long one.
+    """
+
+    song_width: int
+    user_width: int
+    behaviours: int
+    embedding: int = 32
+    mlp: tuple[int, ...] = (512, 64)
+    lstm: int = 256
+    lstm_layers: int = 2
+    dropout: float = 0.3
+    rating: Rating = "dot"
+    final_relu: bool = False
+    long_length: int = 20
+    short_length: int = 10
+
+    def __post_init__(self) -> None:
+        sizes = {name: getattr(self, name) for name in ("song_width", "embedding", "lstm", "lstm_layers")}
+        for name, size in sizes.items():
+            require(size >= 1, f"{name} is {size}; it must be 1 or more")
+        require(len(self.mlp) > 0 and min(self.mlp) >= 1, f"mlp is {self.mlp}; it must name layers of 1 unit or more")
+        require(0 <= self.dropout < 1, f"dropout is {self.dropout}; it must lie in 0..1, 1 excluded")
+        require(self.rating in get_args(Rating), f"rating is {self.rating}; expected {', '.join(get_args(Rating))}")
+        require(
+            1 <= self.short_length <= self.long_length,
+            f"the short history has {self.short_length} songs, the long one {self.long_length}; "
+            "it must have 1 or more, and not more than the long one",
+        )
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every weight."""
+        e, h = self.embedding, self.lstm
+        shapes: dict[str, tuple[int, ...]] = {"song.length": (1, self.mlp[0])}
+        for name, width in (("user", self.user_width + self.song_width), ("song", self.song_width)):
+            for i, (inputs, units) in enumerate(zip((width, *self.mlp), (*self.mlp, e), strict=True)):
+                shapes |= {f"{name}.{i}.kernel": (inputs, units), f"{name}.{i}.bias": (units,)}
+        for i in range(self.lstm_layers):
+            inputs = h if i else e + self.behaviours
+            shapes |= {f"lstm.{i}.input": (inputs, 4 * h), f"lstm.{i}.recurrent": (h, 4 * h)}
+            # Two biases that are only ever added, as in PyTorch: their sum moves twice as far in a step as one would.
+            shapes |= {f"lstm.{i}.input_bias": (4 * h,), f"lstm.{i}.recurrent_bias": (4 * h,)}
+        shapes |= {"head.0.kernel": (h, h), "head.0.bias": (h,), "head.1.kernel": (h, e), "head.1.bias": (e,)}
+        if self.rating == "dot":
+            return shapes
+        units = 1 if self.rating == "linear" else 2 * e
+        shapes |= {"rating.user": (e, units), "rating.song": (e, units), "rating.bias": (units,)}
+        return shapes if self.rating == "linear" else shapes | {"rating.kernel": (units, 1), "rating.out": (1,)}
+
+
 Loss = Literal["softmax", "bpr", "full-softmax"]
 Optimizer = Literal["sgd", "adam", "lazy-adam", "adagrad"]
 NegativesKind = Literal["released", "uniform", "popularity"]
 
+RELEASED_CANDIDATES = 5
+"""Candidates of the released code's accuracy: the label and four others."""
+RELEASED_ACCURACY = f"accuracy@{RELEASED_CANDIDATES}_released"
 RELEASED: dict[str, Any] = {
     # wonjunior/DTNMR, run.py and model.py at 7b802f4; the paper's own values could not be found.
     "epochs": 1, "batch_size": 16, "learning_rate": 0.1, "optimizer": "sgd", "rating": "linear", "final_relu": "yes",
@@ -97,7 +269,10 @@ class DtnmrOptions(TrainingOptions, DataOptions):
             len(ordered) > 0 and ordered == self.cutoffs and ordered[0] >= 1 and ordered[-1] < 2**31,
             f"--cutoffs are {' '.join(map(str, self.cutoffs))}; name different numbers from 1 on in ascending order",
         )
-        require(len(self.weights) <= 1, "--weights names several files; name one")
+        require(
+            len(self.weights) <= 1 or self.epochs == 0,
+            "--weights names several files, which can be compared (--epochs 0) but not trained on",
+        )
         require(
             self.negatives is None or self.loss != "full-softmax",
             "--loss full-softmax compares with all songs and draws no --negatives; leave one of them out",

@@ -61,7 +61,7 @@ def test_complete_options_stay_what_they_are(arguments):
         (("--lstm-layers", 99), "--lstm-layers is 99"),
         (("--dropout", 1), "--dropout is 1"),
         (("--test-points", -1), "--test-points is -1"),
-        (("--precision", "mixed_float16"), "invalid choice"),
+        (("--precision", "float8"), "invalid choice"),
         (("--subset-size", 1), "--subset-size is 1"),
         (("--top", 1), "--top is 1"),
         (("--min-playlist-len", 200), "less than the second"),

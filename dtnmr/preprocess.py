@@ -5,6 +5,8 @@ from __future__ import annotations
 import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow in one line)
 
 # isort: split
+
+
 import dataclasses
 import time
 from collections.abc import Mapping
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import tyro
 
 from common import console
@@ -20,12 +23,143 @@ from common.command import run_script
 from common.options import OptionalPath, UserError, reason_of, require
 from common.row_counts import print_json
 from common.sources import Dataset, data_root, dataset_folder, sample_dataset
-from dtnmr.arrays import ARRAYS, FILES, digest_of_arrays, opened, save
-from dtnmr.building import build
-from dtnmr.data_options import DataOptions, Protocol
-from dtnmr.dataset import KkboxData
-from dtnmr.kkbox import REQUIRED, kkbox_files
-from dtnmr.tally import others
+from dtnmr.dataset import (
+    ARRAYS,
+    BLANKS,
+    SET_FILES,
+    SONG_FEATURES,
+    USER_FEATURES,
+    KkboxData,
+    Points,
+    Rows,
+    digest_of_arrays,
+    opened,
+    save,
+)
+from dtnmr.encoding import Encoder, scaled_length
+from dtnmr.kkbox import REQUIRED, Raw, Sources, kkbox_files, read_files, read_titles, told
+from dtnmr.options import DataOptions, Protocol
+from dtnmr.selection import (
+    Selected,
+    continued_playlists,
+    corrected_points,
+    others,
+    released_points,
+    select_corrected,
+    select_released,
+    separate_playlists,
+)
+
+TOO_SHORT = "examples with too short a history, as the song was played before"
+
+
+def build(
+    files: Sources,
+    options: DataOptions,
+    protocol: Protocol,
+    fingerprint: str,
+    named: Mapping[str, str] | None = None,
+) -> KkboxData:
+    """Read the files and make everything of them.
+
+    Args:
+        files: as of :func:`dtnmr.kkbox.kkbox_files`, or tables.
+        options: which songs, users and plays to keep.
+        protocol: of the data.
+        fingerprint: of the data.
+        named: see :func:`dtnmr.kkbox.read_files`.
+
+    Raises:
+        UserError: a file is broken, or the filters leave nothing to learn from.
+    """
+    released = protocol == "released"
+    raw = read_files(files, released, named)
+    _meet(files, raw)
+    selected = select_released(raw, options) if released else select_corrected(raw, options)
+    songs, counts = len(selected.song_ids), dict(selected.counts)
+    counts |= {f"{part}: {BLANKS}": blanks for part, (_, blanks) in raw.files.items() if blanks}
+    require(songs > 0, f"{told(files, 'songs')}: no song is left; lower --top, or see whether it belongs to train.csv")
+    least, most = options.min_playlist_len, options.max_playlist_len
+    reason = f"no user has a training playlist of more than --min-playlist-len {least} of the {songs:,} songs kept"
+    if released:
+        playlists = separate_playlists(selected.train, selected.test)
+        train, test, unusable = released_points(playlists, options)
+        validation = Points(np.empty(0, np.int32), np.empty(0, np.int32))
+        counts[TOO_SHORT] = sum(unusable)
+        reason = (
+            f"all {unusable[0]:,} have a history shorter than --long-term-len {options.long_term_len}, as the user has "
+            "played the song before"
+            if unusable[0]
+            else f"{reason}, and fewer than --max-playlist-len {most}"
+        )
+    else:
+        playlists = continued_playlists(selected.train, selected.test, len(selected.user_ids))
+        train, validation, test = corrected_points(playlists, options)
+    require(
+        len(train) > 0 or len(validation) == 0,
+        f"--validation-share {options.validation_share} leaves no example to learn from; lower it",
+    )
+    require(
+        len(train) > 0,
+        f"{told(files, 'train')}: no example to learn from is left: {reason}; change these or --top",
+    )
+    require(
+        selected.longest != 0,
+        f"{told(files, 'songs')}: no song that is popular and short enough is longer than 0 ms; lengths cannot be "
+        "scaled",
+    )
+    of_songs = {"id": named["song"]} if named and "song" in named else None
+    titles = read_titles(files, set(selected.song_ids), released, counts, of_songs)
+    values, behaviours = _behaviours(list(raw.names.tabs.numbers), selected, playlists.behaviours)
+    return KkboxData(
+        song_ids=selected.song_ids,
+        user_ids=selected.user_ids,
+        lengths=np.array([scaled_length(length, selected.longest) for length in selected.seconds], np.float32),
+        song_bits=Encoder(selected.values, SONG_FEATURES, released).rows(selected.song_texts),
+        user_bits=Encoder(selected.values, USER_FEATURES, released).rows(selected.user_texts),
+        values=selected.values | {"behaviour": values},
+        songs_played=playlists.songs_played,
+        behaviours=behaviours,
+        owners=playlists.owners,
+        trained=playlists.trained,
+        train=train,
+        validation=validation,
+        test=test,
+        plays=np.bincount(selected.train.songs, minlength=songs).astype(np.int64),
+        longest_length=selected.longest,
+        released=released,
+        fingerprint=fingerprint,
+        counts=counts,
+        longest_history=most - 1,
+        titles=titles,
+        notes=raw.notes,
+    )
+
+
+def _meet(files: Sources, raw: Raw) -> None:
+    """Refuse files whose ids have nothing in common, with an example of each."""
+    for part, what, listed, example, played in (
+        ("songs", "song", raw.songs, raw.first_song, raw.names.songs),
+        ("members", "user", raw.members, str(raw.members.texts.id.iloc[0]), raw.names.users),
+    ):
+        if part not in files:
+            continue
+        require(
+            bool((listed.numbers >= 0).any()),
+            f"{told(files, part)}: has no entry for any {what} of {told(files, 'train')}: ids are such as "
+            f"{console.short(example)!r} here, and {console.short(next(iter(played.numbers)))!r} there",
+        )
+
+
+def _behaviours(tabs: list[str], selected: Selected, played: Rows) -> tuple[list[str], Rows]:
+    """All tabs that have a column, those of the training plays, and the tabs of the playlists as numbers of theirs."""
+    taken = [selected.tabs.get(tab) for tab in tabs]
+    in_training = {taken[tab] for tab in np.unique(selected.train.tabs).tolist()}
+    values = sorted(tab for tab in in_training if tab is not None)
+    column: dict[str | None, int] = {tab: place for place, tab in enumerate(values)}
+    numbers = np.array([column.get(tab, -1) for tab in taken], np.int32)
+    return values, Rows(played.indptr, numbers[played.values])
+
 
 VERSION = 4
 """Of the prepared arrays; raise it when other arrays are made of the same files."""
@@ -115,7 +249,7 @@ def _refuse_others(folder: Path, recipe: Recipe, prepared: Path, reload: bool) -
         present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     except OSError as error:
         raise UserError(f"--cache {folder}: {reason_of(error)}") from error
-    others = sorted(present - FILES)
+    others = sorted(present - SET_FILES)
     require(
         not others and (not folder.exists() or folder.is_dir()),
         f"{folder}: is no folder of prepared arrays{f' (it holds {others[0]})' if others else ''}; name one of its own",

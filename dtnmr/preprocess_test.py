@@ -18,9 +18,9 @@ import dtnmr.preprocess as preprocess
 from common.arrays import META
 from common.command import parse
 from common.options import PROJECT, UserError
-from dtnmr.data_options import DataOptions
 from dtnmr.encoding import encode_user
 from dtnmr.evaluation import make_task
+from dtnmr.options import DataOptions
 from dtnmr.preprocess import PreprocessOptions, load_dataset, main, prepare
 from dtnmr.selection_test import table, write_adversarial
 

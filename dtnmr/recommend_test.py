@@ -14,13 +14,12 @@ from common.row_counts import UNNEEDED
 from common.testing import reseal
 from common.vocabulary import digest, save_vocabulary
 from common.weights import save_own_weights
-from dtnmr.architecture import Architecture
-from dtnmr.arrays import columns, read_data, save_data
+from dtnmr.dataset import columns, of_users, read_data, save_data
+from dtnmr.evaluation import Scorer
 from dtnmr.kkbox import read_titles
 from dtnmr.model import Networks
-from dtnmr.queries import of_users
+from dtnmr.options import Architecture
 from dtnmr.recommend import RecommendOptions, main
-from dtnmr.scoring import Scorer
 from dtnmr.testing import rows_of, tiny_data
 from dtnmr.weights import load_model
 

@@ -16,13 +16,11 @@ from common.paper import WEIGHTS
 from common.recommender import Description, Recommender, Told, as_in_python
 from common.sources import Dataset
 from common.vocabulary import digest, read_vocabulary, save_vocabulary
-from dtnmr.architecture import Architecture
-from dtnmr.arrays import columns, read_data, save_data
 from dtnmr.cold_start import Heard, Listener, artists_of, heard_by, listeners_of, with_later_plays, with_new_songs
-from dtnmr.dataset import KkboxData
+from dtnmr.dataset import KkboxData, columns, read_data, save_data
 from dtnmr.encoding import make_rows
 from dtnmr.kkbox import USUAL_NAMES, kkbox_files
-from dtnmr.options import DtnmrOptions
+from dtnmr.options import RELEASED_ACCURACY, Architecture, DtnmrOptions
 from dtnmr.preprocess import load_dataset, load_sample, prepare_tables
 
 if TYPE_CHECKING:  # imported late: whoever makes or loads a model need not wait for TensorFlow
@@ -35,7 +33,6 @@ CITATION = (
     "DTNMR (Zheng et al.: A Deep Temporal Neural Music Recommendation Model Utilizing Music and User Metadata, Applied "
     "Sciences 2019, 9(4), 703)"
 )
-RELEASED_ACCURACY = "accuracy@5_released"
 NOTE = (
     "The paper's figures could not be found, and the released code reports none. next_*: the next song at every test "
     f"point, among all songs not heard before it; {RELEASED_ACCURACY}: label above four random songs."
@@ -233,7 +230,7 @@ class DTNMR(Recommender[DtnmrOptions, KkboxData]):
     def _scores(self, data: KkboxData, asked: Sequence[Heard]) -> np.ndarray:
         """(n, songs): scores of all songs."""
         networks = self.networks
-        from dtnmr.scoring import Scorer
+        from dtnmr.evaluation import Scorer
 
         rows = [make_rows([getattr(one, name) for one in asked]) for name in ("songs", "behaviours", "bits")]
         return np.asarray(Scorer(networks, data).scores(*rows), np.float32)
@@ -358,13 +355,27 @@ class DTNMR(Recommender[DtnmrOptions, KkboxData]):
         return self._task
 
     def measure(self, data: KkboxData) -> Measured:
-        from dtnmr.scoring import Scorer, recommender
+        return self._measured_networks(self.title(), self.networks, data)
+
+    def measure_models(self, data: KkboxData) -> dict[str, Measured]:
+        from dtnmr.weights import given_model
+
+        assert self.settings is not None
+        found = super().measure_models(data)
+        for path in self.settings.weights[1:]:
+            own = architecture_of(self.settings, data)
+            networks = given_model(path, data, own, self.settings.protocol == "released")
+            found[str(path)] = self._measured_networks(str(path), networks, data)
+        return found
+
+    def _measured_networks(self, name: str, networks: Networks, data: KkboxData) -> Measured:
+        from dtnmr.evaluation import Scorer, recommender
         from dtnmr.training import DEAD
 
-        scorer = Scorer(self.networks, data)
+        scorer = Scorer(networks, data)
         if scorer.dead:
             console.notify(f"warning: {DEAD}")
-        return self._measured(self.title(), recommender(scorer), data)
+        return self._measured(name, recommender(scorer), data)
 
     def measure_baselines(self, data: KkboxData) -> dict[str, Measured]:
         from dtnmr.baselines import make_baselines

@@ -159,6 +159,19 @@ def test_what_is_no_listener_is_told(fitted, given, words):
         fitted.recommend(**given)
 
 
+def test_several_weights_are_compared(fitted, tmp_path):
+    other = DTNMR(**SMALL | {"learning_rate": 0.1, "epochs": 1}).fit(plays(), songs=songs(), members=members())
+    files = [model.save(tmp_path / name) / "model.weights.h5" for name, model in (("a", fitted), ("b", other))]
+    both = DTNMR(**SMALL | {"epochs": 0, "weights": files}).fit(plays(), songs=songs(), members=members())
+    found = both.evaluate(plays(later=True), baselines=False)
+    assert found.models == ("DTNMR (dot)", str(files[1]))
+    for name, model in zip(found.models, (fitted, other), strict=True):
+        alone = model.evaluate(plays(later=True), baselines=False)
+        assert found.rows[name] == alone.metrics
+    with pytest.raises(UserError, match="weights names several files, which can be compared"):
+        DTNMR(weights=files)
+
+
 def test_new_songs_are_ranked_too(fitted):
     new = songs().iloc[[4]].assign(song="new", title="New")
     found = fitted.recommend(age=20, songs=new, k=40).set_index("item")

@@ -10,12 +10,10 @@ import pytest
 
 from common.options import PROJECT, UserError
 from common.sources import MARKER
-from dtnmr.data_options import DataOptions
-from dtnmr.encoding import unknown_values
-from dtnmr.filters import UNKNOWN_AGE
+from dtnmr.encoding import UNKNOWN_AGE, unknown_values
+from dtnmr.options import DataOptions
 from dtnmr.preprocess import load_dataset
-from dtnmr.sample import KkboxSampleOptions, ceiling, write_sample
-from dtnmr.sample_world import draw_plays, draw_world, probabilities
+from dtnmr.sample import KkboxSampleOptions, ceiling, draw_plays, draw_world, probabilities, write_sample
 
 SMALL = KkboxSampleOptions(Path("unused"), users=150, songs=300)
 

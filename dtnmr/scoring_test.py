@@ -5,10 +5,10 @@ import pytest
 
 from common.options import UserError
 from dtnmr.batches import Examples
+from dtnmr.dataset import of_users, take_rows
+from dtnmr.evaluation import Scorer
 from dtnmr.model import Networks
 from dtnmr.model_test import DATA, SMALL
-from dtnmr.queries import of_users, take_rows
-from dtnmr.scoring import Scorer
 
 
 @pytest.mark.parametrize("rating", ["linear", "dot", "mlp"])
@@ -23,8 +23,8 @@ def test_scores_equal_those_of_the_model(rating, monkeypatch):
     inputs = examples.inputs(asked.users, asked.histories.lengths.astype(np.int32), candidates)
     np.testing.assert_allclose(found, np.asarray(model(inputs)), rtol=1e-5, atol=1e-6)
     assert found.dtype == np.float32 and not scorer.dead
-    monkeypatch.setattr("dtnmr.scoring.USERS", 3)
-    monkeypatch.setattr("dtnmr.scoring.CACHED", 100)
+    monkeypatch.setattr("dtnmr.evaluation.USERS", 3)
+    monkeypatch.setattr("dtnmr.evaluation.CACHED", 100)
     np.testing.assert_allclose(scorer.scores(asked.histories, asked.behaviours, bits), found, atol=1e-6)
     none = [take_rows(rows, np.empty(0, np.int64)) for rows in (asked.histories, asked.behaviours, bits)]
     assert scorer.scores(*none).shape == (0, DATA.songs)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from common.options import UserError
-from dtnmr.data_options import DataOptions
 from dtnmr.dataset import SONG_FEATURES, USER_FEATURES, KkboxData
+from dtnmr.options import DataOptions
 from dtnmr.preprocess import prepare
 
 # --- The released rules, one song and one user at a time ---------------------------------------------------------

@@ -12,9 +12,8 @@ from common.options import PROJECT
 from common.testing import NOISE, in_process, metrics_of
 from conftest import GOLDEN
 from dtnmr import DTNMR
-from dtnmr.architecture import Architecture
 from dtnmr.model import Networks
-from dtnmr.options import DtnmrOptions
+from dtnmr.options import Architecture, DtnmrOptions
 from dtnmr.preprocess import load_dataset
 from dtnmr.sample import KkboxSampleOptions, write_sample
 from dtnmr.train import main

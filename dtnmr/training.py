@@ -8,10 +8,10 @@ function, sums the gradients of each row and updates those rows in place.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -22,21 +22,165 @@ from common import console, runtime
 from common.checkpoint import Progress
 from common.dropout import drop
 from common.epochs import EpochLoop, Monitor, Trained, advancing
-from common.optimizers import RowOptimizer
-from common.options import require
-from common.replicas import said_if_a_worker_is_gone
-from dtnmr.architecture import Architecture
-from dtnmr.batches import Touched
+from common.optimizers import RowAdagrad, RowAdam, RowOptimizer
+from common.options import UserError, require
+from common.replicas import flat, said_if_a_worker_is_gone, summed
+from dtnmr.batches import Batch, Batches, Negatives, Touched
 from dtnmr.dataset import KkboxData, training_part
-from dtnmr.evaluation import make_task, means, point_values
+from dtnmr.evaluation import Scorer, make_task, means, point_values, recommender
 from dtnmr.losses import Loss, make_loss
 from dtnmr.model import TABLES, Inputs, Masks, Networks
-from dtnmr.negatives import Negatives
-from dtnmr.options import DtnmrOptions
-from dtnmr.parallel import shared_out
-from dtnmr.row_optimizers import make_optimizer
-from dtnmr.scoring import Scorer, recommender
-from dtnmr.training_batches import Batch, Batches
+from dtnmr.options import Architecture, DtnmrOptions
+
+OptimizerName = Literal["sgd", "adam", "lazy-adam", "adagrad"]
+
+
+class RowSGD(RowOptimizer):
+    """w -= lr g: rows that are not touched have no gradient, so this is plain SGD, exactly."""
+
+    def rows(self, name: str, indices: Any, gradients: Any) -> None:
+        """See :class:`~common.optimizers.RowOptimizer`."""
+        _subtract(self.variables[name], indices, self.learning_rate * gradients)
+
+    def whole(self, name: str, gradient: Any) -> None:
+        """See :class:`~common.optimizers.RowOptimizer`."""
+        self.variables[name].value.assign_sub(self.learning_rate * gradient)
+
+
+class LazyRowAdam(RowOptimizer):
+    """Adam whose moments of a row stand still while the row is not touched: not Adam, but as cheap as the batch.
+
+    m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w -= lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + e), with
+    Keras's b1 = 0.9, b2 = 0.999, e = 1e-7 and t the steps of all rows. Weights that every step uses get Adam itself.
+    """
+
+    BETAS, EPSILON = (0.9, 0.999), 1e-7
+
+    def __init__(self, variables: Mapping[str, keras.Variable], learning_rate: float, scaled: bool = False) -> None:
+        import tensorflow as tf
+
+        super().__init__(variables, learning_rate, scaled)
+        self._tf = tf
+        self._means, self._squares = (
+            {name: tf.Variable(tf.zeros(variable.shape)) for name, variable in self.variables.items()} for _ in range(2)
+        )
+        self._steps = {name: tf.Variable(0.0) for name in self.variables}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """See :class:`~common.optimizers.RowOptimizer`."""
+        kinds = {"mean": self._means, "square": self._squares, "steps": self._steps}
+        return super().state | {f"{kind}.{n}": v for kind, variables in kinds.items() for n, v in variables.items()}
+
+    def rows(self, name: str, indices: Any, gradients: Any) -> None:
+        """See :class:`~common.optimizers.RowOptimizer`."""
+        tf = self._tf
+        mean, square = tf.gather(self._means[name], indices), tf.gather(self._squares[name], indices)
+        mean, square, step = self._step(name, gradients, mean, square)
+        for place, values in ((self._means[name], mean), (self._squares[name], square)):
+            tf.raw_ops.ResourceScatterUpdate(resource=place.handle, indices=indices, updates=values)
+        _subtract(self.variables[name], indices, step)
+
+    def whole(self, name: str, gradient: Any) -> None:
+        """See :class:`~common.optimizers.RowOptimizer`."""
+        mean, square, step = self._step(name, gradient, self._means[name], self._squares[name])
+        self._means[name].assign(mean)
+        self._squares[name].assign(square)
+        self.variables[name].value.assign_sub(step)
+
+    def _step(self, name: str, gradient: Any, mean: Any, square: Any) -> tuple[Any, Any, Any]:
+        tf, (b1, b2) = self._tf, self.BETAS
+        t = self._steps[name].assign_add(1.0)
+        mean, square = b1 * mean + (1.0 - b1) * gradient, b2 * square + (1.0 - b2) * tf.square(gradient)
+        rate = self.learning_rate * tf.sqrt(1.0 - tf.pow(b2, t)) / (1.0 - tf.pow(b1, t))
+        return mean, square, rate * mean / (tf.sqrt(square) + self.EPSILON)
+
+
+def _subtract(variable: keras.Variable, indices: Any, values: Any) -> None:
+    """Subtract ``values`` from the distinct rows ``indices`` in place."""
+    import tensorflow as tf
+
+    # Read, change, write back: the kernel that subtracts in place is twice as slow on a CPU.
+    rows = tf.gather(variable.value, indices) - values
+    tf.raw_ops.ResourceScatterUpdate(resource=variable.value.handle, indices=indices, updates=rows)
+
+
+def make_optimizer(
+    name: OptimizerName, variables: Mapping[str, keras.Variable], learning_rate: float, scaled: bool = False
+) -> RowOptimizer:
+    """The optimizer ``name``: ``adam`` is Keras's, exactly, but writes every row of a kernel in every step.
+
+    ``scaled``: of networks in float16, see :class:`common.optimizers.RowOptimizer`.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    kinds: dict[str, type[RowOptimizer]] = {
+        "sgd": RowSGD,
+        "adam": RowAdam,
+        "lazy-adam": LazyRowAdam,
+        "adagrad": RowAdagrad,
+    }
+    if name not in kinds:
+        raise UserError(f"--optimizer {name}: expected one of {', '.join(kinds)}")
+    return kinds[name](variables, learning_rate, scaled=scaled)
+
+
+OF_EXAMPLES = ("history", "behaviours", "live", "candidates")
+"""Inputs that have a row for each example."""
+
+
+def shared_out(gradients: Callable[..., Any], units: int, strategy: Any, jit: bool) -> Callable[..., Any]:
+    """``gradients`` of a step (see :class:`Trainer`), computed by all replicas together.
+
+    The batch is that of a single process, and so are the weights after it. Of its B examples replica r of R computes
+    those from r B / R up to (r + 1) B / R: what was heard, by far the most work of ``dot`` and ``mlp``, their
+    candidates and their scores. The vectors of the batch's songs are computed by all. One sum makes the gradients the
+    batch's.
+
+    Args:
+        gradients: (weights, of_users, of_songs, inputs, live, whole, seeds, scale, own) -> (loss, hits, units alive,
+            gradients of the first three). It is given one replica's examples; ``own`` picks them along an axis of all.
+        units: of the songs' vectors, E.
+        strategy: a ``tf.distribute`` strategy. Only its sum is used: the weights are plain variables of each process.
+        jit: compile what a replica computes with XLA.
+
+    Returns:
+        The function of (weights, of_users, of_songs, inputs, live, whole, seeds, scale) with the results of the whole
+        batch, whose rows are a multiple of the replicas.
+    """
+
+    @tf.function(jit_compile=jit)
+    def share(
+        replica: Any,
+        weights: Any,
+        of_users: Any,
+        of_songs: Any,
+        inputs: Any,
+        live: Any,
+        whole: Any,
+        seeds: Any,
+        scale: Any,
+    ) -> Any:
+        count = live.shape[0] // strategy.num_replicas_in_sync
+        start = replica * count
+
+        def own(values: Any, axis: int = 0) -> Any:
+            return tf.gather(values, start + tf.range(count), axis=axis)
+
+        here = inputs._replace(**{name: own(getattr(inputs, name)) for name in OF_EXAMPLES})
+        of_inputs = (own(of_users), of_songs, here, own(live), whole, seeds, scale)
+        value, hits, alive, found = gradients(weights, *of_inputs, own)
+        d_dense, d_users, d_songs = found
+        d_users = tf.roll(tf.pad(d_users, [(0, live.shape[0] - count), (0, 0)]), start, 0)  # where the examples stand
+        return flat((value, hits, alive, (d_dense, d_users, d_songs)))
+
+    def together(weights: Any, of_users: Any, of_songs: Any, *rest: Any) -> Any:
+        like = (tf.zeros(()), tf.zeros(()), tf.zeros(units), (weights, of_users, of_songs))
+        return summed(lambda replica: share(replica, weights, of_users, of_songs, *rest), like, strategy)
+
+    return together
+
 
 Evaluate = Callable[[int], dict[str, float]]
 MONITOR = Monitor("val_next_mrr", higher=True)
@@ -49,7 +193,7 @@ class Trainer:
 
     Args:
         model: the networks.
-        optimizer: see :mod:`dtnmr.row_optimizers`.
+        optimizer: from :func:`make_optimizer`.
         loss: from :func:`dtnmr.losses.make_loss`.
         pool: (songs,) which songs a full softmax is over; None for losses over label and negatives.
         seed: of dropout.
@@ -57,7 +201,7 @@ class Trainer:
             depend on it: its gradients are zero (of the released code: rounding noise), and so is their effect.
         jit: compile with XLA.
         strategy: of ``tf.distribute``: shares the examples of a batch out between its replicas
-            (:mod:`dtnmr.parallel`); the model and the optimizer are made outside its scope.
+            (:func:`shared_out`); the model and the optimizer are made outside its scope.
     """
 
     def __init__(

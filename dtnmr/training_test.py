@@ -7,14 +7,12 @@ import tensorflow as tf
 
 from common.optimizers import sum_rows
 from common.options import UserError
+from dtnmr.batches import Batches, Negatives
 from dtnmr.dataset import Points, Rows
 from dtnmr.losses import make_loss, softmax
 from dtnmr.model import Networks
 from dtnmr.model_test import DATA, SMALL
-from dtnmr.negatives import Negatives
-from dtnmr.row_optimizers import make_optimizer
-from dtnmr.training import Trainer, fit
-from dtnmr.training_batches import Batches
+from dtnmr.training import Trainer, fit, make_optimizer
 
 SMALL = replace(SMALL, lstm_layers=1, long_length=4, short_length=2)  # tracing a step takes longer than running it
 PLAIN = replace(SMALL, dropout=0.0)

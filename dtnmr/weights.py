@@ -19,9 +19,8 @@ from common.checkpoint import read_npz
 from common.options import UserError, replacing, require
 from common.rundir import read_run
 from common.vocabulary import digest, trained_vocabulary
-from dtnmr.architecture import Architecture
-from dtnmr.arrays import columns
-from dtnmr.dataset import KkboxData
+from dtnmr.dataset import KkboxData, columns
+from dtnmr.options import Architecture
 
 if TYPE_CHECKING:  # imported late: a mistake in a run's files is reported without waiting for TensorFlow
     from dtnmr.model import Networks

@@ -43,7 +43,7 @@ def endanger(module, name, method):
 
 if dies:
     endanger("gru4rec.training", "chunks", None)
-    endanger("dtnmr.training_batches", "Batches", "epoch")
+    endanger("dtnmr.batches", "Batches", "epoch")
     kind = importlib.import_module("common.training").Trainer
     fit = kind.fit
     kind.fit = lambda self, batches, *a, **k: fit(self, lambda epoch: deadly(batches(epoch)), *a, **k)

@@ -97,7 +97,7 @@ class Checkout:
     def _id(self, paper: str, name: str) -> str:
         """An id that a run of the paper knows."""
         if paper == "dtnmr":
-            from dtnmr.arrays import read_data
+            from dtnmr.dataset import read_data
 
             data = read_data(Path("runs/dtnmr/run"))
             return data.user_ids[0] if name == "MSNO" else data.song_ids[0]

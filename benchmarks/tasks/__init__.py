@@ -16,10 +16,10 @@ from audiotext.architecture import architecture as audiotext_architecture
 from audiotext.losses import half_cosine
 from audiotext.model import network
 from dtnmr import losses as dtnmr_losses
-from dtnmr.architecture import Architecture as DtnmrArchitecture
-from dtnmr.architecture import Rating
 from dtnmr.model import Inputs
 from dtnmr.model import Networks as DtnmrNetworks
+from dtnmr.options import Architecture as DtnmrArchitecture
+from dtnmr.options import Rating
 from gru4rec.losses import make_loss
 from gru4rec.model import Networks as Gru4RecNetworks
 from gru4rec.model import score

@@ -20,10 +20,9 @@ from common.command import run_script
 from common.optimizers import make_optimizer
 from common.options import replacing
 from common.training import Trainer
-from seer.batches import PairBatches, SongBatches
 from seer.model import Architecture, Networks
 from seer.preprocess import Ratings, corrected_split
-from seer.training import Evaluator
+from seer.training import Evaluator, PairBatches, SongBatches
 
 USERS, SONGS, RATINGS, STEPS, STYLES, LATENT = 2000, 800, 80_000, 60, 8, 32
 

@@ -21,11 +21,10 @@ from common.optimizers import make_optimizer
 from common.sources import dataset_folder
 from common.training import CPU_PARTS, Trainer
 from seer import layers
-from seer.batches import PairBatches, SongBatches
 from seer.model import Architecture, Networks
 from seer.preprocess import REQUIRED, Ratings, prepare, released_split
 from seer.sample import write_sample
-from seer.training import Evaluator
+from seer.training import Evaluator, PairBatches, SongBatches
 
 USERS, SONGS, RATINGS, STEPS, FEATURES, LATENT = 32_180, 6_442, 752_835, 500, 32, 150
 PRODUCTS = 2 * ((FEATURES + LATENT) * 4 * LATENT * 2 + 4 * LATENT * LATENT)

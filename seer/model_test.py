@@ -8,11 +8,10 @@ import pytest
 
 from common.training import BlockPredictor
 from seer.baselines import Rater
-from seer.batches import PairBatches
 from seer.evaluation import personalisation
 from seer.model import Architecture, Networks
 from seer.preprocess import Ratings, select_channels
-from seer.training import Evaluator, model_input
+from seer.training import Evaluator, PairBatches, model_input
 from seer.weights import read_released
 
 VARIANTS = ("LSTM", "GRU")

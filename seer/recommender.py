@@ -16,7 +16,16 @@ from common.recommender import Recommender, as_in_python
 from common.sources import Dataset
 from seer.options import PAPER, SIZES, Architecture, SeerOptions
 from seer.preprocess import SeerData, load_dataset, load_sample, split_of
-from seer.songs import KEPT, ratings_of_tables, read_kept, read_rating_table, songs_of, tested_on, write_kept
+from seer.songs import (
+    KEPT,
+    USUAL_NAMES,
+    ratings_of_tables,
+    read_kept,
+    read_rating_table,
+    songs_of,
+    tested_on,
+    write_kept,
+)
 
 if TYPE_CHECKING:  # imported late: whoever makes or loads a model need not wait for TensorFlow
     from common.checkpoint import Progress
@@ -333,8 +342,9 @@ class SeER(Recommender[SeerOptions, SeerData]):
         validated = options.protocol == "corrected"
         names = {name: reading.get(name) for name in OF_TABLES}
         found = ratings_of_tables(data, validation, songs_of(songs), names, validated, options.seed)
-        column = names["song"] or next((c for c in getattr(data, "columns", ()) if c in ("song", "song_id")), None)
-        self._integers = isinstance(data, pd.DataFrame) and pd.api.types.is_integer_dtype(data.get(column))
+        column = names["song"] or next((c for c in USUAL_NAMES["song"] if c in getattr(data, "columns", ())), None)
+        ids = data[column] if isinstance(data, pd.DataFrame) and column is not None else None
+        self._integers = ids is not None and pd.api.types.is_integer_dtype(ids)
         name = Path(data).name if isinstance(data, str | Path) else "table"
         return options, Dataset(Path(), Path(), name, synthetic=False), found
 
@@ -586,5 +596,5 @@ def _rating_tables(ratings: Any) -> tuple[list[Any] | None, list[tuple[list[Any]
     for table in tables:
         for song, value in table.items():
             good = isinstance(value, int | float | np.number) and not isinstance(value, bool) and 1 <= value <= 5
-            require(good, f"ratings: song {song!r:.60} has {value!r:.40}; expected a number from 1 to 5")
+            require(bool(good), f"ratings: song {song!r:.60} has {value!r:.40}; expected a number from 1 to 5")
     return names, [(list(table), [float(value) for value in table.values()]) for table in tables]

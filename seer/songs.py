@@ -120,7 +120,7 @@ def _read(sources: Mapping[str, Any], known: Mapping[str, Sequence[str]]) -> Son
     ids, steps, times, seconds = [], [], [], []
     for name, source in tqdm(sources.items(), "reading songs", unit=" songs", delay=2, disable=console.no_bar()):
         of_song, at, end = _song(name, source)
-        ids.append(unicodedata.normalize("NFC", name))
+        ids.append(_composed(name))
         steps.append(of_song[:STEPS])
         times.append(at[:STEPS])
         seconds.append(end / 1e6)
@@ -203,8 +203,13 @@ def read_rating_table(source: Any, names: Mapping[str, Any], with_users: bool = 
         usual = [name for name in table.named if not names.get(name) and table.named[name] != name]
         notes = [*table.notes, *(f"the column {table.named[name]} is read as {name}" for name in usual)]
     users = frame["user"] if "user" in frame else pd.Series([""] * len(frame))
-    normal = [column.map(lambda text: unicodedata.normalize("NFC", str(text))) for column in (users, frame["song"])]
-    return RatingTable(*(column.to_numpy(object) for column in normal), frame["rating"].to_numpy(float), counts, notes)
+    by_name = {name: column.map(_composed).to_numpy(object) for name, column in (("u", users), ("s", frame["song"]))}
+    return RatingTable(by_name["u"], by_name["s"], frame["rating"].to_numpy(float), counts, notes)
+
+
+def _composed(text: Any) -> str:
+    """An id in Unicode's composed form: an accent may be written in two ways."""
+    return unicodedata.normalize("NFC", str(text))
 
 
 def ratings_of_tables(
@@ -297,7 +302,7 @@ def _assembled(songs: Songs, ratings: Ratings, split: Split, user_ids: tuple[str
 def _fingerprint(data: SeerData) -> str:
     found = hashlib.sha256(json.dumps([data.user_ids, data.song_information.to_dict("list")]).encode())
     for array in (data.midi, data.times, data.users, data.songs, data.ratings):
-        found.update(np.ascontiguousarray(array))
+        found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()
 
 

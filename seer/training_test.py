@@ -15,10 +15,9 @@ from common.options import UserError
 from common.training import BlockPredictor, Trainer
 from common.weights import load_weights
 from seer import layers
-from seer.batches import PairBatches, SongBatches
 from seer.model import Architecture, Networks
 from seer.preprocess import Ratings, corrected_split, released_split
-from seer.training import Evaluator, model_input
+from seer.training import Evaluator, PairBatches, SongBatches, model_input
 
 LAYERS = {"L": "LSTM_1", "e": "embedding_user", "d": "dense_1"}
 

@@ -73,6 +73,11 @@ class Negatives:
     def __init__(self, support: NDArray[np.int64], alpha: float, count: int, seed: int) -> None:
         self.inverse, self.count, self.seed = Inverse(cumulative(support, alpha)), count, seed
 
+    @property
+    def function(self) -> NDArray[np.float64]:
+        """(items,) the distribution function of a draw."""
+        return self.inverse.function
+
     def epoch(self, epoch: int) -> NegativesOfEpoch:
         """The draws of an epoch, from its first step on."""
         return NegativesOfEpoch(self, np.random.default_rng((self.seed, epoch)))

@@ -136,8 +136,9 @@ def against_best(models: Mapping[str, Standing], baselines: Mapping[str, Standin
 
 def of_transformers(options: NextTrackOptions, data: SequenceData) -> dict[str, Standing]:
     """The session transformers, from their finished runs."""
-    from session_transformers.stored import WEIGHTS, load_model
+    from common.paper import WEIGHTS
     from session_transformers.testing import Tester
+    from session_transformers.weights import load_network
 
     choice = CompareOptions(
         out=options.runs, data_dir=options.data_dir, tasks=("seq",), models=options.models, seeds=options.seeds,
@@ -151,7 +152,7 @@ def of_transformers(options: NextTrackOptions, data: SequenceData) -> dict[str, 
             folder = options.runs / f"{name}-seq-{seed}"
             same = made["dataset"]["fingerprint"] == data.fingerprint
             require(same, f"{folder}: is of other data; choose another --runs")
-            ranks = Tester(load_model(folder / WEIGHTS, data.vocabulary_size)).forced(data.test)
+            ranks = Tester(load_network(folder / WEIGHTS, data.vocabulary_size)).forced(data.test)
             standing.add(ranks)
     return found
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-PLACES = {"DTNMR": "dtnmr", "GRU4Rec": "gru4rec", "SeER": "seer"}
+PLACES = {"DTNMR": "dtnmr", "GRU4Rec": "gru4rec", "SeER": "seer", "SessionTransformer": "session_transformers"}
 """Recommender -> the paper's folder."""
-__all__ = ["DTNMR", "GRU4Rec", "SeER"]
+__all__ = ["DTNMR", "GRU4Rec", "SeER", "SessionTransformer"]
 
 
 def __getattr__(name: str) -> Any:

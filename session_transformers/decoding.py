@@ -60,16 +60,19 @@ class Search(keras.Model):
         model: for track sequences.
         beams: K continuations kept at every step, those of the greatest probability.
         forbid_repeats: never choose a token that the session holds already. Probabilities stay those of the model.
+        steps: N, tokens to tell; None: as many as a half has.
     """
 
-    def __init__(self, model: SessionModel, beams: int = 1, forbid_repeats: bool = False) -> None:
+    def __init__(
+        self, model: SessionModel, beams: int = 1, forbid_repeats: bool = False, steps: int | None = None
+    ) -> None:
         super().__init__(name="search")
         architecture = model.architecture
         name = f"{architecture.model} model for --task {architecture.task}"
         require(architecture.task == "seq" and architecture.model != "bert", f"a {name} cannot continue sessions")
         require(beams >= 1, f"{beams} beams; there must be at least 1")
         self.model, self.beams, self.forbid_repeats = model, beams, forbid_repeats
-        self.steps = architecture.half
+        self.steps = steps or architecture.half
         self.candidates = candidates(architecture, beams, forbid_repeats)
 
     def call(self, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +129,7 @@ class Search(keras.Model):
         encoded = model.encode(source, inputs.get("source_skips"), inputs.get("bert"))
         asked = model.asked(encoded)
         heads, width = model.architecture.heads, model.architecture.width
-        shape = (ops.shape(source)[0], beams, heads, self.steps, width // heads)
+        shape = (ops.shape(source)[0], beams, heads, model.architecture.half, width // heads)
         empty = [ops.zeros(shape, dtype=model.compute_dtype) for _ in range(2 * len(asked))]
 
         def decoded(position: Any, last: Any, caches: list[Any]) -> tuple[Any, list[Any]]:

@@ -182,7 +182,7 @@ def fit(
     train: Halves,
     validation: Halves,
     plays: np.ndarray,
-    folder: Path,
+    folder: Path | None,
 ) -> Progress:
     """Train a model and leave it with the weights of the epoch of the lowest validation loss.
 
@@ -191,14 +191,12 @@ def fit(
         options: completed.
         train, validation: sessions; without validation sessions the last epoch stays.
         plays: (V,) for the sample of negatives.
-        folder: of the run.
+        folder: of the run, or None to keep nothing.
 
     Raises:
         UserError: the loss is no longer finite; the last whole epoch stays on disk.
     """
     assert options.epochs is not None and options.batch_size
-    if not options.epochs:
-        return Progress()
     monitor = Monitor("val_loss") if len(validation) else None
     trainer, batches = trainer_of(model, options, train, plays, folder, monitor)
     if options.resume:

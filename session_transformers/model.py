@@ -151,7 +151,7 @@ class Bert(_Model):
         return x if everywhere else x[:, source.shape[1] :]
 
 
-class SessionTransformer(_Model):
+class EncoderDecoder(_Model):
     """Encoder and decoder: ``transformer``, ``bert-augmented`` and ``bert-augmented-dropnet``.
 
     Args:
@@ -244,16 +244,16 @@ class SessionTransformer(_Model):
         return self.decode(tokens, self.encode(source, source_skips, bert, training), training)
 
 
-SessionModel = Bert | SessionTransformer
+SessionModel = Bert | EncoderDecoder
 
 
 def build_model(
     architecture: Architecture, features: np.ndarray | None = None, seed: int = 42, scheme: Scheme = "torch"
 ) -> SessionModel:
-    """The model of an architecture, with start weights; see :class:`Bert` and :class:`SessionTransformer`."""
+    """The model of an architecture, with start weights; see :class:`Bert` and :class:`EncoderDecoder`."""
     if architecture.is_bert:
         return Bert(architecture, seed, scheme)
-    return SessionTransformer(architecture, features, seed, scheme)
+    return EncoderDecoder(architecture, features, seed, scheme)
 
 
 def copy_pretrained(model: SessionModel, pretrained: Bert) -> None:
@@ -264,7 +264,7 @@ def copy_pretrained(model: SessionModel, pretrained: Bert) -> None:
     Raises:
         UserError: their sizes differ.
     """
-    into = model.bert if isinstance(model, SessionTransformer) else model
+    into = model.bert if isinstance(model, EncoderDecoder) else model
     if into is None:
         raise UserError(f"a {model.architecture.model} model has no place for a pre-trained BERT")
     theirs, plan = slots(pretrained), []

@@ -160,12 +160,6 @@ class SessionOptions(TrainingOptions, DataOptions):
             "--pretrained-tracks is for a new track embedding; bert-finetuned has its BERT's, --weights their own",
         )
         require(len(self.weights) <= 1, "--weights names several files; name one")
-        needs = self.model.startswith("bert-") and not self.weights
-        make = "python session_transformers/train.py --model bert"
-        require(
-            not needs or self.bert is not None,
-            f"--model {self.model} starts from a pre-trained BERT: make one with `{make}`, name its folder with --bert",
-        )
         require(
             self.bert is None or self.model.startswith("bert-"),
             f"--bert is for the models that start from a BERT; --model {self.model} is none of them",
@@ -179,6 +173,19 @@ class SessionOptions(TrainingOptions, DataOptions):
     def of_data(self) -> DataOptions:
         """Those that choose the sessions."""
         return DataOptions(**{field.name: getattr(self, field.name) for field in fields(DataOptions)})
+
+    def require_bert(self) -> None:
+        """Refuse to make a model that starts from a BERT without one; a run that is loaded needs none."""
+        make = "python session_transformers/train.py --model bert"
+        require(
+            not self.model.startswith("bert-") or self.bert is not None or bool(self.weights),
+            f"--model {self.model} starts from a pre-trained BERT: make one with `{make}`, name its folder with --bert",
+        )
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """Names of the single deviations that are asked for, beside ``protocol``."""
+        return (*self.bugs, *(["one_feature_row"] if self.one_feature_row else []))
 
     def unvalidated(self) -> str:
         """See :meth:`common.options.TrainingOptions.unvalidated`."""

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from common import report
+from common import experiment, report
 from common.command import parse, run_script
 from common.mssd.sample import SessionSampleOptions, write_sample
 from common.options import UserError
@@ -17,17 +17,16 @@ from common.reporting.comparison import ReportOptions
 from common.reporting.comparison import main as compare_runs
 from common.reporting.schema import faults
 from common.testing import metrics_of
-from session_transformers import experiment
-from session_transformers.experiment import _rule
 from session_transformers.options import SessionOptions
+from session_transformers.predictors import rule_in_words
 from session_transformers.recommend import RecommendOptions
 from session_transformers.recommend import main as recommend
 from session_transformers.recurrent.architecture import CORRECTED_RECURRENT, RELEASED_RECURRENT
 from session_transformers.recurrent.released import recurrent_to_torch
 from session_transformers.reinforcement.options import CORRECTED_DDPG, RELEASED_DDPG
 from session_transformers.released import write_arrays
-from session_transformers.stored import WEIGHTS, load_model
 from session_transformers.train import main
+from session_transformers.weights import WEIGHTS, load_network
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -174,14 +173,16 @@ def test_a_rule_that_is_repeat_last_skip_says_so(runs, tmp_path):
     folder = runs("autoencoder", "skip")
     found, report = metrics_of(folder), (folder / "report.md").read_text()
     assert (found["details"]["turned_share"] == 0) == ('the rule is "repeat last skip"' in report)
-    assert _rule(-1.42, 0.0).startswith("The threshold, -1.42, lies below every similarity")
-    assert _rule(0.1, 0.25).startswith("Of the tracks of the test part 25.0% lie below the threshold, 0.10")
+    assert rule_in_words(-1.42, 0.0).startswith("The threshold, -1.42, lies below every similarity")
+    assert rule_in_words(0.1, 0.25).startswith("Of the tracks of the test part 25.0% lie below the threshold, 0.10")
 
 
 def test_titles_name_protocol_and_deviations_and_a_leak_is_seen(raw, runs, tmp_path):
     plain, released = runs("lstm", "skip"), runs("lstm", "skip", "released")
     title, positions, *_ = _headings(released)
-    assert title.startswith("# lstm-skip-released-") and title.endswith(", released protocol (synthetic data)")
+    assert title.startswith("# Session transformers, lstm-skip-released-") and title.endswith(
+        ", released protocol (synthetic data)"
+    )
     assert positions == "## Accuracy by position of the second half"
     text = (released / "report.md").read_text()
     row = [line for line in text.splitlines() if line.startswith("| lstm (skip, released protocol) |")][1]
@@ -212,7 +213,7 @@ def test_a_state_dict_of_the_released_recurrent_code_gives_the_same_figures(runs
     found = metrics_of(folder)
     assert found["details"]["architecture"]["switches"] == asdict(RELEASED_RECURRENT)
     vocabulary = len(json.loads((folder / "vocabulary.json").read_text())["ids"])
-    write_arrays(tmp_path / "released.npz", recurrent_to_torch(load_model(folder / WEIGHTS, vocabulary)))
+    write_arrays(tmp_path / "released.npz", recurrent_to_torch(load_network(folder / WEIGHTS, vocabulary)))
     again = runs.again(model, task, tmp_path / "released.npz", tmp_path / "run", "released")
     assert again["metrics"] == pytest.approx(found["metrics"], rel=1e-5)
 
@@ -225,7 +226,7 @@ def test_released_behaviour_of_the_others(runs, tmp_path, model, task):
     if model == "autoencoder":
         assert found["details"]["threshold"] == -0.3
     else:
-        described = json.loads((folder / "architecture.json").read_text())["options"]
+        described = json.loads((folder / "options.json").read_text())["architecture"]["options"]
         noise = {"skip": "bernoulli", "seq": "none"}[task]
         assert described["switches"] == asdict(RELEASED_DDPG) and described["noise"] == noise
         assert described["embedding"] == 4
@@ -238,7 +239,7 @@ def test_one_bug_can_be_brought_back_alone(raw, tmp_path):
     leaky = train(*given, "--model", "lstm", *SIZES["lstm"], "--bugs", "label_leak", "--run-dir", tmp_path / "lstm")
     assert leaky["details"]["architecture"]["switches"] == asdict(CORRECTED_RECURRENT) | {"label_leak": True}
     train(*given, "--model", "ddpg", *DDPG, "--bugs", "real_next_state", "--run-dir", tmp_path / "ddpg")
-    described = json.loads((tmp_path / "ddpg" / "architecture.json").read_text())["options"]
+    described = json.loads((tmp_path / "ddpg" / "options.json").read_text())["architecture"]["options"]
     assert described["switches"] == asdict(CORRECTED_DDPG) | {"real_next_state": False}
 
 
@@ -256,12 +257,12 @@ def test_weights_of_another_model_are_refused(runs, refused, tmp_path):
     evaluate("of --model transformer --task seq", "lstm", "seq", weights("transformer", "seq"))
     evaluate("--units is 6 there, not 7", "lstm", "skip", weights("lstm"), "--units", 7)
     evaluate("was not trained with these --bugs", "lstm", "skip", weights("lstm"), "--bugs", "label_leak")
-    evaluate("a run of --model ddpg; expected", "transformer", "seq", weights("ddpg", "seq"))
-    evaluate("a run of --model autoencoder; expected", "lstm", "skip", weights("autoencoder"))
-    evaluate("do not fit the model", "autoencoder", "skip", weights("ddpg"))
-    evaluate("do not fit the model", "autoencoder", "skip", weights("lstm"))
-    evaluate("expected the folder of a run of --model ddpg", "ddpg", "skip", weights("autoencoder"))
-    evaluate("of --task seq", "ddpg", "skip", weights("ddpg", "seq"))
+    evaluate("of --model ddpg --task seq, not of transformer seq", "transformer", "seq", weights("ddpg", "seq"))
+    evaluate("of --model autoencoder --task skip, not of lstm skip", "lstm", "skip", weights("autoencoder"))
+    evaluate("of --model ddpg --task skip, not of autoencoder skip", "autoencoder", "skip", weights("ddpg"))
+    evaluate("of --model lstm --task skip, not of autoencoder skip", "autoencoder", "skip", weights("lstm"))
+    evaluate("of --model autoencoder --task skip, not of ddpg skip", "ddpg", "skip", weights("autoencoder"))
+    evaluate("of --model ddpg --task seq, not of ddpg skip", "ddpg", "skip", weights("ddpg", "seq"))
     evaluate("leave out --ddpg.*", "ddpg", "skip", weights("ddpg"), "--ddpg.embedding", 5)
     evaluate("leave out --ddpg.* and --bugs", "ddpg", "skip", weights("ddpg"), "--bugs", "done_at_end")
     other = "is of a run of --protocol corrected, which numbers the tracks otherwise"
@@ -275,15 +276,15 @@ def test_weights_of_another_model_are_refused(runs, refused, tmp_path):
         evaluate(words, model, "skip", weights(model), "--epochs", 1)
     stray = tmp_path / "stray"
     shutil.copytree(runs("ddpg", "skip"), stray)
-    (stray / WEIGHTS).rename(stray / "other.h5")
-    evaluate(f"name the {WEIGHTS} of a run of --model ddpg", "ddpg", "skip", stray / "other.h5")
+    shutil.copy(runs("lstm", "skip") / WEIGHTS, stray / WEIGHTS)
+    evaluate("do not fit the model", "ddpg", "skip", stray / WEIGHTS)
 
 
 def test_released_weights_of_another_recurrent_model_are_refused(runs, refused, tmp_path):
     folder = runs("lstm", "skip", "released")
     vocabulary = len(json.loads((folder / "vocabulary.json").read_text())["ids"])
     file = tmp_path / "released.npz"
-    write_arrays(file, recurrent_to_torch(load_model(folder / WEIGHTS, vocabulary)))
+    write_arrays(file, recurrent_to_torch(load_network(folder / WEIGHTS, vocabulary)))
     given = ("--epochs", 0, "--weights", file)
     refused("add --protocol released", *given, "--model", "lstm", "--task", "skip")
     released = (*given, "--protocol", "released", "--task", "skip")
@@ -382,7 +383,7 @@ def test_a_recurrent_continuation_is_that_of_the_model(runs, words):
     told = session["continuations"][0]["tracks"]
     source = np.array([[ids.index(name) for name in words[:4]] + [0] * 6])
     target = np.array([[ids.index(one["track"]) for one in told]])
-    logits = np.asarray(load_model(folder / WEIGHTS, len(ids))({"source": source, "target": target}))[0]
+    logits = np.asarray(load_network(folder / WEIGHTS, len(ids))({"source": source, "target": target}))[0]
     assert logits.argmax(-1).tolist() == target[0].tolist()
     chances = np.exp(logits - logits.max(-1, keepdims=True))
     expected = (chances / chances.sum(-1, keepdims=True)).max(-1)
@@ -390,12 +391,26 @@ def test_a_recurrent_continuation_is_that_of_the_model(runs, words):
 
 
 @pytest.mark.parametrize("model", ["autoencoder", "ddpg"])
-def test_runs_that_cannot_recommend(runs, words, model):
+def test_rules_and_agents_foretell_skips(runs, words, model, capsys):
+    """They tell no chances. What they tell here is what they told in the evaluation."""
     folder = runs(model, "skip")
-    with pytest.raises(UserError, match=f"a run of --model {model}; expected one of a transformer or of a recurrent"):
-        ask(folder, words[0], "--next", words[1])
-    with pytest.raises(UserError, match=f"a run of --model {model}; expected"):
-        ask(runs("lstm", "seq"), words[0], "--skip-run", folder)
+    (session,) = ask(folder, words[0], f"{words[1]}:skipped", "--next", *words[2:5])
+    assert [one["track"] for one in session["next"]] == words[2:5]
+    assert all(type(one["skipped"]) is bool for one in session["next"])
+    assert "skipped" in capsys.readouterr().out
+    (beside,) = ask(runs("lstm", "seq"), words[0], "--skip-run", folder)
+    assert all(type(one["skipped"]) is bool for one in beside["continuations"][0]["tracks"])
+
+
+def test_an_agent_of_tracks_continues_sessions(runs, words):
+    folder = runs("ddpg", "seq")
+    (session,) = ask(folder, *words[:4])
+    (only,) = session["continuations"]
+    assert only.keys() == {"tracks"} and len(only["tracks"]) == 10
+    assert all(one["track"] in words and one.keys() == {"track"} for one in only["tracks"])
+    for more in (("--beam", 2), ("--forbid-repeats",)):
+        with pytest.raises(UserError, match="are not for --model ddpg"):
+            ask(folder, words[0], *more)
 
 
 def test_a_run_whose_label_leaks_cannot_recommend(runs):

@@ -17,7 +17,7 @@ import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow i
 import dataclasses
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,15 +83,15 @@ class SequenceData:
     """Rows of each log, used and left out; see :meth:`common.row_counts.RowCounts.as_json`."""
     fingerprint: str
     """SHA-256 of all arrays: the same for the same sessions, however the files were packed."""
+    notes: list[str] = field(default_factory=list)
+    """What was recognised in the files, a sentence each."""
+    session_ids: frozenset[str] = frozenset()
+    """Of tables: the ids of the sessions that are learnt from, or chosen by."""
 
     @property
     def vocabulary_size(self) -> int:
         """V: the tracks and the ids that are no tracks."""
         return len(self.track_ids)
-
-    def warnings(self) -> list[str]:
-        """Why figures of these data say little, if so; see :meth:`common.row_counts.RowCounts.warnings`."""
-        return RowCounts.of_json(self.rows).warnings(int(self.test.target_mask.sum()))
 
 
 def prepare(raw: Path, prepared: Path, options: DataOptions | None = None) -> SequenceData:
@@ -120,7 +120,7 @@ def prepare(raw: Path, prepared: Path, options: DataOptions | None = None) -> Se
 
 
 def _opened(found: ArraySet, options: DataOptions) -> SequenceData:
-    parts = {part: Halves(*(found.arrays[f"{part}_{name}"] for name in ARRAYS)) for part in PARTS}
+    parts: dict[str, Any] = {part: Halves(*(found.arrays[f"{part}_{name}"] for name in ARRAYS)) for part in PARTS}
     return SequenceData(
         **parts,
         features=found.arrays["features"],
@@ -153,7 +153,7 @@ def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> t
     Raises:
         UserError: ``data_dir`` holds no log, or as :func:`prepare`.
     """
-    from common.mssd.sample import SAMPLE_FILES, write_sample
+    from common.mssd.sample import write_sample
 
     options = options or DataOptions()
     if data_dir is not None:
@@ -167,7 +167,15 @@ def load_dataset(data_dir: Path | None, options: DataOptions | None = None) -> t
             f"The released logs are missing in {data_root() / 'mssd'} (data/README.md says where to get them): a "
             "synthetic sample is used.",
         )
-        dataset = sample_dataset("session_transformers", SAMPLE_FILES, write_own_sample)
+        return load_sample(options)
+    return dataset, prepare(dataset.raw, dataset.prepared, options)
+
+
+def load_sample(options: DataOptions) -> tuple[Dataset, SequenceData]:
+    """The synthetic sample, whatever else is there; see :func:`load_dataset`."""
+    from common.mssd.sample import SAMPLE_FILES
+
+    dataset = sample_dataset("session_transformers", SAMPLE_FILES, write_own_sample)
     return dataset, prepare(dataset.raw, dataset.prepared, options)
 
 

@@ -7,8 +7,7 @@ import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow i
 # isort: split
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -17,20 +16,13 @@ from common import console
 from common.command import run_script
 from common.options import OptionalPath, UserError, require
 from common.session_text import read_session_texts
-from common.vocabulary import read_vocabulary
-from session_transformers.heard import EXPECTED, SKIPPED, Heard, from_log, from_texts
-from session_transformers.kinds import HALF, PAD, Task
+from session_transformers.kinds import HALF
+from session_transformers.open_sessions import EXPECTED, SKIPPED, OpenSessions, from_log, from_plays, plays_of
+from session_transformers.recommender import SessionTransformer
 from session_transformers.sessions.halves import Halves
-from session_transformers.settings import AnyArchitecture
-from session_transformers.stored import WEIGHTS, load_model, read_architecture
-
-if TYPE_CHECKING:  # imported late: a mistake in the options or the sessions is reported without waiting for TensorFlow
-    from session_transformers.fitting import AnyNetwork
 
 TRAIN = "session_transformers/train.py"
-BLOCK = 256
-"""Sessions that are continued at a time."""
-_HEADS = {"probability": "probability", "skip_probability": "chance of a skip"}
+_HEADS = {"probability": "probability", "skip_probability": "chance of a skip", "skipped": "skipped"}
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 Ids = Annotated[tuple[str, ...], tyro.conf.arg(metavar="ID ...", help_behavior_hint="")]
 
@@ -80,27 +72,24 @@ def main(options: RecommendOptions) -> dict[str, Any]:
     """Tell the ten next tracks of a session, or which of given ones are skipped, with a trained session transformer."""
     assert options.run_dir is not None
     texts = None if options.log else _read(options)
-    track_ids = read_vocabulary(options.run_dir)
-    architecture = read_architecture(options.run_dir, len(track_ids))
-    check(options, architecture)
-    if options.skip_run:
-        _check_beside(options.skip_run, track_ids)
-    skips_only = architecture.task == "skip"
+    model, where = SessionTransformer.load(options.run_dir), f"--run-dir {options.run_dir}"
+    beside = SessionTransformer.load(options.skip_run) if options.skip_run else None
+    skips_only = model.architecture.task == "skip"
+    check(options, model, where)
+    if beside:
+        beside.require_foretells(f"--skip-run {options.skip_run}")
+        same = beside.ids == model.ids
+        require(same, f"--skip-run {options.skip_run}: was trained on other tracks than the run in --run-dir")
     if texts is None:
         assert options.log is not None
-        heard = from_log(options.log, track_ids, with_following=skips_only)
+        heard = from_log(options.log, model.ids, with_following=skips_only)
     else:
-        heard = from_texts(texts, options.next, track_ids)
-        if heard.halves.skips.any() and architecture.skip_input == "none" and not options.skip_run:
+        plays = [(name, plays_of(words)) for name, words in texts]
+        heard = from_plays(plays, [options.next] if options.next else [], model.ids)
+        if heard.halves.skips.any() and model.architecture.skip_input == "none" and not beside:
             console.notify(f"the model in {options.run_dir} does not look at what was skipped")
-    model = load_model(options.run_dir / WEIGHTS, len(track_ids))
-    skip_model = load_model(options.skip_run / WEIGHTS, len(track_ids)) if options.skip_run else None
-    names = name_tracks(track_ids, architecture)
-    if skips_only:
-        told = [{"next": tracks} for tracks in skips_of(model, heard.halves, names)]
-    else:
-        told = continuations(model, skip_model, heard.halves, names, options)
-    found = {"sessions": [described | one for described, one in zip(_described(heard, names), told, strict=True)]}
+    told = skips_of(model, heard.halves) if skips_only else continuations(model, beside, heard.halves, options)
+    found = {"sessions": [described | one for described, one in zip(_described(heard, model), told, strict=True)]}
     if options.json:
         console.say_json(found)
     else:
@@ -125,22 +114,18 @@ def _swallowed(following: Sequence[str]) -> str:
     )
 
 
-def check(options: RecommendOptions, architecture: AnyArchitecture) -> None:
-    """Refuse what the run of this architecture cannot answer.
+def check(options: RecommendOptions, model: SessionTransformer, where: str) -> None:
+    """Refuse what the run cannot answer.
 
     Raises:
         UserError: it is a pre-trained BERT, or an option is of the other task.
     """
-    run, task = options.run_dir, architecture.task
-    require(
-        architecture.model != "bert",
-        f"--run-dir {run}: a BERT that is only pre-trained cannot continue sessions; fine-tune it with "
-        f"`python {TRAIN} --model bert-finetuned --bert {run}` and name that run",
-    )
-    _check_leak(f"--run-dir {run}", architecture)
-    if task == "seq":
+    run = options.run_dir
+    if model.architecture.task == "seq":
+        model.require_continues(where)
         require(not options.next, f"--next is for a run of --task skip; {run} is one of --task seq")
         return
+    model.require_foretells(where)
     for flag, given in (
         ("--skip-run", options.skip_run),
         ("--beam", options.beam > 1),
@@ -153,104 +138,71 @@ def check(options: RecommendOptions, architecture: AnyArchitecture) -> None:
     )
 
 
-def _check_beside(folder: Path, track_ids: list[str]) -> None:
-    """The skip run must know the same tracks by the same ids."""
-    theirs = read_vocabulary(folder)
-    architecture = read_architecture(folder, len(theirs))
-    _check_leak(f"--skip-run {folder}", architecture)
-    found: Task = architecture.task
-    require(found == "skip", f"--skip-run {folder}: is a run of --task {found}; name one of --task skip")
-    require(theirs == track_ids, f"--skip-run {folder}: was trained on other tracks than the run in --run-dir")
-
-
-def _check_leak(where: str, architecture: AnyArchitecture) -> None:
-    require(
-        architecture.task == "seq" or not getattr(architecture.switches, "label_leak", False),
-        f"{where}: its decoder starts from the last true skip of the second half (label_leak), which is not known here",
-    )
-
-
-def name_tracks(track_ids: list[str], architecture: AnyArchitecture) -> list[str]:
-    """What to call each id: released models may predict ids that are no tracks."""
-    special = {PAD: "(padding)", architecture.ids.mask: "(mask)"}
-    return [name or special.get(token, "(skip)") for token, name in enumerate(track_ids)]
-
-
-def skips_of(model: AnyNetwork, halves: Halves, names: list[str]) -> list[list[dict[str, Any]]]:
-    """The tracks of each second half and the chance that each is skipped.
+def skips_of(model: SessionTransformer, halves: Halves) -> list[dict[str, Any]]:
+    """The tracks of each second half, and the chance that each is skipped or, of a model that tells none, whether.
 
     Raises:
         UserError: a chance is not finite.
     """
-    from session_transformers.testing import Tester
-
-    chances = Tester(model, jit=False).skip_chances(halves)
+    told = model.predictor.skips(halves)
     return [
-        [
-            {"track": names[token], "skip_probability": float(one)}
-            for token, one in zip(row, chance, strict=True)
-            if token
-        ]
-        for row, chance in zip(halves.target.tolist(), _finite(chances), strict=True)
+        {"next": [{"track": model.name(token)} | _skip(one) for token, one in zip(row, skips, strict=True) if token]}
+        for row, skips in zip(halves.target.tolist(), told.tolist(), strict=True)
     ]
 
 
+def _skip(told: float | bool) -> dict[str, Any]:
+    return {"skipped": told} if isinstance(told, bool) else {"skip_probability": told}
+
+
 def continuations(
-    model: AnyNetwork, skip_model: AnyNetwork | None, halves: Halves, names: list[str], options: RecommendOptions
+    model: SessionTransformer, beside: SessionTransformer | None, halves: Halves, options: RecommendOptions
 ) -> list[dict[str, Any]]:
-    """The continuations of each first half, the most probable first.
+    """The continuations of each first half, the most probable first, with the skips that ``beside`` foretells.
 
     Raises:
         UserError: a probability is not finite, or there are more beams than tracks.
     """
-    from session_transformers.decoding import continue_sessions
-    from session_transformers.testing import search_of
-
-    search = search_of(model, options.beam, options.forbid_repeats)
-    search.compile(jit_compile=len(halves) > BLOCK)  # for few sessions compiling would take longer than searching
-    told_skips = halves.source_skips.astype(np.int32) if model.architecture.skip_input != "none" else None
-    found = continue_sessions(search, halves.source, told_skips, batch_size=BLOCK)
-    logs = _finite(found.log_probabilities)
-    chances = _skips_of_continued(skip_model, halves, found.tokens) if skip_model is not None else None
+    found = model.predictor.continuations(halves, HALF, options.beam, options.forbid_repeats)
+    skips = None if beside is None else _skips_of_continued(beside, halves, found.tokens)
     told = []
     for session, beams in enumerate(found.tokens):
-        listed = []
+        listed: list[dict[str, Any]] = []
         for beam, tokens in enumerate(beams.tolist()):
-            log = logs[session, beam]
-            tracks = [
-                {"track": names[token], "probability": float(np.exp(one))}
-                | ({} if chances is None else {"skip_probability": float(chances[session, beam, place])})
-                for place, (token, one) in enumerate(zip(tokens, log, strict=True))
-            ]
-            listed.append({"log_probability": float(log.sum(dtype=np.float64)), "tracks": tracks})
+            tracks: list[dict[str, Any]] = [{"track": model.name(token)} for token in tokens]
+            total = {}
+            if found.log_probabilities is not None:
+                logs = found.log_probabilities[session, beam]
+                total = {"log_probability": float(logs.sum(dtype=np.float64))}
+                for track, log in zip(tracks, logs, strict=True):
+                    track["probability"] = float(np.exp(log))
+            if skips is not None:
+                for track, skip in zip(tracks, skips[session, beam].tolist(), strict=True):
+                    track |= _skip(skip)
+            listed.append(total | {"tracks": tracks})
         told.append({"continuations": listed})
     return told
 
 
-def _skips_of_continued(model: AnyNetwork, halves: Halves, tokens: np.ndarray) -> np.ndarray:
-    """(sessions, beams, 10) the chance of a skip for each of ``tokens``, which continue the first halves."""
-    from session_transformers.testing import Tester
-
+def _skips_of_continued(model: SessionTransformer, halves: Halves, tokens: np.ndarray) -> np.ndarray:
+    """(sessions, beams, 10) the skips of ``tokens``, which continue the first halves."""
     beams = tokens.shape[1]
     source, skips = (np.repeat(array, beams, axis=0) for array in (halves.source, halves.source_skips))
     continued = tokens.reshape(-1, HALF)
     whole = Halves(np.concatenate([source, continued], axis=1), np.concatenate([skips, 0 * skips], axis=1))
-    return _finite(Tester(model, jit=False).skip_chances(whole)).reshape(tokens.shape)
+    return model.predictor.skips(whole).reshape(tokens.shape)
 
 
-def _finite(values: np.ndarray) -> np.ndarray:
-    require(bool(np.isfinite(values).all()), "the model's scores are not finite: its training has diverged")
-    return values
-
-
-def _described(heard: Heard, names: list[str]) -> list[dict[str, Any]]:
+def _described(heard: OpenSessions, model: SessionTransformer) -> list[dict[str, Any]]:
     """What was heard of each session, as JSON."""
     halves = heard.halves
     return [
         {
             "session": session,
             "heard": [
-                {"track": names[token], "skipped": bool(skip)} for token, skip in zip(row, marks, strict=True) if token
+                {"track": model.name(token), "skipped": bool(skip)}
+                for token, skip in zip(row, marks, strict=True)
+                if token
             ],
         }
         for session, row, marks in zip(heard.names, halves.source.tolist(), halves.source_skips.tolist(), strict=True)
@@ -269,8 +221,12 @@ def _print(session: dict[str, Any]) -> None:
 
 def _print_tracks(tracks: list[dict[str, Any]]) -> None:
     names = [name for name in tracks[0] if name in _HEADS]
-    rows = [[str(n), one["track"], *(f"{one[name]:.4f}" for name in names)] for n, one in enumerate(tracks, 1)]
+    rows = [[str(n), one["track"], *(_text(one[name]) for name in names)] for n, one in enumerate(tracks, 1)]
     console.print_table("", ["", "track", *(_HEADS[name] for name in names)], rows)
+
+
+def _text(value: float | bool) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:.4f}"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from session_transformers.kinds import RELEASED_IDS
 from session_transformers.model import build_model
 from session_transformers.preprocess_test import HEADER, log_rows
 from session_transformers.recommend import RecommendOptions, main
-from session_transformers.stored import WEIGHTS
+from session_transformers.weights import WEIGHTS
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -45,9 +45,10 @@ def write_run(folder, architecture, tracks=TRACKS, seed=3):
     model = build_model(architecture, features.astype(np.float32), seed)
     model.head.bias.assign(np.random.default_rng(1).standard_normal(architecture.classes))
     model.save_weights(folder / WEIGHTS)
+    options = {"model": architecture.model, "task": architecture.task}
     ids = [""] * architecture.ids.first_track + list(tracks)
     (folder / "options.json").write_text(
-        json.dumps({"options": {}, "architecture": asdict(architecture), "vocabulary": digest(ids)})
+        json.dumps({"options": options, "architecture": asdict(architecture), "vocabulary": digest(ids)})
     )
     save_vocabulary(folder, ids)
     return model
@@ -220,7 +221,7 @@ def test_a_log_to_foretell_the_skips_of_its_second_halves(runs, log, capsys):
 
 
 def test_more_sessions_than_are_continued_at_a_time(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr("session_transformers.recommend.BLOCK", 2)
+    monkeypatch.setattr("session_transformers.predictors.BLOCK", 2)
     file = tmp_path / "sessions.txt"
     file.write_text("t1\nt2 t3\nt4 t5 t6\n")
     found = recommend(runs["seq"][0], "--session-file", file, "--skip-run", runs["skip"][0])
@@ -303,7 +304,7 @@ def test_a_bert_that_is_only_pre_trained(tmp_path):
     with pytest.raises(UserError, match=r"only pre-trained .* --model bert-finetuned --bert"):
         recommend(tmp_path, "t1")
     write_run(tmp_path / "seq", SEQ)
-    with pytest.raises(UserError, match=r"--skip-run .*: is a run of --task seq"):
+    with pytest.raises(UserError, match=r"--skip-run .*: is one of --task seq"):
         recommend(tmp_path / "seq", "t1", "--skip-run", tmp_path)
 
 

@@ -117,10 +117,12 @@ class Tester:
         return self._loss(halves, seed)
 
 
-def search_of(model: AnyNetwork, beams: int, forbid_repeats: bool, jit: bool | str = "auto") -> Search:
+def search_of(
+    model: AnyNetwork, beams: int, forbid_repeats: bool, jit: bool | str = "auto", steps: int | None = None
+) -> Search:
     """The beam search that continues sessions with ``model``, with XLA or without."""
     kind = RecurrentSearch if isinstance(model, RecurrentModel) else Search
-    search = kind(model, beams, forbid_repeats)
+    search = kind(model, beams, forbid_repeats, steps)
     search.compile(jit_compile=jit)
     return search
 

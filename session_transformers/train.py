@@ -6,7 +6,7 @@ from typing import Any
 
 from common.command import run_script
 from session_transformers.options import SessionOptions
-from session_transformers.preprocess import load_dataset
+from session_transformers.recommender import SessionTransformer
 
 
 def main(options: SessionOptions) -> dict[str, Any]:
@@ -14,12 +14,7 @@ def main(options: SessionOptions) -> dict[str, Any]:
 
     Without --data-dir it uses the released MSSD below data/mssd, or else a synthetic sample that it writes itself.
     """
-    dataset, data = load_dataset(options.data_dir, options.of_data)
-    # Imported late: a mistake in the options or the data is reported without waiting for TensorFlow.
-    from common import runtime  # noqa: F401 (first of all: it quiets TensorFlow)
-    from session_transformers.experiment import run
-
-    return run(options, dataset, data)
+    return SessionTransformer.of(options).run()
 
 
 if __name__ == "__main__":

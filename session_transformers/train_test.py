@@ -19,9 +19,8 @@ from session_transformers.preprocess import load_dataset
 from session_transformers.preprocess_test import HEADER, log_rows
 from session_transformers.recurrent.word2vec import Word2VecOptions, fit_vectors
 from session_transformers.released import to_torch, write_arrays
-from session_transformers.starting import make_model
-from session_transformers.stored import WEIGHTS, load_model
 from session_transformers.train import main
+from session_transformers.weights import WEIGHTS, load_network, make_network
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -29,7 +28,7 @@ SMALL = ("--width", 32, "--feed-forward", 16, "--encoder-layers", 1, "--decoder-
 FAST = ("--deterministic", "--epochs", 1, "--batch-size", 64)  # deterministic: nothing is compiled, which takes longest
 FILES = {
     "metrics.json", "options.json", "vocabulary.json", "report.md", "history.csv", "curves.png", "checkpoint.npz",
-    "model.weights.h5", "tensorboard",
+    "model.weights.h5", "tensorboard", "comparison.png",
 }  # fmt: skip
 
 
@@ -96,7 +95,7 @@ def finite(figures):
 def test_every_model_trains_and_its_weights_reproduce_its_figures(runs, cli, tmp_path, protocol, model, task):
     folder = runs(protocol, model, task)
     names = {path.name for path in folder.iterdir()}
-    assert FILES | ({"comparison.png"} if model != "bert" else set()) == names
+    assert names == FILES
     found = metrics_of(folder)
     assert (found["settings"]["model"], found["task"], found["protocol"]) == (model, task, protocol)
     assert finite(found["metrics"]) and found["epochs"] == found["best_epoch"] == 1
@@ -122,7 +121,7 @@ def test_every_model_trains_and_its_weights_reproduce_its_figures(runs, cli, tmp
 def test_a_state_dict_of_the_released_code_gives_the_same_figures(runs, cli, tmp_path, model, task):
     folder = runs("released", model, task)
     vocabulary = len(json.loads((folder / "vocabulary.json").read_text())["ids"])
-    write_arrays(tmp_path / "released.npz", to_torch(load_model(folder / WEIGHTS, vocabulary)))
+    write_arrays(tmp_path / "released.npz", to_torch(load_network(folder / WEIGHTS, vocabulary)))
     evaluate = ["--data-dir", runs.raw, "--epochs", 0, "--deterministic", "--no-baselines", "--protocol", "released"]
     evaluate += ["--model", model, "--task", task, "--heads", 2, "--weights", tmp_path / "released.npz"]
     if model.startswith("bert-augmented"):
@@ -201,7 +200,7 @@ def test_a_track_embedding_can_start_from_skip_grams(raw, protocol, heard):
     words = ["--pretrained-tracks", "--width", "32", "--heads", "2", "--protocol", protocol]
     options = parse(SessionOptions, words).completed(synthetic=True)
     _, data = load_dataset(raw, options.of_data)
-    table = np.asarray(make_model(options, data).embedding.tracks)
+    table = np.asarray(make_network(options, data).embedding.tracks)
     wanted = Word2VecOptions(columns=32 - data.features.shape[1], seed=1, heard=heard)
     tracks = fit_vectors(data.train.tracks, data.train.skips, len(table), data.ids.first_track, wanted, quiet=True)
     assert tracks.any() and np.array_equal(table, tracks)
@@ -304,7 +303,7 @@ def test_weights_and_berts_of_other_runs_are_refused(runs, cli, tmp_path):
     weights = ("--weights", seq / WEIGHTS)
     npz = tmp_path / "released.npz"
     vocabulary = len(json.loads((seq / "vocabulary.json").read_text())["ids"])
-    arrays = to_torch(load_model(seq / WEIGHTS, vocabulary))
+    arrays = to_torch(load_network(seq / WEIGHTS, vocabulary))
     write_arrays(npz, arrays)
     short = tmp_path / "short.npz"
     write_arrays(short, arrays | {"pos_embed.weight": arrays["pos_embed.weight"][:5]})

@@ -166,3 +166,16 @@ def test_the_script_on_songs_recommends_by_their_sound_and_explains(capsys):
     assert found["found"].metrics["rmse"] < found["found"].baselines["mean of all ratings"]["rmse"]
     assert "most of all its seconds" in capsys.readouterr().out
     assert all((found["folder"] / name).stat().st_size > 1000 for name in ("why.png", "why.wav"))
+
+
+def test_the_page_of_session_transformers_shows_its_script():
+    script = read("docs/skips.py").split("# [the page begins]\n")[1].split("# [the page ends]")[0].strip()
+    assert f"```python\n{script}\n```" in read("session_transformers/README.md")
+
+
+@pytest.mark.slow
+def test_the_script_on_skips_continues_sessions_and_foretells_skips(capsys):
+    found = runpy.run_path(str(PROJECT / "docs" / "skips.py"))
+    assert found["continued"]["item"].tolist()[:2] == ["album 2, track 3", "album 2, track 4"]
+    assert found["foretold"]["skipped"].tolist() == [False, True, False]
+    assert "accuracy" in capsys.readouterr().out

@@ -35,7 +35,8 @@ from session_transformers.kinds import HALF, Ids
 from session_transformers.model import build_model
 from session_transformers.recurrent.architecture import default_recurrent
 from session_transformers.recurrent.model import RecurrentModel
-from session_transformers.reinforcement.networks import Networks, Sizes, expected_value
+from session_transformers.reinforcement.networks import Networks, expected_value
+from session_transformers.reinforcement.options import Sizes
 from session_transformers.softmax import cross_entropy
 
 FEATURES = 29

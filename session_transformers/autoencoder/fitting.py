@@ -32,6 +32,7 @@ def fit_autoencoder(
     quiet: bool = False,
     run_dir: Path | None = None,
     resume: bool = False,
+    model: AutoEncoder | None = None,
 ) -> tuple[AutoEncoder, Progress]:
     """Train an auto-encoder.
 
@@ -43,6 +44,7 @@ def fit_autoencoder(
         quiet: show no progress.
         run_dir: keeps what ``resume`` needs; None keeps nothing.
         resume: continue from the checkpoint in ``run_dir``.
+        model: to be trained; None: a new one.
 
     Raises:
         UserError: there are no sessions, or the loss is no longer finite.
@@ -53,7 +55,7 @@ def fit_autoencoder(
         block = np.asarray(tracks[start : start + BLOCK])
         plays += np.bincount(block[block != PAD], minlength=vocabulary)
     require(bool(plays.any()), "the auto-encoder needs sessions with tracks; there are none")
-    model = AutoEncoder(vocabulary, options.code, options.seed)
+    model = model or AutoEncoder(vocabulary, options.code, options.seed)
     # What it would learn first anyway: how often each track is in a session at all.
     chance = (plays + 0.5) / (len(tracks) + 1.0)
     model.named["bias"].assign(-np.log(np.maximum(1 / chance - 1, 1e-2)).astype(np.float32))

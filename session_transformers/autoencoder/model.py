@@ -31,9 +31,10 @@ class AutoEncoder(keras.Model):
         code: numbers in a code.
         seed: of W, N(0, 0.01), and U, N(0, 1 / code). W starts small because training moves the sum of the rows that
             a session holds and leaves the differences they start with.
+        features: columns of features beside the vectors, for the released rule.
     """
 
-    def __init__(self, vocabulary: int, code: int = 32, seed: int = 1) -> None:
+    def __init__(self, vocabulary: int, code: int = 32, seed: int = 1, features: int = 0) -> None:
         super().__init__(name="autoencoder")
         rng = np.random.default_rng(seed)
         self.named: dict[str, keras.Variable] = {}
@@ -45,12 +46,17 @@ class AutoEncoder(keras.Model):
         ):
             self.named[name] = self.add_weight(shape=shape, initializer="zeros", name=name)
             self.named[name].assign((scale * rng.standard_normal(shape)).astype(np.float32))
+        fixed: dict[str, Any] = {"initializer": "zeros", "trainable": False}
+        self.threshold = self.add_weight(shape=(), name="threshold", **fixed)
+        """Of the rule for skips; of the released one -0.3."""
+        self.features = self.add_weight(shape=(vocabulary, features), name="features", **fixed) if features else None
         self.built = True
 
     @property
     def vectors(self) -> np.ndarray:
-        """(V, code) the tracks' vectors."""
-        return np.asarray(self.named["encoder"])
+        """(V, code) the tracks' vectors; for the released rule with their features beside them."""
+        parts = [self.named["encoder"], *([] if self.features is None else [self.features])]
+        return np.concatenate([np.asarray(part) for part in parts], axis=1)
 
     def call(self, tracks: Any) -> Any:
         """Codes (B, code) of sessions (B, T) of ids."""

@@ -59,6 +59,7 @@ def choose_threshold(similar: np.ndarray, halves: Halves) -> float:
     _, last_skips = last_heard(halves)
     mask = halves.target != PAD
     candidates = [float(similar[mask].min()) - 1.0, *np.percentile(similar[mask], np.arange(1, 100)).tolist()]
+    candidates = np.asarray(candidates, np.float32).tolist()  # as it is kept among the weights
 
     def figure(threshold: float) -> float:
         predicted = predict_skips(similar, last_skips, threshold)

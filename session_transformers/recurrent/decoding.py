@@ -17,8 +17,10 @@ from session_transformers.recurrent.model import RecurrentModel
 class RecurrentSearch(Search):
     """Beam search; see :class:`session_transformers.decoding.Search`."""
 
-    def __init__(self, model: RecurrentModel, beams: int = 1, forbid_repeats: bool = False) -> None:
-        super().__init__(cast(Any, model), beams, forbid_repeats)
+    def __init__(
+        self, model: RecurrentModel, beams: int = 1, forbid_repeats: bool = False, steps: int | None = None
+    ) -> None:
+        super().__init__(cast(Any, model), beams, forbid_repeats, steps)
         self.recurrent = model
 
     def _begin(self, source: Any, inputs: dict[str, Any]) -> tuple[Any, list[Any]]:

@@ -20,7 +20,7 @@ from common.training import padded
 from session_transformers.kinds import Task
 from session_transformers.reinforcement.environment import Observation
 from session_transformers.reinforcement.networks import Networks, expected_value
-from session_transformers.reinforcement.options import DdpgOptions
+from session_transformers.reinforcement.options import AgentArchitecture, DdpgOptions
 from session_transformers.sessions.halves import Halves
 
 
@@ -123,6 +123,15 @@ class Agent:
             "state_optimizer": self.state_optimizer.variables,
         }
         return {f"{name}_{i}": variable for name, found in sources.items() for i, variable in enumerate(found)}
+
+
+def build_agent(architecture: AgentArchitecture) -> Agent:
+    """An agent that has learned nothing yet."""
+    options, switches = architecture.options, architecture.options.switches
+    networks = Networks(
+        architecture.sizes, architecture.judged, switches.unit_actions, options.seed, options.skip_grams
+    )
+    return Agent(networks, options)
 
 
 def decisions(embedding: int, memory: int) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -65,6 +65,18 @@ def predict_tracks(agent: Agent, sessions: Halves, tracks: tuple[int, int]) -> T
     return found
 
 
+def first_scores(agent: Agent, sessions: Halves, tracks: tuple[int, int]) -> NDArray[np.float32]:
+    """(sessions, V) of every id as the first track of the second half, very low for those that are no tracks."""
+    table = np.asarray(agent.networks.state.items)[tracks[0] : tracks[1]].T
+    found = np.full((len(sessions), tracks[1]), np.finfo(np.float32).min, np.float32)
+    for rows in blocks(len(sessions), BLOCK):
+        seen = _walk(agent, sessions, tracks, rows).observe()
+        nothing = np.full((len(rows), 1), PAD, np.int32)
+        action, _ = agent.act(sessions, Observation(seen.rows, seen.places, seen.memory, nothing))
+        found[rows, tracks[0] :] = action @ table
+    return found
+
+
 def evaluate(
     agent: Agent, sessions: Halves, tracks: tuple[int, int], seed: int
 ) -> tuple[Outcome, Measured, NDArray[Any]]:

@@ -6,6 +6,7 @@ with new sessions: weights, optimizers and the past decisions are all that a che
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +17,14 @@ from tqdm import tqdm
 from common.checkpoint import FILE, Progress
 from common.epochs import EpochLoop, Monitor, Trained
 from common.options import require
+from session_transformers.kinds import Ids
 from session_transformers.recurrent.word2vec import Word2VecOptions, fit_vectors
-from session_transformers.reinforcement.agent import decisions
+from session_transformers.reinforcement.agent import Agent, build_agent, decisions
 from session_transformers.reinforcement.environment import Rows, SessionEnvironment
 from session_transformers.reinforcement.figures import evaluate
-from session_transformers.reinforcement.networks import Sizes
 from session_transformers.reinforcement.noise import OrnsteinUhlenbeck, bernoulli_mask, strength
-from session_transformers.reinforcement.options import DdpgOptions
+from session_transformers.reinforcement.options import AgentArchitecture, DdpgOptions, Sizes
 from session_transformers.reinforcement.replay import PrioritisedReplay
-from session_transformers.reinforcement.stored import build_agent, save_agent
 from session_transformers.sessions.halves import Halves
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Learner:
         sessions: to learn from.
         tracks: (first, end) of the ids that are tracks.
         item_vectors: (V, E) first vectors of the tracks; None: noise.
+        agent: to be taught; None: a new one.
 
     Raises:
         UserError: there are no sessions, or vectors of another shape.
@@ -53,19 +54,13 @@ class Learner:
         sessions: Halves,
         tracks: tuple[int, int],
         item_vectors: NDArray[np.float32] | None = None,
+        agent: Agent | None = None,
     ) -> None:
         self.options, self.sessions, self.tracks = options, sessions, tracks
-        users = 0 if options.switches.inferred_users else len(sessions)
-        self.sizes = Sizes(
-            tracks[1],
-            options.embedding,
-            options.hidden,
-            options.memory,
-            spread=options.spread,
-            common=options.common,
-            users=users,
+        self.agent = agent or build_agent(
+            architecture_of(options, Ids(first_track=tracks[0]), tracks[1], len(sessions))
         )
-        self.agent = build_agent(options, self.sizes)
+        self.sizes = self.agent.networks.sizes
         if item_vectors is not None:
             shape = (tracks[1], options.embedding)
             require(item_vectors.shape == shape, f"first vectors have the shape {item_vectors.shape}; expected {shape}")
@@ -144,6 +139,21 @@ def first_vectors(
     return vectors / np.sqrt(np.mean(np.square(vectors[tracks[0] :])))
 
 
+def architecture_of(options: DdpgOptions, ids: Ids, vocabulary: int, sessions: int) -> AgentArchitecture:
+    """The architecture that options describe, for data of ``vocabulary`` ids and so many training sessions."""
+    users = 0 if options.switches.inferred_users else sessions
+    sizes = Sizes(
+        vocabulary,
+        options.embedding,
+        options.hidden,
+        options.memory,
+        spread=options.spread,
+        common=options.common,
+        users=users,
+    )
+    return AgentArchitecture(options, sizes, ids)
+
+
 class _Past:
     """An array of the past decisions, which a checkpoint takes for a variable."""
 
@@ -158,6 +168,22 @@ class _Past:
         return self.replay.state()[self.name]
 
 
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """What learning came to."""
+
+    learner: Learner
+    progress: Progress
+    """A row of the history for each round."""
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """Numbers learnt, and steps taken."""
+        weights, history = self.learner.agent.networks.trainable_weights, self.progress.history
+        steps = int(history[-1]["steps"]) if history else 0
+        return {"parameters": int(sum(np.prod(weight.shape) for weight in weights)), "steps": steps}
+
+
 def learn(
     options: DdpgOptions,
     data: SequenceData,
@@ -165,22 +191,18 @@ def learn(
     resume: bool = False,
     quiet: bool = True,
     item_vectors: NDArray[np.float32] | None = None,
-) -> dict[str, Any]:
-    """Learn from the training part, choose the best round on the validation part, report on the test part once.
+    agent: Agent | None = None,
+) -> Taught:
+    """Learn from the training part, and choose the best round on the validation part.
 
     Args:
         options: of learning.
         data: prepared sessions.
-        folder: of the run: gets ``checkpoint.npz`` and ``history.csv`` after every round, ``model.weights.h5`` and
-            ``architecture.json`` at the end. None keeps nothing.
+        folder: of the run: gets ``checkpoint.npz`` and ``history.csv`` after every round. None keeps nothing.
         resume: go on from the checkpoint in ``folder``.
         quiet: no progress bar.
         item_vectors: (V, E) first vectors of the tracks; None: as the options say.
-
-    Returns:
-        ``test`` and ``validation`` (figures by name), ``measured`` (the values behind those of the test part),
-        ``details`` (figures by position), ``outcome`` (of the test part), ``history`` (the learning curve: a row for
-        each round), ``best_round``, ``parameters``, ``steps``, ``seconds``, and the ``learner``.
+        agent: to be taught; None: a new one.
 
     Raises:
         UserError: there are no sessions, the loss is no longer finite, or the checkpoint is of another run.
@@ -189,7 +211,7 @@ def learn(
     require(not resume or folder is not None, "--resume needs --run-dir: the folder of the run to continue")
     if item_vectors is None and not (resume and folder is not None and (folder / FILE).exists()):
         item_vectors = first_vectors(options, data.train, tracks, quiet)
-    learner = Learner(options, data.train, tracks, item_vectors)
+    learner = Learner(options, data.train, tracks, item_vectors, agent)
     agent, chosen = learner.agent, _spread(data.validation, options.validation_sessions)
     networks = [name for name in agent.variables() if name.startswith("networks_")]
     monitor = MONITORS[options.task] if len(chosen) else None
@@ -198,14 +220,12 @@ def learn(
         loop.resume()
 
     def validate(number: int) -> dict[str, float]:
-        _, found, _ = evaluate(agent, chosen, tracks, options.seed)
+        _, found, _ = evaluate(learner.agent, chosen, tracks, options.seed)
         return {f"val_{name}": value for name, value in found.figures.items()}
 
     steps = options.round_steps // options.walks
     progress = loop.run(learner.round, options.rounds, validate if monitor else None, "ddpg, ", "step", steps, quiet)
-    if folder is not None:
-        save_agent(folder, agent)
-    return _report(learner, data, tracks, progress)
+    return Taught(learner, progress)
 
 
 def _spread(sessions: Halves, count: int) -> Halves:
@@ -214,23 +234,3 @@ def _spread(sessions: Halves, count: int) -> Halves:
         np.unique(np.linspace(0, len(sessions) - 1, count).astype(np.int64)) if len(sessions) > count else slice(None)
     )
     return Halves(sessions.tracks[rows], sessions.skips[rows])
-
-
-def _report(learner: Learner, data: SequenceData, tracks: tuple[int, int], progress: Progress) -> dict[str, Any]:
-    outcome, test, _ = evaluate(learner.agent, data.test, tracks, learner.options.seed)
-    validation: dict[str, float] = {}
-    if len(data.validation):
-        validation = evaluate(learner.agent, data.validation, tracks, learner.options.seed)[1].figures
-    return {
-        "test": test.figures,
-        "measured": test,
-        "validation": validation,
-        "details": outcome.details(),
-        "outcome": outcome,
-        "history": progress.history,
-        "best_round": progress.best_epoch,
-        "parameters": int(sum(np.prod(v.shape) for v in learner.agent.networks.trainable_weights)),
-        "steps": progress.history[-1]["steps"] if progress.history else 0,
-        "seconds": progress.seconds,
-        "learner": learner,
-    }

@@ -1,6 +1,6 @@
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,18 +15,18 @@ from session_transformers.evaluation import skip_outcome
 from session_transformers.kinds import Ids
 from session_transformers.options import SessionOptions
 from session_transformers.reinforcement import learning
-from session_transformers.reinforcement.agent import _known, decisions
-from session_transformers.reinforcement.figures import predict_skips
-from session_transformers.reinforcement.learning import Learner, first_vectors, learn
+from session_transformers.reinforcement.agent import _known, build_agent, decisions
+from session_transformers.reinforcement.figures import evaluate, predict_skips
+from session_transformers.reinforcement.learning import Learner, architecture_of, first_vectors, learn
 from session_transformers.reinforcement.networks import expected_value
 from session_transformers.reinforcement.noise import strength
 from session_transformers.reinforcement.options import (
     CORRECTED_DDPG,
     RELEASED_DDPG,
     DdpgOptions,
+    agent_from_json,
     released_options,
 )
-from session_transformers.reinforcement.stored import load_agent
 from session_transformers.sessions.halves import Halves
 
 TRACKS = (3, 15)
@@ -59,6 +59,13 @@ def data(skip_chance, count=1500):
     return SimpleNamespace(**parts, ids=Ids(), vocabulary_size=TRACKS[1])
 
 
+def figures_of(result, of):
+    """The figures of the test part."""
+    learner = result.learner
+    tracks = (of.ids.first_track, of.vocabulary_size)
+    return evaluate(learner.agent, of.test, tracks, learner.options.seed)[1].figures
+
+
 @pytest.fixture(scope="module")
 def structured():
     """Half of the tracks are skipped by nearly everybody, the others by hardly anybody."""
@@ -88,9 +95,10 @@ def test_it_learns_which_tracks_are_skipped(structured):
         baseline.__name__: skip_outcome(baseline(test), test.target_skips).figures()["maa"]
         for baseline in (all_skip, session_majority)
     }
-    assert result["test"]["maa"] > max(baselines.values()) + 0.15
-    assert result["test"]["accuracy"] > 0.7  # 0.9 is the most that can be reached
-    rewards = [row["reward"] for row in result["history"]]
+    figures = figures_of(result, structured)
+    assert figures["maa"] > max(baselines.values()) + 0.15
+    assert figures["accuracy"] > 0.7  # 0.9 is the most that can be reached
+    rewards = [row["reward"] for row in result.progress.history]
     assert rewards[-1] > rewards[0] + 0.2
 
 
@@ -114,7 +122,7 @@ def test_nothing_is_learned_from_coin_flips():
     flips = data(np.full(TRACKS[1], 0.5))
     result = learn(replace(FAST, rounds=1), flips)
     deviation = 0.5 / np.sqrt(flips.test.target.size)
-    assert abs(result["test"]["accuracy"] - 0.5) < 4 * deviation
+    assert abs(figures_of(result, flips)["accuracy"] - 0.5) < 4 * deviation
 
 
 @pytest.mark.slow
@@ -131,7 +139,7 @@ def test_it_finds_tracks_that_follow_one_another():
         train=part(1000), validation=part(100), test=part(300), ids=Ids(), vocabulary_size=GROUPED[1]
     )
     result = learn(replace(FAST, task="seq", rounds=2), walks)
-    figures = result["test"]
+    figures = figures_of(result, walks)
     assert 0 <= figures["free_maa"] <= figures["free_accuracy"]
     assert figures["hit@10_of_100"] > 0.15  # a group fills 25 of the 100 candidates: 0.4 at best, 0.1 by chance
     assert figures["ndcg@10_of_100"] <= figures["hit@10_of_100"]
@@ -154,8 +162,8 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(small, tmp_path, monkeypa
         patch.setattr(Learner, "round", dies)
         learn(options, small, tmp_path / "killed")
     again = learn(options, small, tmp_path / "killed", resume=True)
-    assert done == [0, 1] and again["test"] == whole["test"]
-    for one, two in zip(*(run["learner"].agent.networks.weights for run in (whole, again)), strict=True):
+    assert done == [0, 1] and figures_of(again, small) == figures_of(whole, small)
+    for one, two in zip(*(run.learner.agent.networks.weights for run in (whole, again)), strict=True):
         np.testing.assert_array_equal(one, two)
     assert history_of(tmp_path / "killed") == history_of(tmp_path / "whole")
 
@@ -168,36 +176,20 @@ def test_resuming_another_run_is_refused(small, taught, tmp_path):
         learn(TINY, small, resume=True)
 
 
-def test_what_is_stored_gives_the_same_agent(small, taught):
-    folder, result = taught
-    agent = load_agent(folder)
-    assert agent.options == replace(TINY, rounds=2)
-    stored = predict_skips(agent, small.test, TRACKS)
-    np.testing.assert_array_equal(stored, predict_skips(result["learner"].agent, small.test, TRACKS))
-
-
-def test_what_is_not_stored_by_this_model_is_refused(taught, tmp_path):
-    with pytest.raises(UserError, match="cannot be read"):
-        load_agent(tmp_path)
-    shutil.copytree(taught[0], tmp_path, dirs_exist_ok=True)
-    file = tmp_path / "architecture.json"
-    described = json.loads(file.read_text())
-    for change, message in [
-        ({"model": "lstm"}, "a run of --model lstm"),
-        ({"options": {"colour": "red"}}, "damaged"),
-        ({"sizes": described["sizes"] | {"hidden": 3}}, "do not fit"),
-    ]:
-        file.write_text(json.dumps(described | change))
-        with pytest.raises(UserError, match=message):
-            load_agent(tmp_path)
-    (tmp_path / "model.weights.h5").unlink()
-    file.write_text(json.dumps(described))
-    with pytest.raises(UserError, match="has not ended"):
-        load_agent(tmp_path)
+def test_what_is_described_is_the_same_agent(small):
+    """Its weights are tested with those of every other model, in ``recommender_test.py``."""
+    architecture = architecture_of(replace(TINY, rounds=2), Ids(), TRACKS[1], 90)
+    described = json.loads(json.dumps(asdict(architecture)))
+    assert agent_from_json(described) == architecture
+    one, other = build_agent(architecture), build_agent(agent_from_json(described))
+    np.testing.assert_array_equal(predict_skips(one, small.test, TRACKS), predict_skips(other, small.test, TRACKS))
+    for change in ({"options": {"colour": "red"}}, {"sizes": described["sizes"] | {"hidden": "3"}}, {"ids": None}):
+        with pytest.raises(UserError, match="not the architecture of a reinforcement learner"):
+            agent_from_json(described | change)
 
 
 def test_evaluation_does_not_depend_on_blocks_and_knows_no_truth(small, taught, monkeypatch):
-    agent = taught[1]["learner"].agent
+    agent = taught[1].learner.agent
     whole = predict_skips(agent, small.test, TRACKS)
     hidden = Halves(small.test.tracks, np.concatenate([small.test.source_skips, 1 - small.test.target_skips], axis=1))
     np.testing.assert_array_equal(predict_skips(agent, hidden, TRACKS), whole)
@@ -207,15 +199,15 @@ def test_evaluation_does_not_depend_on_blocks_and_knows_no_truth(small, taught, 
 
 def test_validation_can_be_on_some_sessions(small):
     few = replace(TINY, rounds=1, validation_sessions=40)
-    row = learn(few, small)["history"][0]
+    row = learn(few, small).progress.history[0]
     assert round(row["val_accuracy"] * 400, 6).is_integer()
 
 
 def test_nothing_to_validate_by_keeps_the_last_round(small):
     without = SimpleNamespace(**(vars(small) | {"validation": Halves(*(a[:0] for a in vars(small.test).values()))}))
     result = learn(replace(TINY, rounds=2), without)
-    assert result["best_round"] == 0 and result["validation"] == {}
-    assert not any(name.startswith("val_") for name in result["history"][0])
+    assert result.progress.best_epoch == 0
+    assert not any(name.startswith("val_") for name in result.progress.history[0])
 
 
 def test_a_loss_that_is_not_finite_is_told(small):
@@ -325,8 +317,9 @@ class TestReleased:
         options = released_options(rounds=1, round_steps=640, walks=64, batch_size=64, buffer=512, jit=False)
         assert options.switches == RELEASED_DDPG
         result = learn(options, small)
-        assert result["learner"].sizes.users == len(small.train)
-        assert 0 <= result["test"]["maa"] <= result["test"]["accuracy"] <= 1
+        assert result.learner.sizes.users == len(small.train)
+        figures = figures_of(result, small)
+        assert 0 <= figures["maa"] <= figures["accuracy"] <= 1
 
 
 def _arrays(agent):

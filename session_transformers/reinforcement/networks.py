@@ -12,40 +12,14 @@ Letters: B states, J tracks of the first half, M remembered, C candidates, E num
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from session_transformers.kinds import HALF, PAD
-
-Judged = Literal["action", "track", "memory"]
-"""What the critic sees of an action: the action (released), or its products with the vector that it will be compared
-with, whose sum is the score. For skips that is the track presented, without which nothing can be said of the reward;
-when a track is to be found it is the sum of those remembered, as the critic is not shown the candidates."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What fixes the shapes of the networks."""
-
-    vocabulary: int
-    """Rows of the table of tracks."""
-    embedding: int = 8
-    hidden: int = 16
-    memory: int = 5
-    pad: int = PAD
-    """The id that is no track: its vector is 0."""
-    spread: float = 0.01
-    """Standard deviation of the first embeddings."""
-    common: float = 0.0
-    """Start of the first number of every track's vector, the spread added to it. So all tracks have something in
-    common: the first number of an action is then a judgement of whatever comes, and that of a user tells how much of
-    the first half was played."""
-    users: int = 0
-    """Rows of a table of users (released); 0: users are inferred from their first half."""
+from session_transformers.kinds import HALF
+from session_transformers.reinforcement.options import Judged, Sizes
 
 
 class State(keras.layers.Layer):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
-from common.options import OptionalFloat, OptionalInt, choice, flag, require
-from session_transformers.kinds import Task
+from common.options import OptionalFloat, OptionalInt, UserError, choice, flag, require
+from session_transformers.kinds import PAD, Ids, SkipInput, Task
 
 FirstVectors = Literal["auto", "noise", "skip-gram"]
 Noise = Literal["ornstein-uhlenbeck", "bernoulli", "none"]
@@ -188,3 +189,79 @@ def released_options(**changes: Any) -> DdpgOptions:
         "switches": RELEASED_DDPG,
     }
     return DdpgOptions(**(settings | changes))
+
+
+Judged = Literal["action", "track", "memory"]
+"""What the critic sees of an action: the action (released), or its products with the vector that it will be compared
+with, whose sum is the score. For skips that is the track presented, without which nothing can be said of the reward;
+when a track is to be found it is the sum of those remembered, as the critic is not shown the candidates."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What fixes the shapes of the networks."""
+
+    vocabulary: int
+    """Rows of the table of tracks."""
+    embedding: int = 8
+    hidden: int = 16
+    memory: int = 5
+    pad: int = PAD
+    """The id that is no track: its vector is 0."""
+    spread: float = 0.01
+    """Standard deviation of the first embeddings."""
+    common: float = 0.0
+    """Start of the first number of every track's vector, the spread added to it. So all tracks have something in
+    common: the first number of an action is then a judgement of whatever comes, and that of a user tells how much of
+    the first half was played."""
+    users: int = 0
+    """Rows of a table of users (released); 0: users are inferred from their first half."""
+
+
+@dataclass(frozen=True)
+class AgentArchitecture:
+    """What fixes an agent: how it was to learn, and the shapes of its networks."""
+
+    options: DdpgOptions
+    sizes: Sizes
+    ids: Ids
+    model: Literal["ddpg"] = "ddpg"
+
+    @property
+    def task(self) -> Task:
+        """What it decides."""
+        return self.options.task
+
+    @property
+    def vocabulary(self) -> int:
+        """Ids, those that are no tracks included."""
+        return self.sizes.vocabulary
+
+    @property
+    def skip_input(self) -> SkipInput:
+        """Whether it looks at what was skipped."""
+        return "embedding" if self.task == "skip" else "none"
+
+    @property
+    def judged(self) -> Judged:
+        """What the critic sees of an action."""
+        if not self.options.switches.judges_decision:
+            return "action"
+        return "track" if self.task == "skip" else "memory"
+
+
+def agent_from_json(described: Mapping[str, Any]) -> AgentArchitecture:
+    """The architecture that was written as JSON (``dataclasses.asdict``).
+
+    Raises:
+        UserError: not the description of an agent.
+    """
+    try:
+        given = dict(described["options"])
+        options = DdpgOptions(**(given | {"switches": DdpgSwitches(**given["switches"])}))
+        sizes = Sizes(**described["sizes"])
+        counts = (sizes.vocabulary, sizes.embedding, sizes.hidden, sizes.memory, sizes.users, sizes.pad)
+        require(all(type(count) is int and 0 <= count < 2**31 for count in counts), f"its sizes are {sizes}")
+        return AgentArchitecture(options, sizes, Ids(**described["ids"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"not the architecture of a reinforcement learner ({error})") from None

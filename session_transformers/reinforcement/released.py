@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from common.options import require
-from session_transformers.reinforcement.networks import Networks, Sizes
+from session_transformers.reinforcement.networks import Networks
+from session_transformers.reinforcement.options import Sizes
 
 NETWORKS = ("actor", "critic", "target_actor", "target_critic")
 TABLES = {"state.user_embeddings.weight": "users", "state.item_embeddings.weight": "items"}

@@ -10,7 +10,7 @@ from common.options import PROJECT, UserError
 from session_transformers.architecture import CORRECTED, RELEASED, Architecture
 from session_transformers.kinds import RELEASED_IDS
 from session_transformers.model import build_model
-from session_transformers.stored import WEIGHTS, load_bert, load_model, read_architecture
+from session_transformers.weights import WEIGHTS, load_bert, load_network, read_architecture
 
 SMALL = Architecture("transformer", "seq", 30, width=12, features=4, encoder_layers=1, feed_forward=8)
 BERT = replace(SMALL, model="bert", features=0)
@@ -41,7 +41,7 @@ def test_a_model_comes_back_whole(architecture, tmp_path):
     store(tmp_path, architecture)
     model.save_weights(tmp_path / WEIGHTS)
     assert read_architecture(tmp_path, 30) == architecture
-    loaded = load_model(tmp_path / WEIGHTS, 30)
+    loaded = load_network(tmp_path / WEIGHTS, 30)
     assert loaded.architecture == architecture
     rng = np.random.default_rng(0)
     inputs = {"source": rng.integers(3, 30, (2, 10)), "target": rng.integers(3, 30, (2, 10))}

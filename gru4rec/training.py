@@ -1,4 +1,4 @@
-"""The training step of GRU4Rec: many steps in one call, touching only the rows of the catalogue that a step needs.
+"""Training step of GRU4Rec: many steps in one call, touching only the rows of the catalogue that a step needs.
 
 A step gathers the rows of its inputs, targets and negatives, computes loss and gradients on them, adds up the gradients
 of an item that occurs several times, and updates those rows in place. So its cost depends on the batch, not on the size
@@ -20,10 +20,10 @@ from keras import ops
 from common.dropout import drop
 from common.negatives import NegativesOfEpoch
 from common.optimizers import RowOptimizer
+from common.replicas import flat, summed
 from common.sessions import Sessions
 from gru4rec.batches import session_parallel
 from gru4rec.model import Networks, score
-from gru4rec.parallel import shared_out
 
 CHUNK = 128
 """Steps in one call of the compiled function."""
@@ -114,7 +114,7 @@ class SessionTrainer:
         seed: of dropout.
         jit: compile the loop over the steps with XLA; of several replicas, what each computes in a step.
         strategy: of ``tf.distribute``: shares the rows of a batch out between its replicas
-            (:mod:`gru4rec.parallel`); the model and the optimizer are made outside its scope.
+            (:func:`shared_out`); the model and the optimizer are made outside its scope.
     """
 
     def __init__(
@@ -266,3 +266,54 @@ def _arrays(chunk: Chunk) -> list[np.ndarray]:
 def _mask(shape: tuple[int, ...], rate: float, seeds: Any, own: Any) -> Any:
     """Factors of inverted dropout: 0 with probability ``rate``, else 1 / (1 - rate); ``own`` of those of all rows."""
     return own(drop(tf.ones(shape), rate, seeds)) if rate else 1.0
+
+
+def shared_out(gradients: Callable[..., Any], batch_size: int, strategy: Any, jit: bool) -> Callable[..., Any]:
+    """``gradients`` of a step (see :class:`SessionTrainer`), computed by all replicas together.
+
+    The batch is that of a single process: the same sessions in the same rows at the same step. Of its B rows replica r
+    of R computes rows r B / R up to (r + 1) B / R, against the columns of all rows, and places their states and
+    gradients among zeros. One sum over the replicas then makes them those of the whole batch, so that any number of
+    replicas gives the weights of one; the states come along because rows change places, and so replicas, while the
+    batch shrinks at the end of an epoch.
+
+    Args:
+        gradients: (weights, rows, hidden, keep, offset, seeds, scale, own) -> (loss, gradients of weights and of rows,
+            states). It is given the inputs and states of one replica's rows, but the columns of all rows, those of
+            its own first; ``own`` picks its rows from an array of all.
+        batch_size: rows of a batch, a multiple of the replicas.
+        strategy: a ``tf.distribute`` strategy. Only its sum is used: the weights are plain variables of each process.
+        jit: compile what a replica computes with XLA.
+
+    Returns:
+        The function of (weights, rows, hidden, keep, offset, seeds, scale) with the results of the whole batch.
+    """
+    count = batch_size // strategy.num_replicas_in_sync
+
+    @tf.function(jit_compile=jit)
+    def share(start: Any, weights: Any, rows: Any, hidden: Any, keep: Any, offset: Any, seeds: Any, scale: Any) -> Any:
+        def turned(values: Any, by: Any = -start) -> Any:
+            """The first ``batch_size`` of ``values`` turned round, so that this replica's come first."""
+            return tf.concat([tf.roll(values[:batch_size], by, 0), values[batch_size:]], 0)
+
+        def own(values: Any) -> Any:
+            return turned(values)[:count]
+
+        def placed(values: Any) -> Any:
+            """``values`` of this replica's rows, or of all columns, where they stand in the whole batch."""
+            missing = batch_size - count if values.shape[0] == count else 0
+            return turned(tf.pad(values, [(0, missing), (0, 0)]), start)
+
+        here = {"Wy": turned(rows["Wy"]), "By": turned(rows["By"]), "x": own(rows["x"])}
+        states = [own(h) for h in hidden]
+        of_columns = turned(keep), turned(offset)
+        value, d_dense, d_rows, after = gradients(weights, here, states, *of_columns, seeds, scale, own)
+        d_rows = {name: placed(found) for name, found in d_rows.items()}
+        return flat((value, d_dense, d_rows, [placed(h) for h in after]))
+
+    def together(*arguments: Any) -> Any:
+        weights, rows, hidden = arguments[:3]
+        like = (tf.zeros(()), weights, rows, hidden)
+        return summed(lambda replica: share(replica * count, *arguments), like, strategy)
+
+    return together

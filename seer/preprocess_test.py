@@ -120,7 +120,7 @@ def test_small_data(tmp_path: Path) -> None:
 def test_a_song_that_a_user_rates_twice_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = prepare(write_raw(tmp_path / "raw", triplets=TRIPLETS + "0 0 4\n"), tmp_path / "prepared")
     assert data.rows["parts"]["ratings"]["of a song that the user rated before"] == 1 and len(data.ratings) == 6
-    assert "triplets.txt: 1 lines rate a song that the user rated before" in capsys.readouterr().err
+    assert "triplets.txt: 1 line rates a song that the user rated before" in capsys.readouterr().err
 
 
 def test_zip_equals_text(tmp_path: Path) -> None:

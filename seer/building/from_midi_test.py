@@ -309,7 +309,7 @@ def test_a_lost_end_of_line_in_the_play_counts(tmp_path: Path) -> None:
 
 def test_nothing_left(tmp_path: Path) -> None:
     folder = write_sources(tmp_path)
-    with pytest.raises(UserError, match=r"3 songs have a MIDI file.*3 of them were played, but no user played 20 "):
+    with pytest.raises(UserError, match=r"3 songs with a MIDI file.*3 of them played, but no user played 20 "):
         build_dataset(options(folder, min_songs=20))
     (folder / "triplets.txt").write_text("ann\tS0\t1\n")
     with pytest.raises(UserError, match="0 of them were played"):

@@ -312,7 +312,7 @@ def test_nothing_left(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"3 songs with a MIDI file.*3 of them played, but no user played 20 "):
         build_dataset(options(folder, min_songs=20))
     (folder / "triplets.txt").write_text("ann\tS0\t1\n")
-    with pytest.raises(UserError, match="0 of them were played"):
+    with pytest.raises(UserError, match="0 of them played"):
         build_dataset(options(folder))
     write_sources(tmp_path, dict.fromkeys(FILES, b"text"))
     with pytest.raises(UserError, match="nothing is left"):

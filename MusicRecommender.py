@@ -1,5 +1,5 @@
-"""The seed project's import, ``from MusicRecommender import MusicRecommender``; see :mod:`audiotext.recommender`."""
+"""The seed project's ``from MusicRecommender import MusicRecommender``; see :mod:`audiotext.music_recommender`."""
 
-from audiotext.recommender import MusicRecommender
+from audiotext.music_recommender import MusicRecommender
 
 __all__ = ["MusicRecommender"]

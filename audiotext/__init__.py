@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import common  # noqa: F401 (first of all: from then on Ctrl-C ends an import in one line)
 
-__all__ = ["MusicRecommender"]
+PLACES = {"AudioText": "recommender", "MusicRecommender": "music_recommender"}
+"""Class -> its module; imported late: preparing data needs neither."""
+__all__ = ["AudioText", "MusicRecommender"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "MusicRecommender":  # imported late: other modules of this folder need neither TensorFlow nor options
-        from audiotext.recommender import MusicRecommender
-
-        return MusicRecommender
+    if name in PLACES:
+        return getattr(importlib.import_module(f"audiotext.{PLACES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

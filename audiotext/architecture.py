@@ -68,6 +68,10 @@ class Architecture:
         )
         return frames
 
+    def embedding_size(self, branch: Branch) -> int:
+        """Values of the embedding that the network makes of ``text`` or of ``audio``."""
+        return self.text_units[-1] if branch == "text" else self.pooled_frames() * self.filters[-1]
+
 
 DEFAULTS: dict[ModelName, dict[str, Any]] = {
     "mm-lf-lin": {"text": 2048, "fusion_units": 0},

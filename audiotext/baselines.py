@@ -16,6 +16,8 @@ from scipy import linalg, sparse
 from audiotext.evaluation import Scores, unit_rows
 from common.metrics import Integers
 
+UPPER = "upper bound (true factors)"
+"""What no item vector can be expected to beat."""
 PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
 """Of ridge regression on rows of norm 1; the best one on held-out items is taken."""
 ROUNDS = 100

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +23,6 @@ from common.sources import MARKER, Dataset, data_root, dataset_folder, sample_da
 FOLDER = "dlrs-data"
 USERS = "users_index.tsv"
 """In ``splits/``: ids of the users, in the order of their factors. Not among the released files."""
-Part = Literal["factors", "text", "audio"]
-PARTS: tuple[Part, ...] = ("factors", "text", "audio")
 
 
 def kind_of(folder: Path) -> Literal["dlrs", "raw", "hetrec"] | None:
@@ -99,6 +97,31 @@ class Items:
             test = set(self.test_artists)
             found |= {"test_artists": len(test), "cold_start_artists": len(test - set(self.train_artists))}
         return found
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What a network learns from and is measured on: items, and where what it reads of them lies."""
+
+    layout: Layout
+    items: Items
+    rows: dict[str, Any]
+    """What became of the rows of the files, see :meth:`common.row_counts.RowCounts.as_json`."""
+    notes: list[str] = field(default_factory=list)
+    """What was recognised in the files."""
+    folder: Any = None
+    """A temporary folder that the layout lies in; it goes when this does."""
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the items."""
+        return self.items.fingerprint
+
+    @classmethod
+    def of(cls, layout: Layout, kind: ItemSet, **more: Any) -> Collection:
+        """The artists or the songs of a dataset."""
+        rows = dict(layout.counted or {"files": {}, "parts": {}})
+        return cls(layout, read_items(layout, kind), **({"rows": rows} | more))
 
 
 def read_items(layout: Layout, kind: ItemSet) -> Items:

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from audiotext.losses import half_cosine, mean_squared_error, r2, unit_rows
 from audiotext.model import build, embedding
-from audiotext.released import load_released
 from audiotext.training import EPSILON, Predictor
+from audiotext.weights import load_released
 from common.weights import is_keras_layout
 from conftest import GOLDEN
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,30 @@ from audiotext.options import AudioTextOptions
 from audiotext.preprocess import tfidf_path
 from audiotext.rows import Patches, Repeated, Rows, Selected, as_rows
 from audiotext.splits import Split as Rows3
-from audiotext.stored import SCALER, TEXT, load_embedding, read_facts
-from audiotext.training import Predictor
+from audiotext.text import TfIdf
+from audiotext.weights import read_facts
 from common.console import counted
-from common.options import UserError, replacing, require
-from common.vocabulary import digest
+from common.options import UserError, require
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 EMBEDDING_BLOCK = 256
-Run = Callable[[str], Path]
-"""Trains the network of a kind, unless that is done, and returns the folder of its run."""
+Embed = Callable[[Mapping[str, Any]], NDArray[Any]]
+"""What an embedding network makes of the rows of its input."""
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What the network of a branch reads, whose embedding another network reads.
+
+    Attributes:
+        rows: split -> what it reads: texts of the artists, or patches before they are scaled.
+        size: its terms, or (frames, bins).
+        owners: split -> artist of each song, where the rows are the artists'.
+    """
+
+    rows: dict[Split, Any]
+    size: dict[str, int]
+    owners: dict[Split, NDArray[np.int64]] | None = None
 
 
 @dataclass
@@ -38,23 +52,46 @@ class Inputs:
     """What a network reads, and what the baselines do.
 
     Attributes:
+        text: see :func:`text_of`.
         rows: split -> input of the network -> its rows.
         sizes: of the network, as the data fix them.
         features: ``text`` and ``sound`` -> features of the training and of the test items, for the baselines.
-        text: see :func:`text_of`.
-        runs: branch -> the run that its embedding comes from.
+        pending: branch -> what its embeddings have yet to be made of, by :meth:`embed`.
+        tfidf: what turns a new text into a row, if the dataset has it.
+        scaler: of the patches that the network itself reads.
     """
 
+    text: Text | None = None
     rows: dict[Split, dict[str, Rows]] = field(default_factory=lambda: {"train": {}, "test": {}})
     sizes: dict[str, int] = field(default_factory=dict)
     features: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-    text: Text | None = None
-    runs: dict[str, Path] = field(default_factory=dict)
+    pending: dict[Branch, Pending] = field(default_factory=dict)
+    tfidf: TfIdf | None = None
+    scaler: Scaler | None = None
 
     def add(self, name: Branch, train: Any, test: Any, **sizes: int) -> None:
         """Add an input."""
         self.rows["train"][name], self.rows["test"][name] = as_rows(train), as_rows(test)
         self.sizes |= sizes
+
+    def embed(self, branch: Branch, network: Embed, scaler: Scaler | None, folder: Path | None) -> None:
+        """Add the embeddings that the network of a branch makes.
+
+        Args:
+            branch: one that is pending.
+            network: see :data:`Embed`.
+            scaler: of the patches that it reads.
+            folder: of the run, which keeps them; None: they stay in memory.
+        """
+        pending = self.pending.pop(branch)
+        rows = {part: Patches(found, scaler) if scaler else as_rows(found) for part, found in pending.rows.items()}
+        vectors = [_embedded(network, branch, part, rows[part], folder) for part in SPLITS]
+        if pending.owners is None:
+            self.features["sound"] = vectors[0], vectors[1]
+            self.add(branch, *vectors)
+            return
+        owners = pending.owners
+        self.add(branch, *(Repeated(as_rows(v), owners[part]) for v, part in zip(vectors, SPLITS, strict=True)))
 
 
 def text_of(options: AudioTextOptions, layout: Layout) -> Text | None:
@@ -77,79 +114,89 @@ def text_of(options: AudioTextOptions, layout: Layout) -> Text | None:
     raise UserError(f"{missing}: no such file; the dataset has no text for --model {kind}")
 
 
-def input_fingerprints(options: AudioTextOptions, layout: Layout) -> dict[str, str]:
+def embedded(options: AudioTextOptions, layout: Layout, text: Text | None) -> list[Branch]:
+    """The branches whose embeddings a network reads, unless the dataset has them ready-made."""
+    branches: list[Branch] = ["text"] if options.model.startswith("mm-lf") and text is not None else []
+    ready = options.audio_run is None and layout.find(layout.audio_name("train")).is_file()
+    return [*branches, "audio"] if options.model.startswith(("mm-lf", "seed")) and not ready else branches
+
+
+def input_fingerprints(
+    options: AudioTextOptions, layout: Layout, text: Text | None, branches: Collection[Branch]
+) -> dict[str, str]:
     """``text`` and ``sound`` -> SHA-256 over the files of it that a network, or a branch that it needs, reads.
 
     Raises:
-        UserError: as :func:`text_of`, or a file cannot be read.
+        UserError: a file cannot be read.
     """
-    found, kind, text = {}, options.model, text_of(options, layout)
+    found, kind = {}, options.model
     if text is not None:
         files = [layout.find(layout.text_name(part, text)) for part in SPLITS]
         found["text"] = layout.fingerprint([*files, tfidf_path(layout, text)])
     elif kind != "audio":
         found["text"] = layout.fingerprint([layout.find(layout.artist_embedding_name(part)) for part in SPLITS])
     if kind not in TEXT_KINDS:
-        files = [layout.find(layout.audio_name(part)) for part in SPLITS]
-        if kind in ("audio", "mm") or options.audio_run is not None or not files[0].is_file():
-            files = [layout.patches(options.protocol, part) for part in SPLITS]
+        patched = kind in ("audio", "mm") or "audio" in branches
+        files = [layout.patches(options.protocol, p) if patched else layout.find(layout.audio_name(p)) for p in SPLITS]
         found["sound"] = layout.fingerprint(files)
     return found
 
 
 def read_inputs(
-    options: AudioTextOptions, layout: Layout, items: Items, split: Rows3, folder: Path, run: Run
+    options: AudioTextOptions,
+    layout: Layout,
+    items: Items,
+    split: Rows3,
+    text: Text | None,
+    branches: Collection[Branch],
 ) -> Inputs:
-    """The inputs of the network that complete options describe; branches that it needs are trained first.
+    """The inputs of the network that complete options describe; embeddings of branches are pending.
 
     Args:
         split: of the training items, for the scale of the patches.
-        folder: of the run; keeps the scale and the embeddings.
-        run: see :data:`Run`.
+        text: see :func:`text_of`.
+        branches: see :func:`embedded`.
 
     Raises:
         UserError: something that the network reads is missing or does not fit.
     """
-    found, kind = Inputs(text=text_of(options, layout)), options.model
+    found, kind = Inputs(text), options.model
     if kind in TEXT_KINDS or kind in ("mm", "seed"):
-        assert found.text
-        matrices = [layout.load_text(part, found.text, ARTISTS if kind in TEXT_KINDS else SONGS) for part in SPLITS]
-        found.add("text", *matrices, text=_same_columns(layout, found.text, matrices))
+        assert text
+        matrices = _texts(layout, text, kind in TEXT_KINDS)
+        found.add("text", *matrices, text=matrices[0].shape[1])
         found.features["text"] = matrices[0], matrices[1]
-        _keep_vectoriser(layout, found.text, folder)
+        if (known := tfidf_path(layout, text)).is_file():
+            found.tfidf = TfIdf.load(known)
     if kind in ("audio", "mm"):
-        _add_patches(found, options, layout, items, split, folder)
+        _add_patches(found, options, layout, items, split)
     if kind.startswith("mm-lf"):
-        _add_artist_embedding(found, options, layout, items, folder, run)
-    if kind.startswith(("mm-lf", "seed")):
-        _add_audio_embedding(found, options, layout, items, folder, run)
+        _add_artist_embedding(found, layout, items, branches)
+    if "audio" in branches:
+        patches = _patches(layout, options.protocol, items)
+        frames, bins = patches["train"].shape[1:]
+        found.pending["audio"] = Pending(patches, {"frames": frames, "bins": bins})
+    elif kind.startswith(("mm-lf", "seed")):
+        vectors = [layout.load_audio(part) for part in SPLITS]
+        found.add("audio", *vectors, audio=_same_width(vectors, layout.find(layout.audio_name("test"))))
+        found.features["sound"] = vectors[0], vectors[1]
     return found
 
 
-def _same_columns(layout: Layout, text: str, matrices: list[sparse.csr_matrix]) -> int:
+def _texts(layout: Layout, text: str, of_artists: bool) -> list[sparse.csr_matrix]:
+    matrices = [layout.load_text(part, text, ARTISTS if of_artists else SONGS) for part in SPLITS]
     train, test = (matrix.shape[1] for matrix in matrices)
     path = layout.find(layout.text_name("test", text))
     require(
         train == test, f"{path}: has {counted(test, 'column')}, those of training {train:,}; both need the same terms"
     )
-    return train
+    return matrices
 
 
-def _keep_vectoriser(layout: Layout, text: str, folder: Path) -> None:
-    """Copy what turns a new text into a row, if the dataset has it, beside the weights."""
-    source = tfidf_path(layout, text)
-    if source.is_file():
-        with replacing(folder / TEXT) as file:
-            file.write(source.read_bytes())
-
-
-def _add_patches(
-    found: Inputs, options: AudioTextOptions, layout: Layout, items: Items, split: Rows3, folder: Path
-) -> None:
+def _add_patches(found: Inputs, options: AudioTextOptions, layout: Layout, items: Items, split: Rows3) -> None:
     patches = _patches(layout, options.protocol, items)
     rows = split.train[split.train < RELEASED_ROWS] if options.protocol == "released" else split.train
-    scaler = Scaler.fit(patches["train"], rows)
-    scaler.save(folder / SCALER)
+    found.scaler = scaler = Scaler.fit(patches["train"], rows)
     frames, bins = patches["train"].shape[1:]
     found.add("audio", *(Patches(patches[part], scaler) for part in SPLITS), frames=frames, bins=bins)
     summaries = [sound_summary(patches[part]) for part in SPLITS]
@@ -215,57 +262,16 @@ def standardised(train: NDArray[Any], test: NDArray[Any]) -> tuple[NDArray[Any],
     return (train - mean) / deviation, (test - mean) / deviation
 
 
-def _add_artist_embedding(
-    found: Inputs, options: AudioTextOptions, layout: Layout, items: Items, folder: Path, run: Run
-) -> None:
-    if found.text is None:
+def _add_artist_embedding(found: Inputs, layout: Layout, items: Items, branches: Collection[Branch]) -> None:
+    if "text" not in branches:
         ready = [layout.load_artist_embedding(part) for part in SPLITS]
         found.add("text", *ready, text=_same_width(ready, layout.find(layout.artist_embedding_name("test"))))
         return
-    owners = [owner_rows(layout, items, part) for part in SPLITS]  # first: training the branch takes its time
-    found.runs["text"] = source = options.text_run or run(found.text)
-    facts = read_facts(source, TEXT_KINDS)
-    _require_same_data(source, facts, "text", layout.load_index("train", ARTISTS), options, layout)
-    rows: dict[Split, Any] = {part: as_rows(layout.load_text(part, found.text, ARTISTS)) for part in SPLITS}
-    vectors = _embedded(source, "text", rows, folder, len(layout.load_index("train", ARTISTS)))
-    repeated = [Repeated(as_rows(v), rows) for v, rows in zip(vectors, owners, strict=True)]
-    found.add("text", *repeated, text=vectors[0].shape[1])
-    found.features["text"] = tuple(layout.load_text(part, found.text, SONGS) for part in SPLITS)  # type: ignore[assignment]
-
-
-def _add_audio_embedding(
-    found: Inputs, options: AudioTextOptions, layout: Layout, items: Items, folder: Path, run: Run
-) -> None:
-    if options.audio_run is None and layout.find(layout.audio_name("train")).is_file():
-        vectors = [layout.load_audio(part) for part in SPLITS]
-        width = _same_width(vectors, layout.find(layout.audio_name("test")))
-    else:
-        source = options.audio_run or run("audio")
-        _require_same_data(source, read_facts(source, ("audio",)), "sound", items.train, options, layout)
-        found.runs["audio"] = source
-        scaler = Scaler.load(source / SCALER)
-        patches = _patches(layout, options.protocol, items)
-        require(
-            patches["train"].shape[1:] == scaler.mean.shape,
-            f"--audio-run {source}: reads patches of {scaler.mean.shape}, the dataset has {patches['train'].shape[1:]}",
-        )
-        rows = {part: Patches(patches[part], scaler) for part in SPLITS}
-        vectors = _embedded(source, "audio", rows, folder, len(items.train))
-        width = vectors[0].shape[1]
-    found.add("audio", *vectors, audio=width)
-    found.features["sound"] = vectors[0], vectors[1]
-
-
-def _require_same_data(
-    source: Path, facts: dict[str, Any], name: str, ids: list[str], options: AudioTextOptions, layout: Layout
-) -> None:
-    """A branch that was trained on other items may have seen the test items; one of other texts knows other terms."""
-    same = facts.get("train_items") == digest(ids)
-    require(same, f"{source}: was trained on other items than those of this dataset; name a run on the same data")
-    known, now = facts["dataset"].get("inputs", {}).get(name), input_fingerprints(options, layout)[name]
-    require(
-        known == now, f"{source}: was trained on another {name} than that of this dataset; name a run on the same data"
-    )
+    assert found.text
+    owners = {part: owner_rows(layout, items, part) for part in SPLITS}
+    train, test = _texts(layout, found.text, of_artists=True)
+    found.pending["text"] = Pending({"train": train, "test": test}, {"text": train.shape[1]}, owners)
+    found.features["text"] = train[owners["train"]], test[owners["test"]]
 
 
 def _same_width(vectors: list[NDArray[Any]], path: Path) -> int:
@@ -274,15 +280,13 @@ def _same_width(vectors: list[NDArray[Any]], path: Path) -> int:
     return train
 
 
-def _embedded(source: Path, branch: Branch, rows: Any, folder: Path, train_rows: int) -> list[NDArray[Any]]:
-    """The embeddings of the training and the test rows, kept in ``folder``."""
-    network = None
-    found = []
-    for part in SPLITS:
-        file = folder / f"{branch}_embedding_{part}.npy"
-        if not file.is_file():  # else of this very run, which is being resumed
-            network = network or Predictor(load_embedding(source, branch), EMBEDDING_BLOCK)
-            write_dense(file, network({branch: rows[part]}))
-        found.append(read_dense(file))
-    require(len(found[0]) == train_rows, f"{folder}: its embeddings are of another dataset; start the run anew")
+def _embedded(network: Embed, branch: Branch, part: Split, rows: Rows, folder: Path | None) -> NDArray[Any]:
+    """The embeddings of some rows; those that an interrupted run has left in ``folder`` are read again."""
+    if folder is None:
+        return network({branch: rows})
+    file = folder / f"{branch}_embedding_{part}.npy"
+    if not file.is_file():
+        write_dense(file, network({branch: rows}))
+    found = read_dense(file)
+    require(len(found) == len(rows), f"{folder}: its embeddings are of another dataset; start the run anew")
     return found

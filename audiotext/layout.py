@@ -26,6 +26,8 @@ from common.tables import Column, open_table
 __all__ = ["ARTISTS", "SONGS", "TEXTS", "Layout", "read_csr", "write_csr", "zero_rows"]
 
 Split = Literal["train", "test"]
+Part = Literal["factors", "text", "audio"]
+PARTS: tuple[Part, ...] = ("factors", "text", "audio")
 ItemSet = Literal["MSD-A-artists", "MSD-A-songs"]
 ARTISTS: ItemSet = "MSD-A-artists"
 SONGS: ItemSet = "MSD-A-songs"

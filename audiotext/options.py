@@ -9,7 +9,8 @@ import tyro
 
 from audiotext.architecture import Architecture, architecture
 from audiotext.data_options import PrepareOptions
-from audiotext.kinds import Kind, Text, network_of
+from audiotext.kinds import TEXT_KINDS, Kind, Text, network_of
+from audiotext.layout import Part
 from common.options import OptionalFloat, OptionalInt, OptionalPath, TrainingOptions, flag, require, require_between
 
 DEFAULTS: dict[str, Any] = {"epochs": 100, "batch_size": 32, "learning_rate": 1e-3, "patience": 4}
@@ -99,7 +100,16 @@ class AudioTextOptions(TrainingOptions, PrepareOptions):
             self.text == "auto" or self.model.startswith(("mm", "seed")),
             f"--text belongs to mm-lf-lin, mm-lf-h1, mm and seed; --model {self.model} names its own input",
         )
-        require(len(self.weights) <= 1, "--weights names several files; name one")
+        require(
+            len(self.weights) <= 1 or self.epochs == 0,
+            "--weights names several files; training starts from one: name one, or compare them with --epochs 0",
+        )
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts of the dataset that the network, and the branches that it needs, read."""
+        text: list[Part] = ["text"] if self.model != "audio" else []
+        return ["factors", *text, *(["audio"] if self.model not in TEXT_KINDS else [])]  # type: ignore[list-item]
 
     @property
     def of_data(self) -> PrepareOptions:

@@ -27,9 +27,9 @@ from audiotext import hetrec
 from audiotext.audio.features import BINS
 from audiotext.audio.patches import PatchOptions, extract_all
 from audiotext.data_options import PrepareOptions
-from audiotext.dataset import PARTS, USERS, Part, factors_in, find_dataset
+from audiotext.dataset import USERS, factors_in, find_dataset
 from audiotext.factors import FactorOptions, factorise
-from audiotext.layout import ARTISTS, PATCHED, SONGS, TEXTS, ItemSet, Layout, Split
+from audiotext.layout import ARTISTS, PARTS, PATCHED, SONGS, TEXTS, ItemSet, Layout, Part, Split
 from audiotext.matrices import LARGEST, write_ids, zero_rows
 from audiotext.raw import SOUND, ArtistSplit, RawData, read_raw
 from audiotext.text import TfIdf, documents
@@ -44,6 +44,8 @@ from common.sources import Dataset
 VERSION = 4
 """Of what is made; sets of another version are made anew."""
 STATE = "prepared.json"
+KEPT_SOUND = "sound"
+"""Folder with the patches of all songs, in dlrs-data of tables."""
 SPLITS: tuple[Split, ...] = ("train", "test")
 BLOCK = 256
 """Patches that are copied at once."""
@@ -128,6 +130,25 @@ def open_dataset(
         f"{dataset.raw}: holds factors of {known} columns; choose with --factors",
     )
     return dataset, Layout(dataset.raw, options.factors or found[0], memory=dataset.prepared)
+
+
+def prepare_tables(
+    raw: RawData, split: ArtistSplit, options: PrepareOptions, folder: Path, parts: Collection[Part], protocol: str
+) -> Layout:
+    """dlrs-data of a collection in memory, in an empty folder.
+
+    Raises:
+        UserError: nothing can be made of it.
+    """
+    material, factors = _Material(Path("the tables"), "raw", options), options.of_factors(synthetic=False)
+    material.raw, material.split = raw, split
+    layout = Layout(folder, factors.factors, sound=folder / KEPT_SOUND if "audio" in parts else None)
+    _make_factors(material, layout, factors)
+    if "text" in parts:
+        _make_text(material, layout)
+    if "audio" in parts:
+        _make_audio(material, folder / KEPT_SOUND, options.of_patches(False, protocol))
+    return layout
 
 
 def made(

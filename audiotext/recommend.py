@@ -5,25 +5,17 @@ from __future__ import annotations
 import common  # noqa: F401 (first of all: Ctrl-C ends the imports that follow in one line)
 
 # isort: split
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-import numpy as np
 import tyro
-from numpy.typing import NDArray
 
-from audiotext.data_options import PrepareOptions
-from audiotext.dataset import Items, read_items, read_users
-from audiotext.evaluation import unit_rows
 from audiotext.kinds import items_of
-from audiotext.layout import ARTISTS, SONGS, ItemSet, Layout
-from audiotext.matrices import read_dense, read_ids
-from audiotext.preprocess import open_dataset
-from audiotext.stored import PREDICTED, PREDICTIONS, read_facts
+from audiotext.layout import ARTISTS
+from audiotext.recommender import AudioText
 from common import console
 from common.command import run_script
-from common.options import OptionalPath, UserError, require
+from common.options import OptionalPath, require
 
 
 @dataclass(frozen=True)
@@ -59,119 +51,27 @@ class RecommendOptions:
             require(path is None or path.is_file(), f"--{name} {path}: no such file")
 
 
-def open_items(run: Path, data_dir: Path | None) -> tuple[Layout, Items]:
-    """The dataset of a run.
-
-    Raises:
-        UserError: it is gone, or is not the one that the run was trained on.
-    """
-    facts = read_facts(run)
-    started = facts["options"]
-    known = {field.name: started[field.name] for field in fields(PrepareOptions) if field.name in started}
-    try:
-        options = PrepareOptions(**known)
-        folder = data_dir or (Path(started["data_dir"]) if started.get("data_dir") else None)
-    except UserError:
-        raise
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"{run / 'options.json'}: not of a training run of audiotext/train.py ({error})") from None
-    whole = [getattr(options, name) for name in ("factors", "als_sweeps", "terms", "split_seed", "frames")]
-    right = all(number is None or isinstance(number, int) for number in whole)
-    require(right, f"{run / 'options.json'}: not of a training run of audiotext/train.py (a number is no integer)")
-    _, layout = open_dataset(folder, options, ["factors"])
-    items = read_items(layout, items_of(facts["kind"]))
-    require(
-        facts["dataset"].get("fingerprint") == items.fingerprint,
-        f"{layout.folder}: is not the dataset that {run} was trained on; name that with --data-dir",
-    )
-    return layout, items
-
-
-def for_user(run: Path, layout: Layout, items: Items, user: str, top_k: int) -> dict[str, Any]:
-    """The test items ranked for a user.
-
-    Raises:
-        UserError: no such user, or the run is not finished.
-    """
-    users = read_users(layout, len(items.user_factors))
-    require(user in users, f"--user {console.short(user)}: no such user; ids are such as {', '.join(users[:3])}")
-    require((run / PREDICTIONS).is_file(), f"{run / PREDICTIONS}: not there; continue the run with --resume")
-    vectors, ids = read_dense(run / PREDICTIONS), read_ids(run / PREDICTED)
-    require(
-        ids == items.test and vectors.shape == (len(ids), items.user_factors.shape[1]),
-        f"{run / PREDICTIONS}: is not of the dataset's {len(items.test):,} test items; run audiotext/train.py anew",
-    )
-    number = users.index(user)
-    scores = unit_rows(vectors) @ items.user_factors[number]
-    plays = np.asarray(items.plays[:, [number]].todense()).ravel()
-    best, names = np.argsort(-scores, kind="stable")[:top_k], Names(layout, items.kind)
-    listed = [
-        {**names.of(items.test, items.test_artists, row), "score": float(scores[row]), "plays": int(plays[row])}
-        for row in best
-    ]
-    return {"user": user, "recommended": listed}
-
-
-def for_new(items: Items, layout: Layout, vector: NDArray[Any], top_k: int) -> dict[str, Any]:
-    """The known items nearest to a new one by the cosine of their factors, and the users with the highest scores."""
-    unit = unit_rows(vector[None])[0]
-    cosines, scores = unit_rows(items.factors) @ unit, items.user_factors @ unit
-    nearest, best = (np.argsort(-values, kind="stable")[:top_k] for values in (cosines, scores))
-    users, names = read_users(layout, len(scores)), Names(layout, items.kind)
-    return {
-        "factor": vector.tolist(),
-        "nearest": [
-            {**names.of(items.train, items.train_artists, row), "score": float(cosines[row])} for row in nearest
-        ],
-        "users": [{"user": users[row], "score": float(scores[row])} for row in best],
-    }
-
-
-class Names:
-    """What the songs or artists of a dataset are called, where it says so."""
-
-    def __init__(self, layout: Layout, kind: ItemSet) -> None:
-        self._kind, self._artists = kind, layout.load_names(ARTISTS)
-        self._songs = layout.load_names(SONGS) if kind == SONGS else {}
-
-    def of(self, ids: list[str], artists: list[str] | None, row: int) -> dict[str, Any]:
-        """``item`` and, as far as they are known, ``title``, ``artist_id`` and ``artist`` (the name) of a song, or the
-        ``name`` of an artist. All rows have the same keys.
-        """
-        item = ids[row]
-        if self._kind == ARTISTS:
-            return {"item": item, **({"name": self._artists.get(item, ("",))[0]} if self._artists else {})}
-        title, artist = self._songs.get(item, ("", ""))
-        found = {"item": item, **({"title": title} if self._songs else {})}
-        if artists is not None:
-            found["artist_id"] = artists[row]
-            artist = artist or self._artists.get(artists[row], ("",))[0]
-        return {**found, **({"artist": artist} if self._songs or self._artists else {})}
-
-
 def main(options: RecommendOptions) -> dict[str, Any]:
     """Rank songs that nobody has played for a user, or find the nearest known songs and the listeners of a new one."""
     assert options.run_dir is not None
-    layout, items = open_items(options.run_dir, options.data_dir)
+    model = AudioText.load(options.run_dir, options.data_dir)
+    assert model.settings is not None
+    what = "artists" if items_of(model.settings.model) == ARTISTS else "songs"
+    found: dict[str, Any]
     if options.user is not None:
-        found = for_user(options.run_dir, layout, items, options.user, options.top_k)
+        (listed,) = model.answers([options.user], options.top_k)
+        rows = [{name: row[name] for name in row if name != "rank"} for row in listed]
+        found = {"user": options.user, "recommended": rows}
+        tables = [(f"New {what} for {options.user}", rows)]
     else:
-        from audiotext.new_song import item_vector  # imported late: it takes its time
-
-        vector = item_vector(options.run_dir, options.audio, options.biography, options.terms)
-        require(
-            bool(np.isfinite(vector).all()), f"{options.run_dir}: the network predicts NaN; its training has failed"
-        )
-        found = for_new(items, layout, vector, options.top_k)
+        vector = model.item_vector(options.audio, options.biography or "", options.terms)
+        found = {"factor": vector.tolist()} | model.nearest_and_listeners(vector, options.top_k)
+        tables = [(f"Nearest known {what}", found["nearest"]), ("Users who may like it", found["users"])]
     if options.json:
         console.say_json(found)
         return found
-    what = "artists" if items.kind == ARTISTS else "songs"
-    if options.user is not None:
-        _print(f"New {what} for {options.user}", found["recommended"])
-    else:
-        _print(f"Nearest known {what}", found["nearest"])
-        _print("Users who may like it", found["users"])
+    for title, rows in tables:
+        _print(title, rows)
     return found
 
 

@@ -14,8 +14,9 @@ import tensorflow as tf
 from audiotext.dataset import read_users
 from audiotext.evaluation import unit_rows
 from audiotext.layout import ARTISTS, SONGS, Layout
-from audiotext.recommend import Names, RecommendOptions, main, open_items
-from audiotext.recommender import add_trained_model, best_tracks
+from audiotext.music_recommender import add_trained_model, best_tracks
+from audiotext.recommend import RecommendOptions, main
+from audiotext.recommender import AudioText, Names
 from audiotext.testing import TINY, small_collection
 from common.command import parse
 from common.options import PROJECT, UserError
@@ -25,6 +26,12 @@ from conftest import GOLDEN
 from MusicRecommender import MusicRecommender
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the .*experimental_run_functions_eagerly:UserWarning")
+
+
+def open_items(run):
+    data = AudioText.load(run).training_data(whole=False)
+    return data.layout, data.items
+
 
 CLIP, TEXT = "clips/SO00003.flac", "biographies/AR0005.txt"
 
@@ -63,7 +70,7 @@ def cli(monkeypatch, capsys, private_data):
 def test_songs_of_unknown_artists_are_ranked_for_a_user(cli, runs, raw):
     status, stdout, err = cli("--run-dir", runs / "mm", "--user", "u0003", "--top-k", 5, "--json")
     assert status == 0, err
-    layout, items = open_items(runs / "mm", None)
+    layout, items = open_items(runs / "mm")
     number = read_users(layout, len(items.user_factors)).index("u0003")
     scores = unit_rows(np.load(runs / "mm" / "predictions.npy")) @ items.user_factors[number]
     found = json.loads(stdout)["recommended"]
@@ -102,7 +109,7 @@ def test_names_that_are_not_there_or_only_in_part(tmp_path):
 
 @pytest.mark.parametrize("kind", ["mm", "mm-lf-h1"])
 def test_a_known_song_given_as_files_gets_the_vector_that_the_run_predicts(kind, cli, runs, raw):
-    layout, items = open_items(runs / kind, None)
+    layout, items = open_items(runs / kind)
     song = items.test[-1]
     artist = layout.load_artists_of_songs()[song]
     files = ("--audio", raw / "clips" / f"{song}.flac", "--biography", raw / "biographies" / f"{artist}.txt")
@@ -143,9 +150,9 @@ def test_real_clips_that_are_no_music_and_mistakes_end_in_one_line(cli, runs, ra
         (("--run-dir", tmp_path, "--user", "u0003"), "options.json"),
         (("--run-dir", half, "--user", "u0003"), "predictions.npy"),
         (("--run-dir", half, "--audio", clip, "--biography", text), "model.weights.h5"),
-        (("--run-dir", mm, "--audio", clip), "--biography is missing"),
-        (("--run-dir", mm, "--biography", text), "--audio is missing"),
-        (("--run-dir", tags, "--audio", clip, "--terms", "rock"), "--audio: the a-tags network"),
+        (("--run-dir", mm, "--audio", clip), "text is missing"),
+        (("--run-dir", mm, "--biography", text), "audio is missing"),
+        (("--run-dir", tags, "--audio", clip, "--terms", "rock"), "audio: the a-tags network"),
         (("--run-dir", tags, "--biography", text), "reads tags"),
         (("--run-dir", mm, "--audio", silent, "--biography", text), "nothing is heard"),
         (("--run-dir", mm, "--audio", cut, "--biography", text), "cut.mp3"),
@@ -217,13 +224,13 @@ def test_music_recommender_runs_the_whole_chain(raw, runs, tmp_path, capsys):
     more = pd.read_csv(tmp_path / "run" / "models" / "trained_models.tsv", sep="\t")
     assert more.model_id.tolist() == ["model_1", "model_2"]
     assert 0 < result["metrics"]["map@500_released"] < 1 and result["model"] == "MusicRecommender"
-    layout, items = open_items(tmp_path / "run", None)
+    layout, items = open_items(tmp_path / "run")
     best = [line.split("\t") for line in (tmp_path / "run" / "track_recommendations.tsv").read_text().splitlines()[1:]]
     assert [user for user, *_ in best] == read_users(layout, len(items.user_factors))
     assert all(title and artist for *_, title, artist in best)
     seed = (tmp_path / "run" / "track_recommendations_released.tsv").read_text().splitlines()[1:]
     assert sorted(line.split("\t")[0] for line in seed) == sorted(items.test)
-    with pytest.raises(UserError, match="--epochs is -1"):
+    with pytest.raises(UserError, match="epochs is -1"):
         MusicRecommender(epochs=-1)
 
 
@@ -258,7 +265,7 @@ def test_old_weights_of_the_toy_run_are_evaluated_through_the_command(tmp_path):
 
 @pytest.mark.slow
 def test_a_network_loaded_late_says_nothing_on_the_console(runs):
-    code = "import sys, pathlib; from audiotext import stored; stored.load_embedding(pathlib.Path(sys.argv[1]), 'text')"
+    code = "import sys; from audiotext import AudioText; AudioText.load(sys.argv[1]).network"
     command = [sys.executable, "-c", code, str(runs / "a-tags")]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

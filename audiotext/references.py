@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from audiotext.baselines import artist_popularity, collapsed, nearest, random_scores, ridge
+from audiotext.baselines import UPPER, artist_popularity, collapsed, nearest, random_scores, ridge
 from audiotext.dataset import Items
 from audiotext.evaluation import Ranked, Scores, factor_scores, rank_items
 from audiotext.factors import FactorOptions, fold_in
@@ -18,7 +18,6 @@ from audiotext.splits import Split
 
 JOINED = 2**27
 """Numbers of sound above which the regression from both is left out: it would take as long as the network."""
-UPPER = "upper bound (true factors)"
 
 
 def references(

@@ -7,6 +7,7 @@ import pytest
 
 from audiotext.kinds import KINDS, NAMES, TEXT_KINDS
 from audiotext.options import AudioTextOptions
+from audiotext.recommender import AudioText
 from audiotext.testing import SIZES, TINY, small_collection
 from audiotext.train import main
 from common.testing import NOISE, arrays_of, in_process, metrics_of
@@ -99,10 +100,24 @@ def test_weights_of_a_run_are_evaluated_alike_and_branches_are_reused(cli, raw, 
     assert status == 0, err
     assert metrics_of(tmp_path / "again")["metrics"] == metrics_of(first)["metrics"]
     runs = ("--text-run", first / "text", "--audio-run", first / "audio")
-    status, stdout, err = cli(*base, "--model", "mm-lf-lin", *runs, "--run-dir", tmp_path / "reused")
+    lin = ("--data-dir", raw, *TINY, "--model", "mm-lf-lin")
+    status, stdout, err = cli(*lin, *runs, "--run-dir", tmp_path / "reused")
     assert status == 0 and "First the" not in stdout, err
     alone = f"{NAMES['a-sem']} alone"
     assert metrics_of(tmp_path / "reused")["baselines"][alone] == metrics_of(first)["baselines"][alone]
+
+    together = (tmp_path / name / "model.weights.h5" for name in ("again", "reused"))
+    status, _, err = cli(
+        *base, "--model", "mm-lf-h1", "--epochs", 0, "--weights", *together, "--run-dir", tmp_path / "two"
+    )
+    assert status == 0, err
+    compared = metrics_of(tmp_path / "two")["details"]["comparison"]
+    assert compared == {
+        NAMES["mm-lf-h1"]: metrics_of(first)["metrics"],
+        NAMES["mm-lf-lin"]: metrics_of(tmp_path / "reused")["metrics"],
+    }
+    shutil.rmtree(tmp_path / "again")  # what a run has read of another one it keeps
+    assert AudioText.load(tmp_path / "two").branches.keys() == {"text", "audio"}
 
     status, _, err = cli(*base, "--model", "mm-lf-lin", *runs, "--split-seed", 2, "--run-dir", tmp_path / "leak")
     assert status == 2 and "other items" in err  # the branch may have seen the test items

@@ -5,9 +5,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-PLACES = {"DTNMR": "dtnmr", "GRU4Rec": "gru4rec", "SeER": "seer", "SessionTransformer": "session_transformers"}
+PLACES = {
+    "AudioText": "audiotext",
+    "DTNMR": "dtnmr",
+    "GRU4Rec": "gru4rec",
+    "SeER": "seer",
+    "SessionTransformer": "session_transformers",
+}
 """Recommender -> the paper's folder."""
-__all__ = ["DTNMR", "GRU4Rec", "SeER", "SessionTransformer"]
+__all__ = ["DTNMR", "AudioText", "GRU4Rec", "SeER", "SessionTransformer"]
 
 
 def __getattr__(name: str) -> Any:

@@ -138,9 +138,10 @@ def test_the_script_on_sessions_runs_and_recommends_what_comes_next(capsys):
     assert "recall@20" in capsys.readouterr().out
 
 
-def test_the_page_of_dtnmr_shows_its_script():
-    script = read("docs/listeners.py").split("# [the page begins]\n")[1].split("# [the page ends]")[0].strip()
-    assert f"```python\n{script}\n```" in read("dtnmr/README.md")
+@pytest.mark.parametrize(("name", "page"), [("listeners", "dtnmr"), ("unheard", "audiotext")])
+def test_the_page_of_a_paper_shows_its_script(name, page):
+    script = read(f"docs/{name}.py").split("# [the page begins]\n")[1].split("# [the page ends]")[0].strip()
+    assert f"```python\n{script}\n```" in read(f"{page}/README.md")
 
 
 @pytest.mark.slow
@@ -179,3 +180,15 @@ def test_the_script_on_skips_continues_sessions_and_foretells_skips(capsys):
     assert found["continued"]["item"].tolist()[:2] == ["album 2, track 3", "album 2, track 4"]
     assert found["foretold"]["skipped"].tolist() == [False, True, False]
     assert "accuracy" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_script_on_unheard_artists_recommends_them_by_their_tags(capsys):
+    found = runpy.run_path(str(PROJECT / "docs" / "unheard.py"))
+    best = found["best"]
+    for user, kind in (("user 0", 0), ("user 1", 1)):
+        numbers = [int(name.split()[1]) for name in best[best["user"] == user]["item"]]
+        assert min(numbers) >= 60 and all(number % 3 == kind for number in numbers)
+    assert found["found"].metrics["map@10"] > found["found"].baselines["random"]["map@10"] + 0.2
+    assert all(int(user.split()[1]) % 3 == 2 for user in found["listeners"]["user"])  # who love folk
+    assert "less that of the best baseline" in capsys.readouterr().out

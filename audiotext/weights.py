@@ -1,13 +1,14 @@
-"""Finished runs: the network, its weights and what lies beside them."""
+"""Network weights: of runs, with what lies beside them, and those of tartarus and of the seed (Keras 2)."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiotext.architecture import Architecture, Branch, architecture
+from audiotext.architecture import Architecture, architecture
 from audiotext.kinds import KINDS
 from common.options import UserError, require
 from common.rundir import read_run
@@ -15,7 +16,6 @@ from common.rundir import read_run
 if TYPE_CHECKING:  # imported late: a mistake in a run's files is reported without waiting for TensorFlow
     import keras
 
-WEIGHTS = "model.weights.h5"
 ARCHITECTURE = "architecture.json"
 SCALER = "scaler.npz"
 TEXT = "tfidf.json"
@@ -66,27 +66,64 @@ def read_architecture(folder: Path) -> Architecture:
     return found
 
 
-def load_network(folder: Path) -> keras.Model:
+LAYERS = ("text_dense_1", "text_dense_2", "fusion_dense", "factors")
+"""Dense layers in the order in which the released code creates, and so numbers, them."""
+
+
+def load_released(model: keras.Model, path: Path) -> None:
+    """Load the weights of the released a-text, mm-lf-lin, mm-lf-h1 or seed network into ``model``.
+
+    The file names its layers ``dense_<number>`` (TensorFlow 2 the first one ``dense``); the numbers depend on what was
+    built before in the same process, their order does not.
+
+    Args:
+        model: the network of the same sizes, see :func:`audiotext.model.build`.
+        path: HDF5 file of Keras 2 (see :func:`common.weights.read_weights`), or a zip of one.
+
+    Raises:
+        UserError: not such a file, another network, or other sizes. The model is then unchanged.
+    """
+    require(
+        not any("convolution" in layer.name for layer in model.layers),
+        f"{path}: no weights of the audio network in Keras 2's layout are known; give a model.weights.h5 of a run",
+    )
+    from common.weights import read_weights  # imported late, as Keras is
+
+    file = read_weights(path)
+    numbers = {name: int(found[1] or 0) for name in file.layers if (found := re.fullmatch(r"dense(?:_(\d+))?", name))}
+    odd = ", ".join(sorted(set(file.layers) - set(numbers)))
+    require(not odd, f"{path}: layers {odd}; the released networks have only dense_<number>")
+    ours = {layer.name for layer in model.layers if layer.weights}
+    wanted = [name for name in LAYERS if name in ours]
+    require(
+        len(numbers) == len(wanted),
+        f"{path}: {len(numbers)} dense layers; {model.name} has {len(wanted)} ({', '.join(wanted)})",
+    )
+    file.load_into(model, dict(zip(sorted(numbers, key=numbers.__getitem__), wanted, strict=True)))
+
+
+def load_network(found: Architecture, weights: Path) -> keras.Model:
     """The network of a finished run.
 
     Raises:
-        UserError: the run is not finished, or a file of it is missing or damaged.
+        UserError: the run is not finished, or the weights are damaged or of another network.
     """
     import common.runtime  # noqa: F401  # isort: skip  (first of all: it quiets TensorFlow)
     from audiotext.model import network
     from common.weights import load_own_weights
 
-    found = read_architecture(folder)
-    weights = folder / WEIGHTS
     require(weights.is_file(), f"{weights}: not there; the run is not finished: continue it with --resume")
     model = network(found)
     load_own_weights(model, weights)
     return model
 
 
-def load_embedding(folder: Path, branch: Branch) -> keras.Model:
-    """The part of a finished run's network that makes the embedding of ``branch``; see :func:`load_network`."""
-    whole = load_network(folder)
-    from audiotext.model import embedding  # TensorFlow is there by now, and quiet
+def load_any(model: keras.Model, weights: Path) -> None:
+    """Load weights of a run, or those of the released code, into the same network.
 
-    return embedding(whole, branch)
+    Raises:
+        UserError: they are damaged or of another network.
+    """
+    from common.weights import is_keras_layout, load_own_weights
+
+    (load_released if is_keras_layout(weights) else load_own_weights)(model, weights)

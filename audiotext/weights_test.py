@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from audiotext.model import build
-from audiotext.released import load_released
+from audiotext.weights import load_released
 from common.options import UserError
 from common.weights import is_keras_layout, save_own_weights
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from encore import SessionTransformer
 
-# Listeners go through one of five albums, and skip its first track.
+# Listeners go through one of five albums, and skip every fourth track of it, the first one to begin with.
 rng = np.random.default_rng(1)
 sessions, length = 300, 8
 albums = np.repeat(rng.integers(5, size=sessions), length)
@@ -24,14 +24,14 @@ small = {"width": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "fee
 training = {"initialisation": "normal", "epochs": 6, "batch_size": 32, "learning_rate": 0.02}
 
 model = SessionTransformer(task="seq", **small, **training).fit(earlier)
-session = ["album 2, track 0", "album 2, track 1", "album 2, track 2"]
+session = [f"album 2, track {number}" for number in range(4)]  # half of what it learnt from
 print(model.recommend(session, k=3))
 continued = model.continue_session(session, tracks=3)
 print(continued)
 
 skips = SessionTransformer(task="skip", **small, **training).fit(earlier)
 print(skips.evaluate(later).table()["accuracy"].round(3))
-heard = [("album 2, track 0", True), ("album 2, track 1", False), ("album 2, track 2", False)]
-foretold = skips.predict_skips(heard, ["album 2, track 3", "album 2, track 4", "album 2, track 5"])
+heard = [(track, number == 0) for number, track in enumerate(session)]  # each track, and whether it was skipped
+foretold = skips.predict_skips(heard, ["album 2, track 4", "album 2, track 5", "album 2, track 6"])
 print(foretold)
 # [the page ends]

@@ -263,7 +263,7 @@ def _rows_of_songs(data: KkboxData, source: Any, named: Mapping[str, str] | None
         for note in table.notes:
             console.notify(note)
         frame = with_all(table.frame(), columns)
-        return [{name: str(value) for name, value in row.items()} for row in frame.to_dict("records")]
+        return [{str(name): str(value) for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _appended(data: KkboxData, new: Mapping[str, Mapping[str, str]], seconds: Sequence[float]) -> KkboxData:

@@ -64,6 +64,14 @@ class TestTransformer(Contract):
 
     options = SMALL
 
+    @pytest.mark.slow
+    def test_two_models_do_not_disturb_each_other(self, fitted):
+        super().test_two_models_do_not_disturb_each_other(fitted)
+
+    @pytest.mark.slow
+    def test_a_run_that_is_resumed_equals_an_uninterrupted_one(self, fitted, tmp_path):
+        super().test_a_run_that_is_resumed_equals_an_uninterrupted_one(fitted, tmp_path)
+
 
 @pytest.mark.slow
 class TestAgent(Contract):

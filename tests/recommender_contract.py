@@ -171,7 +171,7 @@ class RecommenderContract:
         for model in (whole, loaded):
             pd.testing.assert_frame_equal(model.recommend(self.asked, k=3), fitted.recommend(self.asked, k=3))
 
-    def test_the_process_is_as_before_and_the_console_is_quiet(self, capfd):
+    def test_the_process_is_as_before_and_the_console_is_quiet(self, fitted, capfd):
         random.seed(3)
         np.random.seed(3)
         before = random.getstate(), np.random.get_state()[1].tolist(), keras.config.dtype_policy().name

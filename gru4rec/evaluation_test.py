@@ -1,4 +1,8 @@
-"""Ranks and figures of next items: golden, planted, and the same however they are computed."""
+"""Ranks and figures of next items: golden, planted, and the same however they are computed.
+
+Compiled functions are tested against the official ranks, with and without ties, and against uncompiled ones; what does
+not ask for them runs eagerly, as compiling takes longer than all else.
+"""
 
 import json
 from dataclasses import replace
@@ -99,8 +103,8 @@ def assert_official(name, arrays, evaluator):
     ],
     ids=lambda settings: settings["inputs"],
 )
-def test_ranks_are_those_of_the_model_one_event_at_a_time(settings):
-    model, sessions = model_of(90, **settings), made_up(30, 90)
+def test_ranks_are_those_of_the_model_one_event_at_a_time(settings, eagerly):
+    model, sessions = model_of(90, **settings), made_up(12, 90)
     assert_same(evaluate(model, sessions), *counts_one_by_one(model, sessions))
 
 
@@ -123,7 +127,7 @@ def test_neither_slabs_nor_tiles_nor_blocks_change_a_rank(monkeypatch):
 
 
 @pytest.mark.parametrize("items", [1, 63, 64, 65, 32_704, 32_705, 70_000])
-def test_copies_of_an_item_tie_wherever_they_stand(items):
+def test_copies_of_an_item_tie_wherever_they_stand(items, eagerly):
     model, sessions = model_of(items), made_up(20, items)
     rng = np.random.default_rng(5)
     of = rng.integers(0, -(-items // 7), items)  # which item each is a copy of
@@ -134,7 +138,7 @@ def test_copies_of_an_item_tie_wherever_they_stand(items):
     np.testing.assert_array_equal(ranks.equal, np.bincount(of)[of[targets]])
 
 
-def test_a_constant_model_scores_as_random_in_expectation():
+def test_a_constant_model_scores_as_random_in_expectation(eagerly):
     items = 33_000
     model, sessions = Networks(Architecture(items, (8,))), made_up(30, items)
     for variable in model.named.values():
@@ -158,7 +162,7 @@ def test_an_evaluator_uses_the_weights_of_the_moment():
     assert_same(evaluator(sessions), *counts_one_by_one(model, sessions))
 
 
-def test_the_precision_of_the_layers_does_not_matter():
+def test_the_precision_of_the_layers_does_not_matter(eagerly):
     sessions = made_up(20, 50)
     expected = evaluate(model_of(50), sessions)
     before = keras.config.dtype_policy()
@@ -170,14 +174,14 @@ def test_the_precision_of_the_layers_does_not_matter():
 
 
 @pytest.mark.parametrize(("name", "value"), [("Wy", np.nan), ("Bx0", np.nan), ("By", -np.inf)])
-def test_a_diverged_model_is_no_perfect_one(name, value):
+def test_a_diverged_model_is_no_perfect_one(name, value, eagerly):
     model, sessions = model_of(50), made_up(20, 50)
     model.named[name].assign(np.full(model.named[name].shape, value, np.float32))
     with pytest.raises(UserError, match="diverged"):
         evaluate(model, sessions)
 
 
-def test_sessions_without_a_next_event_give_no_ranks():
+def test_sessions_without_a_next_event_give_no_ranks(eagerly):
     for sessions in (made_up(5, 50, longest=1), made_up(0, 50)):
         ranks = evaluate(model_of(50), sessions)
         assert len(ranks) == 0

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -221,10 +222,11 @@ def test_noise_is_not_learnt_beyond_popularity():
 
 
 @pytest.mark.parametrize("inputs", KINDS)
-def test_chunks_and_compilation_change_nothing(inputs):
+def test_chunks_and_compilation_change_nothing(inputs, eagerly):
     sessions = sessions_of([5, 2, 7, 3, 6, 2, 4])
     weights = []
     for size, jit in ((128, False), (3, True)):
+        tf.config.run_functions_eagerly(not jit)
         one = trainer(inputs, momentum=0.2, jit=jit)
         train(one, sessions, size=size)
         weights.append({name: np.asarray(variable) for name, variable in one.model.named.items()})
@@ -232,7 +234,7 @@ def test_chunks_and_compilation_change_nothing(inputs):
         np.testing.assert_allclose(array, weights[1][name], atol=2e-5, err_msg=name)
 
 
-def test_dropout_follows_from_the_seed_and_epoch_and_matters():
+def test_dropout_follows_from_the_seed_and_epoch_and_matters(eagerly):
     sessions = sessions_of([5, 2, 7, 3, 6, 2, 4])
 
     def weights(**options):
@@ -244,7 +246,7 @@ def test_dropout_follows_from_the_seed_and_epoch_and_matters():
     assert not np.allclose(weights(dropout=0.3), weights())
 
 
-def test_a_row_that_is_gone_is_not_touched():
+def test_a_row_that_is_gone_is_not_touched(eagerly):
     """Item 11 occurs only as the padding's stand-in would: momentum must not move an item that no live row uses."""
     sessions = Sessions(np.array([1, 2, 3, 4, 5, 6], np.int32), np.array([0, 2, 6]), np.arange(2.0))
     one = trainer("separate", momentum=0.5)

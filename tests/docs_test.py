@@ -123,7 +123,7 @@ def test_the_site_is_built_without_a_warning_and_needs_nothing_from_elsewhere(tm
     assert not [path for path in tmp_path.rglob("*.html") if fetched.search(path.read_text("utf-8"))]
 
 
-@pytest.mark.parametrize("name", ["sessions", "seer"])
+@pytest.mark.parametrize("name", ["sessions", "songs"])
 def test_the_page_on_python_shows_the_script(name):
     script = read(f"docs/{name}.py").split("# [the page begins]\n")[1].split("# [the page ends]")[0].strip()
     assert f"```python\n{script}\n```" in read("docs/python.md")
@@ -160,7 +160,7 @@ def test_the_script_on_listeners_recommends_by_taste(capsys):
 
 @pytest.mark.slow
 def test_the_script_on_songs_recommends_by_their_sound_and_explains(capsys):
-    found = runpy.run_path(str(PROJECT / "docs" / "seer.py"))
+    found = runpy.run_path(str(PROJECT / "docs" / "songs.py"))
     best = found["best"].groupby("user")["item"].apply(list)
     assert all(song.startswith("piano") for song in best["user 0"] + found["new"]["item"].tolist())
     assert all(song.startswith("drums") for song in best["user 1"])

@@ -84,7 +84,8 @@ class Command:
     processor_seconds: float
     """Of it and of the children that it waited for."""
     peak_megabytes: float
-    """The most resident memory of one of these processes."""
+    """The most resident memory of one of these processes; not less than what this process has had: Linux hands that on
+    to what it starts."""
 
 
 def measure_command(

@@ -110,7 +110,7 @@ def test_a_command_is_measured_with_its_memory_and_watched(measuring, capfd):
     command = [sys.executable, "-c", code]
     taken = measuring.measure_command(command, {"WORD": "here"}, seen.append)
     assert "here" in capfd.readouterr().out and len(set(seen)) == 1 and seen[0] != os.getpid()
-    assert taken.seconds > 0 and taken.processor_seconds > 0 and 99 < taken.peak_megabytes < 1000
+    assert taken.seconds > 0 and taken.processor_seconds > 0 and taken.peak_megabytes > 99
     measuring.measure_command(command, {"WORD": "here"}, silent=True)
     assert capfd.readouterr().out == "" and measuring.peak_megabytes() > 1
     with pytest.raises(UserError, match="exit\\(3\\) failed, see above"):

@@ -136,6 +136,7 @@ def songs(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_songs_by_sound_and_biographies_with_branches_that_are_kept(songs, tmp_path, eagerly):
     table, words, heard = songs
     sizes = {"text_units": [8, 8], "filters": [4] * 4, "pools": [2, 1, 1, 1], "fusion_units": 8, "frames": 18}

@@ -216,7 +216,7 @@ class RowAdagrad(RowOptimizer):
                 for a in (indices, gradients, moves)
             )
             self._update(name, *parts)
-            return start + size
+            return [start + size]
 
         tf.while_loop(lambda start: start < count, block, [tf.constant(0)], parallel_iterations=1)
         return None

@@ -190,11 +190,11 @@ class Trainer:
         inner = getattr(self.optimizer, "inner_optimizer", None)
         if inner is None or self._settled:
             return self._step(parts)
-        before = int(inner.iterations)
+        before = int(ops.convert_to_numpy(inner.iterations))  # of several devices, too
         self._settled = before >= SETTLING
         for _ in range(1 + HALVINGS):  # each one halves the scale
             loss = self._step(parts)
-            if self._settled or int(inner.iterations) > before:
+            if self._settled or int(ops.convert_to_numpy(inner.iterations)) > before:
                 break
         return loss
 

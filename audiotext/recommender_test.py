@@ -1,7 +1,5 @@
 """AudioText in Python: tables of all kinds, songs with sound, and the contract of every recommender."""
 
-import subprocess
-import sys
 from typing import ClassVar
 
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 import soundfile
 
 from audiotext import AudioText
-from common.options import PROJECT, UserError
+from common.options import UserError
 from tests.recommender_contract import RecommenderContract
 
 pytestmark = pytest.mark.filterwarnings(
@@ -154,17 +152,3 @@ def test_songs_by_sound_and_biographies_with_branches_that_are_kept(songs, tmp_p
     measured = model.evaluate(later)
     assert {"A-TEXT alone", "AUDIO alone", "random"} <= measured.baselines.keys()
     assert loaded.evaluate(later).rows == measured.rows
-
-
-def test_tensorflow_is_imported_when_something_is_computed():
-    code = """
-import sys
-from encore import AudioText
-from audiotext import AudioText as same
-assert AudioText is same
-AudioText(model="mm")
-late = {"tensorflow", "keras", "librosa", "matplotlib"} & set(sys.modules)
-assert not late, late
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr

@@ -61,7 +61,7 @@ def run(model: AnyPaper, options: TrainingOptions, dataset: Dataset, data: Any) 
         deviations=told.deviations,
         details=details,
     )
-    columns = model.columns
+    columns = model.description.columns
     table = Part({**found.rows, **told.published}, [*columns, *told.more_columns], notes=told.notes)
     return finish(
         folder,
@@ -73,7 +73,7 @@ def run(model: AnyPaper, options: TrainingOptions, dataset: Dataset, data: Any) 
         progress=model.progress,
         started=started,
         picture=columns,
-        warned=[*model.warnings(data), *told.warnings],
+        warned=model.warnings(data),
         following=told.following,
     )
 
@@ -129,7 +129,7 @@ def evaluate(model: AnyPaper, data: Any, baselines: bool) -> Evaluation:
         models = model.measure_models(data)
         rows = models | (model.measure_baselines(data) if baselines else {})
     about = model.description
-    return evaluation(rows, model.columns, model.settings.seed, list(models), about.bounds, about.against_all)
+    return evaluation(rows, about.columns, model.settings.seed, list(models), about.bounds, about.against_all)
 
 
 def described(model: AnyPaper, dataset: Dataset, data: Any) -> dict[str, Any]:

@@ -92,7 +92,6 @@ class Told:
         more_columns: of the table, behind those of the description.
         notes: sentences below the table.
         parts: further tables.
-        warnings: why the figures say little, besides what the rows of the files tell.
         following: the command that is of use next: a script and its arguments.
     """
 
@@ -103,7 +102,6 @@ class Told:
     more_columns: Sequence[str] = ()
     notes: Sequence[str] = ()
     parts: Sequence[Part] = ()
-    warnings: Sequence[str] = ()
     following: Sequence[object] = ()
 
 
@@ -197,11 +195,6 @@ class Paper(abc.ABC, Generic[Options, Data]):
         """Fit the networks."""
 
     # ... what is measured of them, ...
-
-    @property
-    def columns(self) -> Sequence[str]:
-        """The figures that tables show, the most important one first."""
-        return self.description.columns
 
     @abc.abstractmethod
     def measure(self, data: Data) -> Measured:

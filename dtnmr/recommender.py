@@ -451,7 +451,7 @@ class DTNMR(Recommender[DtnmrOptions, KkboxData]):
         task, ours = self.task_of(data), self.title()
         apart = {title: outcome.apart() for title, outcome in self._outcomes.items()}
         groups = {f"{title}: {group}": of_group for title, of in apart.items() for group, of_group in of.items()}
-        of_users = [column for column in self.columns if column in self._outcomes[ours].users]
+        of_users = [column for column in self.description.columns if column in self._outcomes[ours].users]
         return Told(
             details={
                 "architecture": dataclasses.asdict(self.networks.architecture),

@@ -1,7 +1,5 @@
 """DTNMR in Python: tables of all kinds, listeners of all kinds, and the contract of every recommender."""
 
-import subprocess
-import sys
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +7,7 @@ import pandas as pd
 import pytest
 
 from common.command import parse
-from common.options import PROJECT, UserError
+from common.options import UserError
 from common.testing import metrics_of
 from dtnmr import DTNMR
 from dtnmr.options import DtnmrOptions
@@ -208,21 +206,3 @@ def test_wrong_tables_are_told(fitted):
         fitted.evaluate(plays(later=True).assign(song="x"))
     with pytest.raises(UserError, match="no test example is left"):
         fitted.evaluate()
-
-
-def test_tensorflow_is_imported_when_something_is_computed():
-    code = """
-import sys
-from encore import DTNMR
-from dtnmr import DTNMR as same
-assert DTNMR is same
-DTNMR(rating="mlp")
-try:
-    DTNMR(ratin="x")
-except ValueError:
-    pass
-late = {"tensorflow", "keras"} & set(sys.modules)
-assert not late, late
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr

@@ -1,7 +1,5 @@
 """GRU4Rec in Python: tables of all kinds, what is left out, and the contract of every recommender."""
 
-import subprocess
-import sys
 import warnings
 from typing import ClassVar
 
@@ -11,7 +9,7 @@ import pandas as pd
 import pytest
 
 from common.command import parse
-from common.options import PROJECT, UserError
+from common.options import UserError
 from common.testing import metrics_of
 from gru4rec import GRU4Rec
 from gru4rec.options import GruOptions
@@ -195,24 +193,6 @@ def test_a_failed_fit_leaves_no_model():
         model.fit(events(), **COLUMNS)
     with pytest.raises(UserError, match=r"call fit\(\) first"):
         model.recommend(["t1"])
-
-
-def test_tensorflow_is_imported_when_something_is_computed():
-    code = """
-import sys
-from encore import GRU4Rec
-from gru4rec import GRU4Rec as same
-assert GRU4Rec is same
-GRU4Rec(loss="bpr-max")
-try:
-    GRU4Rec(los="x")
-except ValueError:
-    pass
-late = {"tensorflow", "keras"} & set(sys.modules)
-assert not late, late
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])

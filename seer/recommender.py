@@ -376,6 +376,12 @@ class SeER(Recommender[SeerOptions, SeerData]):
     def require_tested(self, data: SeerData) -> None:
         require(len(data.split.test) > 0, "no rating is there to test on; give evaluate() a table of them")
 
+    def warnings(self, data: SeerData) -> list[str]:
+        found, threshold = super().warnings(data), (self.settings or self.options).interaction_threshold
+        if not (data.split.test.values >= threshold).any():
+            found.append(f"no test rating reaches --interaction-threshold {threshold:g}: nothing can be found")
+        return found
+
     # Networks and training.
 
     def completed(self, options: SeerOptions, dataset: Dataset, data: SeerData) -> SeerOptions:
@@ -549,9 +555,6 @@ class SeER(Recommender[SeerOptions, SeerData]):
             details |= {"weights": [str(file.path) for file in self._files], "gates": gates}
         else:
             notes = [f"Started from {note}" for note in notes]
-        threshold = options.interaction_threshold
-        liked = bool((data.split.test.values >= threshold).any())
-        none = f"no test rating reaches --interaction-threshold {threshold:g}: nothing can be found"
         no_reference = [] if self.recorded["dataset"]["name"] == "released" else [NO_REFERENCE]
         released = options.protocol == "released"
         title = "The released code's figures (test rows only)"
@@ -561,7 +564,6 @@ class SeER(Recommender[SeerOptions, SeerData]):
             published=PAPER if released else {},
             notes=[*notes, *(no_reference if released else [])],
             parts=[] if released else [more],
-            warnings=[] if liked else [none],
             following=["seer/recommend_explain.py", "--run-dir", folder, *data_dir(options), "--user-number", 1],
         )
 

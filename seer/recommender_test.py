@@ -1,7 +1,5 @@
 """SeER in Python: songs and ratings of all kinds, recommendations and explanations, and the recommenders' contract."""
 
-import subprocess
-import sys
 import warnings
 from typing import ClassVar
 
@@ -11,7 +9,7 @@ import pretty_midi
 import pytest
 
 from common.command import parse
-from common.options import PROJECT, UserError
+from common.options import UserError
 from common.testing import metrics_of
 from seer import SeER, baselines
 from seer.options import SeerOptions
@@ -254,21 +252,3 @@ def test_the_command_line_makes_the_same_model(tmp_path, eagerly):
     with pytest.raises(UserError, match="another one or has changed since"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         SeER.load(run).recommend(0)
-
-
-def test_tensorflow_is_imported_when_something_is_computed():
-    code = """
-import sys
-from encore import SeER
-from seer import SeER as same
-assert SeER is same
-SeER(variant="dot")
-try:
-    SeER(varian="dot")
-except ValueError:
-    pass
-late = {"tensorflow", "keras"} & set(sys.modules)
-assert not late, late
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr

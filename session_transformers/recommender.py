@@ -56,14 +56,6 @@ class SessionTransformer(Recommender[SessionOptions, SequenceData]):
     """
 
     options_type = SessionOptions
-    description = Description(
-        folder="session_transformers",
-        title="Session transformers",
-        citation="Khan, Cui, Arora: Sequential Sessions Based Music Recommendations Using Deep Learning (2020)",
-        columns=TRACK_COLUMNS,
-        split="by session id, drawn once; no session in two parts",
-        ranking="all tracks of the vocabulary",
-    )
     _predictor: Predictor | None = None
     _folder: Path | None = None
     _integers: bool = False
@@ -72,6 +64,26 @@ class SessionTransformer(Recommender[SessionOptions, SequenceData]):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._outcomes: dict[str, Outcome] = {}
+
+    @property
+    def description(self) -> Description:
+        options = self.settings or self.options
+        columns: Sequence[str] = TRACK_COLUMNS
+        ranking = "all tracks of the vocabulary"
+        if options.model == "bert":
+            columns, ranking = MASKED_COLUMNS, "at each masked place all tracks of the vocabulary"
+        elif options.task == "skip":
+            columns, ranking = SKIP_COLUMNS, "none: of each track it is told whether it is skipped"
+        elif options.model == "ddpg":
+            columns, ranking = CANDIDATE_COLUMNS, "all tracks of the vocabulary; *_of_100: the track and 99 drawn ones"
+        return Description(
+            folder="session_transformers",
+            title="Session transformers",
+            citation="Khan, Cui, Arora: Sequential Sessions Based Music Recommendations Using Deep Learning (2020)",
+            columns=columns,
+            split="by session id, drawn once; no session in two parts",
+            ranking=ranking,
+        )
 
     # The verbs.
 
@@ -361,15 +373,6 @@ class SessionTransformer(Recommender[SessionOptions, SequenceData]):
 
     # What is measured.
 
-    @property
-    def columns(self) -> Sequence[str]:
-        options = self.settings or self.options
-        if options.model == "bert":
-            return MASKED_COLUMNS
-        if options.task == "skip":
-            return SKIP_COLUMNS
-        return CANDIDATE_COLUMNS if options.model == "ddpg" else TRACK_COLUMNS
-
     def measure(self, data: SequenceData) -> Measured:
         assert self.settings is not None
         self._judged = self.predictor.judge(self.settings, data.test)
@@ -466,7 +469,7 @@ class SessionTransformer(Recommender[SessionOptions, SequenceData]):
             notes=[
                 *self.predictor.notes(),
                 *([] if bert else [NOTE]),
-                *([CANDIDATE_NOTE] if self.columns == CANDIDATE_COLUMNS else []),
+                *([CANDIDATE_NOTE] if self.description.columns == CANDIDATE_COLUMNS else []),
             ],
             parts=parts,
             following=[] if bert or leaks else following,

@@ -1,7 +1,5 @@
 """Session transformers in Python: the contract of every recommender for each family, tables, skips, continuations."""
 
-import subprocess
-import sys
 from typing import ClassVar
 
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 
 from common.command import parse
 from common.mssd.sample import SessionSampleOptions, write_sample
-from common.options import PROJECT, UserError
+from common.options import UserError
 from common.testing import metrics_of
 from session_transformers import SessionTransformer
 from session_transformers.options import SessionOptions
@@ -314,21 +312,3 @@ def test_rows_that_are_recognised_are_told():
     table = plays().rename(columns={"visit": "session"})[["session", "track"]]
     model = SessionTransformer(**SMALL | {"epochs": 1}).fit(table)
     assert any("order of listening" in note for note in model.recorded["dataset"]["notes"])
-
-
-def test_tensorflow_is_imported_when_something_is_computed():
-    code = """
-import sys
-from encore import SessionTransformer
-from session_transformers import SessionTransformer as same
-assert SessionTransformer is same
-SessionTransformer(model="lstm", task="skip")
-try:
-    SessionTransformer(units=3)
-except ValueError:
-    pass
-late = {"tensorflow", "keras"} & set(sys.modules)
-assert not late, late
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr

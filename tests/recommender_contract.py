@@ -97,7 +97,7 @@ class RecommenderContract:
 
     def test_an_evaluation_has_the_model_and_the_baselines(self, fitted):
         found = fitted.evaluate(self.tables()[1], **self.columns)
-        first = fitted.columns[0]
+        first = fitted.description.columns[0]
         assert np.isfinite(found.metrics[first]) and found.baselines
         table = found.table()
         assert list(table.index) == [found.model, *found.baselines]

@@ -220,6 +220,7 @@ class AudioText(Recommender[AudioTextOptions, Collection]):
         self.require_fitted()
         several = not isinstance(user, str | int | np.integer)
         users = [str(one) for one in user] if several else [str(user)]
+        require(bool(users), "user is empty; expected an id, or a list of them")
         with as_in_python(AudioTextOptions):
             answers = self.answers(users, k)
         shown = ("rank", "item", "score", "title", "artist", "name")

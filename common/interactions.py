@@ -218,6 +218,7 @@ class UserRecommender(Recommender[Options, Interactions]):
         data, several = self.training_data(whole=True), not isinstance(users, str | int)
         known = {name: number for number, name in enumerate(data.user_ids)}
         names = [str(user) for user in users] if several else [str(users)]
+        require(bool(names), "users is empty; expected an id, or a list of them")
         for name in names:
             require(name in known, f"user {name}: not in the data; users are {data.user_ids[0]}, ...")
         rows: list[tuple[str, int, str, float]] = []

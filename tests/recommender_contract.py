@@ -123,8 +123,9 @@ class RecommenderContract:
             pd.testing.assert_frame_equal(part, fitted.recommend(asked, k=3))
 
     def test_what_the_data_do_not_have_is_refused(self, fitted):
-        with pytest.raises(UserError):
-            fitted.recommend(self.unknown)
+        for nobody in (self.unknown, []):
+            with pytest.raises(UserError):
+                fitted.recommend(nobody)
 
     def test_a_model_that_is_kept_answers_as_before(self, fitted, tmp_path):
         folder = fitted.save(tmp_path / "kept")

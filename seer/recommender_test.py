@@ -13,6 +13,7 @@ from common.options import UserError
 from common.testing import metrics_of
 from seer import SeER, baselines
 from seer.options import SeerOptions
+from seer.songs import Songs, ratings_of_tables, read_kept, write_kept
 from seer.train import main
 from tests.recommender_contract import RecommenderContract
 
@@ -165,6 +166,16 @@ def test_somebody_new_is_told_by_ratings(fitted):
 def test_wrong_questions_are_told(fitted, asked, words):
     with pytest.raises(UserError, match=words):
         fitted.recommend(**asked)
+
+
+def test_a_song_of_one_chord_at_its_start_is_kept(tmp_path):
+    """The songs of a dataset may be such; MIDI files never are."""
+    steps, times = zip(*songs().values(), strict=True)
+    times = [np.zeros(1), *times[1:]]
+    given = Songs(list(songs()), [steps[0][:1], *steps[1:]], times, pd.DataFrame({"title": [""] * SONGS}))
+    data = ratings_of_tables(ratings(1), None, given, COLUMNS, validated=False, seed=1)
+    write_kept(tmp_path, data)
+    assert read_kept(tmp_path).fingerprint == data.fingerprint
 
 
 def test_wrong_songs_and_ratings_are_told(tmp_path):

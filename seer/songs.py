@@ -108,7 +108,7 @@ def _of_dataset(data: SeerData) -> Songs:
     about, found = data.song_information, Songs([], [], [], data.song_information[[*TITLES, "duration"]])
     for number, name in enumerate(about["song_id"]):
         times = np.asarray(data.times[number])
-        count = int(np.flatnonzero(times)[-1]) + 1 if times.any() else 1
+        count = _steps(times)
         found.ids.append(str(name))
         found.steps.append(np.asarray(data.midi[number, :count]))
         found.times.append(times[:count])
@@ -176,6 +176,11 @@ class RatingTable:
     def name(self) -> str:
         """Of its file."""
         return next(iter(self.counts.rows))
+
+
+def _steps(times: np.ndarray) -> int:
+    """The steps of a song by their times, which are 0 in the padding, and at the first step."""
+    return int(np.flatnonzero(times)[-1]) + 1 if times.any() else 1
 
 
 def read_rating_table(source: Any, names: Mapping[str, Any], with_users: bool = True) -> RatingTable:
@@ -308,7 +313,7 @@ def _fingerprint(data: SeerData) -> str:
 
 def write_kept(folder: Path, data: SeerData) -> None:
     """Keep ratings and songs that are in no dataset beside the weights of a model."""
-    lengths = [int(np.flatnonzero(times)[-1]) + 1 for times in data.times]
+    lengths = [_steps(times) for times in data.times]
     about = {
         "users": data.user_ids,
         "songs": data.song_information.to_dict("list"),
